@@ -1,0 +1,17 @@
+"""The errors a user can cause, each one sentence that names what to change."""
+
+
+class InputError(ValueError):
+    """Something the user gave is wrong.
+
+    The message names the file, row or key, what was found, and what is allowed.
+    The command line prints it on stderr and exits with code 2, without a traceback.
+    """
+
+
+class AuditFailure(RuntimeError):
+    """The audit found a fault that stops training (exit code 3)."""
+
+
+class NonFiniteLossError(RuntimeError):
+    """The training loss became NaN or infinite; the message says where."""

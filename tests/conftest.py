@@ -1,0 +1,35 @@
+"""What all tests share."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def shared_folder() -> Path | None:
+    """The folder with the real recordings and golden files, or None where it is missing."""
+    folder = Path(os.environ.get("IMBALANCE_LAB_SHARED", ROOT.parent / "shared"))
+    return folder if (folder / "golden").is_dir() else None
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--golden-dir", default=None, help="folder of golden files (default: ../shared/golden)")
+
+
+@pytest.fixture(scope="session")
+def shared_dir() -> Path:
+    """The shared folder; the test is skipped where it is missing."""
+    folder = shared_folder()
+    if folder is None:
+        pytest.skip("the shared folder with the real recordings is not on this machine")
+    return folder
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    """Small tensors are slower on several threads, and the machine may be shared."""
+    import torch
+
+    torch.set_num_threads(1)
