@@ -1,0 +1,1 @@
+"""Sources in, one :class:`~imbalance_lab.data.dataset.SequenceDataset` out."""

@@ -1,0 +1,86 @@
+"""A loaded data set on disk, as plain arrays that worker processes map instead of loading again."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imbalance_lab.data.dataset import LoadedData, RawText, SequenceDataset, Splits
+
+_PLAIN = ("channels", "categorical_channels", "categorical_sizes", "image_shape")
+
+
+def save_loaded(loaded: LoadedData, folder: Path) -> None:
+    """Write ``loaded`` to ``folder`` (made; replaced if it exists), one ``.npy`` file per array."""
+    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
+    partial.mkdir(parents=True)
+    d = loaded.dataset
+    arrays: dict[str, Any] = {
+        "continuous": d.continuous,
+        "categorical": d.categorical,
+        "groups": d.groups,
+        "unit": d.unit,
+        "unit_position": d.unit_position,
+        "unit_length": d.unit_length,
+        **{f"target.{i}": d.targets[h] for i, h in enumerate(d.heads)},
+        **{f"slice.{i}": v for i, v in enumerate(d.slices.values())},
+        **{f"split.{name}": index for name, index in loaded.splits.items()},
+    }
+    if loaded.raw is not None:
+        arrays |= {f"raw.{n}": getattr(loaded.raw, n) for n in ("recording", "row", "block", "controller", "encoded")}
+    for name, array in arrays.items():
+        np.save(partial / f"{name}.npy", np.asarray(array), allow_pickle=False)
+    about = {
+        "heads": [[h, list(c)] for h, c in d.heads.items()],
+        "slices": list(d.slices),
+        "channel_groups": [[g, list(c)] for g, c in d.channel_groups.items()],
+        "plain": {name: getattr(d, name) for name in _PLAIN},
+        "facts": dict(d.facts),
+        "scaler_fitted_on": loaded.scaler_fitted_on,
+        "digest": d.digest,
+        "vocabulary": dict(loaded.raw.vocabulary) if loaded.raw is not None else None,
+    }
+    (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
+    if folder.exists():
+        shutil.rmtree(folder)
+    os.replace(partial, folder)
+
+
+def load_cached(folder: Path) -> LoadedData:
+    """The data set of :func:`save_loaded`; arrays are memory-mapped read-only."""
+    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+
+    def array(name: str) -> Any:
+        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+
+    shape = about["plain"]["image_shape"]
+    dataset = SequenceDataset(
+        continuous=array("continuous"),
+        categorical=array("categorical"),
+        groups=array("groups"),
+        targets={h: array(f"target.{i}") for i, (h, _) in enumerate(about["heads"])},
+        heads={h: tuple(c) for h, c in about["heads"]},
+        unit=array("unit"),
+        unit_position=array("unit_position"),
+        unit_length=array("unit_length"),
+        slices={name: array(f"slice.{i}") for i, name in enumerate(about["slices"])},
+        channels=tuple(about["plain"]["channels"]),
+        categorical_channels=tuple(about["plain"]["categorical_channels"]),
+        categorical_sizes=tuple(about["plain"]["categorical_sizes"]),
+        channel_groups={g: tuple(c) for g, c in about["channel_groups"]},
+        image_shape=tuple(shape) if shape else None,
+        facts=about["facts"],
+    )
+    # The digest was computed when the data were written; hashing the mapped arrays again would read them all.
+    dataset.__dict__["digest"] = about["digest"]
+    splits = Splits(**{name: np.asarray(array(f"split.{name}")) for name in ("train", "val", "test")})
+    raw = None
+    if about["vocabulary"] is not None:
+        names = ("recording", "row", "block", "controller", "encoded")
+        raw = RawText(**{n: array(f"raw.{n}") for n in names}, vocabulary=about["vocabulary"])
+    return LoadedData(dataset, splits, raw, about["scaler_fitted_on"])

@@ -1,0 +1,181 @@
+"""Which columns of a recordings table are inputs, and what they are called together."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LABELS = ("momo", "gcode_*")
+"""What the targets are made from: never an input."""
+
+CONTROLLER_STATES = ("stat", "unit", "dist", "coor")
+"""Read-outs of the controller that are codes, not quantities."""
+
+_GROUPS = (
+    ("machine position", ("mpo?",)),
+    ("work position", ("pos?",)),
+    ("motor", ("spindle", "spindle_A", "*_motor", "*_motor_A")),
+)
+_GROUP_ORDER = (*(name for name, _ in _GROUPS), "other")
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """Inputs of every row of the table, before windows are cut.
+
+    Attributes
+    ----------
+    continuous : float32 array of shape (n, C), NaN where missing
+    categorical : int64 array of shape (n, K), 0 where missing or unknown
+    channels, categorical_channels, categorical_sizes, groups : as in ``SequenceDataset``
+    """
+
+    continuous: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+    channels: tuple[str, ...]
+    categorical_channels: tuple[str, ...]
+    categorical_sizes: tuple[int, ...]
+    groups: Mapping[str, tuple[str, ...]]
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def group_of(channel: str) -> str:
+    """Sensor frame of a channel (what stands before the dot), or the kind of read-out it is."""
+    if "." in channel:
+        return channel.split(".", 1)[0]
+    return next((name for name, patterns in _GROUPS if any(fnmatchcase(channel, p) for p in patterns)), "other")
+
+
+def _order(channel: str) -> tuple[int, str, str]:
+    group = group_of(channel)
+    rank = _GROUP_ORDER.index(group) if group in _GROUP_ORDER else len(_GROUP_ORDER)
+    return rank, group, channel
+
+
+def select_inputs(
+    frame: pd.DataFrame,
+    exclude: Sequence[str],
+    recording: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    min_coverage: float,
+) -> Inputs:
+    """Choose, group and code the input columns.
+
+    Channels that too few *train* recordings have are dropped, for all recordings: otherwise the
+    pattern of missing frames gives the operation away. The order of the channels depends on
+    their names alone, not on the file they came from.
+
+    Parameters
+    ----------
+    frame : tidy recordings table of n rows
+    exclude : glob patterns of columns that are not inputs
+    recording : int64 array of shape (n,), index of each row's recording
+    train : bool array of shape (n_recordings,)
+    min_coverage : share of train recordings that must have at least one value
+
+    Raises
+    ------
+    InputError
+        If no input is left.
+    """
+    patterns = (*exclude, *LABELS)
+    columns = [c for c in frame.columns if c not in {"recording", "gcode_string"} and not _matches(c, patterns)]
+    unused = [p for p in exclude if not any(fnmatchcase(c, p) for c in frame.columns)]
+    states = [c for c in CONTROLLER_STATES if c in columns]
+    candidates = sorted((c for c in columns if c not in states), key=_order)
+    values = frame[candidates].to_numpy(dtype=np.float32)
+    finite = np.isfinite(values)
+    infinite = int((~finite & ~np.isnan(values)).sum())
+    starts = np.searchsorted(recording, np.arange(len(train)))
+    has = np.logical_or.reduceat(finite, starts, axis=0)
+    coverage = has[train].mean(axis=0)
+    keep = (coverage >= min_coverage) & (coverage > 0)
+    if not keep.any() and not states:
+        raise InputError(
+            f"no input channel is left: exclude {list(exclude)} and min_coverage {min_coverage:g} "
+            f"drop all of the {len(columns)} columns"
+        )
+    channels = tuple(c for c, k in zip(candidates, keep, strict=True) if k)
+    continuous = values[:, keep]
+    if infinite:
+        continuous = np.where(np.isfinite(continuous), continuous, np.float32(np.nan))
+    categorical, sizes = _code_states(frame[states].to_numpy(dtype=np.float64), train[recording])
+    groups: dict[str, list[str]] = {}
+    for channel in channels:
+        groups.setdefault(group_of(channel), []).append(channel)
+    facts = {
+        "channels_dropped_by_coverage": _by_frame(candidates, coverage, ~keep),
+        "constant_channels": ", ".join(_constant(continuous, channels)),
+        "identical_channels": ", ".join(_identical(continuous, channels)),
+        "missing_share_of_inputs": round(float(np.isnan(continuous).mean()), 6) if continuous.size else 0.0,
+    }
+    if infinite:
+        facts["infinite_values_set_missing"] = infinite
+    if unused:
+        facts["exclude_patterns_without_a_column"] = ", ".join(unused)
+    return Inputs(
+        np.ascontiguousarray(continuous),
+        categorical,
+        channels,
+        tuple(states),
+        sizes,
+        {name: tuple(members) for name, members in groups.items()},
+        facts,
+    )
+
+
+def _matches(column: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(column, pattern) for pattern in patterns)
+
+
+def _code_states(values: NDArray[np.float64], train: NDArray[np.bool_]) -> tuple[NDArray[np.int64], tuple[int, ...]]:
+    """Codes 1.. of the sorted values that train has; 0 for missing ones and for those it has not."""
+    codes, sizes = np.zeros(values.shape, dtype=np.int64), []
+    for k in range(values.shape[1]):
+        known = np.unique(values[train, k])
+        known = known[np.isfinite(known)]
+        place = np.searchsorted(known, values[:, k])
+        found = (place < len(known)) & np.isfinite(values[:, k])
+        found[found] = known[place[found]] == values[found, k]
+        codes[found, k] = place[found] + 1
+        sizes.append(len(known) + 1)
+    return codes, tuple(sizes)
+
+
+def _by_frame(channels: Sequence[str], coverage: NDArray[np.float64], dropped: NDArray[np.bool_]) -> str:
+    """``z_gant_1 (4 % of train recordings), ...``"""
+    shares: dict[str, float] = {}
+    for channel, share, drop in zip(channels, coverage, dropped, strict=True):
+        if drop:
+            name = channel.split(".", 1)[0]
+            shares[name] = max(shares.get(name, 0.0), float(share))
+    return ", ".join(f"{name} ({share:.0%} of train recordings)" for name, share in shares.items())
+
+
+def _constant(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]:
+    low = np.fmin.reduce(values, axis=0)
+    high = np.fmax.reduce(values, axis=0)
+    return [c for c, same in zip(channels, low == high, strict=True) if same]
+
+
+def _identical(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]:
+    """Pairs ``x_motor = x_motor_A`` that are equal wherever both have a value."""
+    out = []
+    for channel in channels:
+        twin = f"{channel}_A"
+        if twin in channels:
+            a, b = values[:, channels.index(channel)], values[:, channels.index(twin)]
+            both = np.isfinite(a) & np.isfinite(b)
+            if both.any() and np.array_equal(a[both], b[both]):
+                out.append(f"{channel} = {twin}")
+    return out

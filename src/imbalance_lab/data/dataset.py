@@ -1,0 +1,157 @@
+"""The one data structure that every source makes and everything else reads."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+IGNORE = -100
+"""Target value of a position that its head does not score (PyTorch's ``ignore_index``)."""
+
+
+@dataclass(frozen=True)
+class SequenceDataset:
+    """N sequences of T input steps with L target positions per head.
+
+    L = T for per-step labels, L != T for token sequences, T = L = 1 for tables and images.
+    Inputs are raw: physical units, NaN where a value is missing. Scaling and imputation
+    belong to the model (:mod:`imbalance_lab.data.preprocessing`), fitted on train alone.
+
+    Attributes
+    ----------
+    continuous : float32 array of shape (N, T, C)
+        Raw values; NaN means missing.
+    categorical : int64 array of shape (N, T, K)
+        Codes ``0 .. categorical_sizes[k] - 1``; code 0 is "missing or unknown".
+    targets : mapping of head to int64 array of shape (N, L)
+        Class index, or :data:`IGNORE` where the head does not apply.
+    heads : mapping of head to its class names
+    groups : str array of shape (N,)
+        The recording (the unit of evidence) of each sequence.
+    slices : mapping of slice name to str array of shape (N,)
+        For example ``operation``.
+    channels, categorical_channels : names of the C and K inputs
+    channel_groups : mapping of group name (a sensor frame) to its channels
+    unit, unit_position : int64 arrays of shape (N,) and (N, L)
+        The *true* sequence that a target position belongs to, and its place in it. Windows
+        cut from one recording share the recording's unit, and the place is the row in
+        the recording; otherwise the unit is the sequence itself. Padding has place -1.
+    unit_length : int64 array of shape (n_units,)
+        Length of each true sequence, so that distances to its true end are known.
+    image_shape : (height, width) of a row's pixels, for image sources
+    facts : mapping
+        What the source wants to have recorded (rows dropped, columns ignored, ...), as
+        plain strings and numbers. ``facts["simulated"]`` is True for simulated data.
+    """
+
+    continuous: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+    targets: Mapping[str, NDArray[np.int64]]
+    heads: Mapping[str, tuple[str, ...]]
+    groups: NDArray[np.str_]
+    channels: tuple[str, ...]
+    unit: NDArray[np.int64]
+    unit_position: NDArray[np.int64]
+    unit_length: NDArray[np.int64]
+    slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
+    categorical_channels: tuple[str, ...] = ()
+    categorical_sizes: tuple[int, ...] = ()
+    channel_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    image_shape: tuple[int, int] | None = None
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        n, t, c = self.continuous.shape
+        if c != len(self.channels):
+            raise ValueError(f"{c} continuous columns but {len(self.channels)} channel names")
+        if self.categorical.shape[:2] != (n, t):
+            raise ValueError(f"categorical has shape {self.categorical.shape}, expected ({n}, {t}, K)")
+        if not self.categorical.shape[2] == len(self.categorical_channels) == len(self.categorical_sizes):
+            raise ValueError("categorical columns, names and sizes differ in number")
+        if set(self.targets) != set(self.heads):
+            raise ValueError(f"targets {sorted(self.targets)} and heads {sorted(self.heads)} differ")
+        for head, target in self.targets.items():
+            if target.shape != self.unit_position.shape:
+                raise ValueError(f"targets of {head!r} have shape {target.shape}, expected {self.unit_position.shape}")
+            scored = target[target != IGNORE]
+            if scored.size and (scored.min() < 0 or scored.max() >= len(self.heads[head])):
+                raise ValueError(f"targets of {head!r} leave 0..{len(self.heads[head]) - 1}")
+        for name, values in {"groups": self.groups, "unit": self.unit, **self.slices}.items():
+            if values.shape != (n,):
+                raise ValueError(f"{name} has shape {values.shape}, expected ({n},)")
+
+    def __len__(self) -> int:
+        return self.continuous.shape[0]
+
+    @property
+    def target_length(self) -> int:
+        """L, the number of target positions of a sequence."""
+        return self.unit_position.shape[1]
+
+    def class_counts(self, head: str, index: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
+        """Scored positions of each class of ``head``, shape (n_classes,), over ``index`` or all."""
+        target = self.targets[head] if index is None else self.targets[head][index]
+        return np.bincount(target[target != IGNORE], minlength=len(self.heads[head]))
+
+    @cached_property
+    def digest(self) -> str:
+        """Content digest (16 hex digits): equal data, whatever its file, has an equal digest."""
+        h = hashlib.sha256()
+        arrays: list[NDArray[Any]] = [self.continuous, self.categorical]
+        for array in (*arrays, *(self.targets[k] for k in sorted(self.targets))):
+            h.update(str((array.shape, array.dtype)).encode())
+            h.update(np.ascontiguousarray(array).data)
+        h.update(repr((self.channels, self.categorical_channels, sorted(self.heads.items()))).encode())
+        h.update("\0".join(self.groups.tolist()).encode())
+        return h.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Row indices into a :class:`SequenceDataset`; int64 arrays, disjoint."""
+
+    train: NDArray[np.int64]
+    val: NDArray[np.int64]
+    test: NDArray[np.int64]
+
+    def items(self) -> list[tuple[str, NDArray[np.int64]]]:
+        """(name, index) of the three splits, in the order train, val, test."""
+        return [("train", self.train), ("val", self.val), ("test", self.test)]
+
+
+@dataclass(frozen=True)
+class RawText:
+    """What the source's text said before it was encoded; one row per recording row.
+
+    ``block`` is the text of the G-code block ("" where there is none), ``row`` its row in the
+    recording, ``controller`` the controller's own motion mode ("G0" ..., "" where it says
+    nothing). ``encoded`` is the class name the encoding gave the row, or "". ``vocabulary`` is
+    the token vocabulary in use, empty where the encoding has none.
+    """
+
+    recording: NDArray[np.str_]
+    row: NDArray[np.int64]
+    block: NDArray[np.str_]
+    controller: NDArray[np.str_]
+    encoded: NDArray[np.str_]
+    vocabulary: Mapping[str, int] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LoadedData:
+    """What a source returns: the data, how it is split, and what the audit needs beside it.
+
+    ``scaler_fitted_on`` is ``"train"`` or ``"all"`` (the legacy fault); ``raw`` is None where
+    the source has no text.
+    """
+
+    dataset: SequenceDataset
+    splits: Splits
+    raw: RawText | None = None
+    scaler_fitted_on: str = "train"

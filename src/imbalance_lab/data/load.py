@@ -1,0 +1,63 @@
+"""From the ``data:`` section of an experiment to loaded data, whatever the source."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.options import (
+    DataOptions,
+    DigitsOptions,
+    RecordingsOptions,
+    SequencesOptions,
+    SimulatedOptions,
+    TableOptions,
+)
+
+
+def load_data(options: DataOptions, base_dir: Path | None = None) -> LoadedData:
+    """Load, encode and split the data that ``options`` describe.
+
+    Parameters
+    ----------
+    options : one of the option classes of :mod:`imbalance_lab.data.options`
+    base_dir : folder that relative paths start from (default: the working directory)
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with the data, in one sentence.
+    """
+    base = base_dir or Path()
+    loaded = _load(options, base)
+    facts = {"source": options.source, "simulated": options.source == "simulated", **loaded.dataset.facts}
+    return replace(loaded, dataset=replace(loaded.dataset, facts=facts))
+
+
+def _load(options: DataOptions, base: Path) -> LoadedData:
+    match options:
+        case RecordingsOptions():
+            from imbalance_lab.data.encode import encode_recordings
+            from imbalance_lab.data.recordings import read_recordings
+
+            recordings = read_recordings(base / options.path)
+            return encode_recordings(recordings.frame, options, recordings.facts, base)
+        case SimulatedOptions():
+            from imbalance_lab.data.encode import encode_recordings
+            from imbalance_lab.data.simulated import plant_remaining, simulate
+
+            mill = options.mill()
+            return plant_remaining(encode_recordings(simulate(mill), options, base_dir=base), mill)
+        case SequencesOptions():
+            from imbalance_lab.data.sequences import load_sequences
+
+            return load_sequences(options, base)
+        case TableOptions():
+            from imbalance_lab.data.table import load_table
+
+            return load_table(options, base)
+        case DigitsOptions():
+            from imbalance_lab.data.digits import load_digits
+
+            return load_digits(options)

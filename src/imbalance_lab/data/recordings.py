@@ -1,0 +1,194 @@
+"""Recordings from a folder of CSV files, or from one file, into one tidy table."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.files import existing, number_column, read_arrow
+from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SUFFIX = "_aligned.csv"
+_DROPPED = ("raw_json",)
+_TEXT = ("recording", "t_console", "gcode_string")
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """A tidy recordings table.
+
+    ``frame`` has the columns ``recording`` (sorted, rows of a recording in their order),
+    ``gcode_string`` (None where there is none) and number columns as float32 (NaN = missing).
+    ``facts`` tells what was dropped or missing on the way.
+    """
+
+    frame: pd.DataFrame
+    facts: Mapping[str, object] = field(default_factory=dict)
+
+
+def read_recordings(path: Path) -> Recordings:
+    """Read a folder of ``*_aligned.csv`` or one CSV/Parquet file with a ``recording`` column.
+
+    Raises
+    ------
+    InputError
+        Missing path, empty folder, broken or empty file, no ``gcode_string``, text among numbers.
+    """
+    existing(path, "path")
+    if not path.is_dir():
+        numbers, text, ignored = _columns(path)
+        if "recording" not in text:
+            raise InputError(f"{path} has no column 'recording', expected one that names the recording of each row")
+        missing = text["recording"].null_count
+        if missing:
+            raise InputError(f"{path} has {missing} rows without a value in column 'recording'")
+        return tidy(_to_frame(numbers, text), {"text_columns_ignored": ", ".join(ignored)} if ignored else {})
+    files = sorted(path.glob(f"*{SUFFIX}"))
+    if not files:
+        found = sorted(p.name for p in path.iterdir())[:3]
+        raise InputError(f"folder {path} holds no *{SUFFIX} file (it holds {', '.join(found) or 'nothing'})")
+    return _read_folder(files)
+
+
+def _read_folder(files: list[Path]) -> Recordings:
+    import pyarrow as pa
+
+    tables, present, ignored = [], {}, {}
+    for file in files:
+        numbers, text, texts_ignored = _columns(file)
+        present[file.name] = set(numbers)
+        ignored.update(dict.fromkeys(texts_ignored, file))
+        rows = len(text["gcode_string"])
+        recording = pa.array([file.name.removesuffix(SUFFIX)] * rows, pa.string())
+        tables.append(pa.table({**text, "recording": recording, **numbers}))
+    everywhere = set().union(*present.values())
+    clash = sorted(set(ignored) & everywhere)
+    if clash:
+        raise InputError(
+            f"{ignored[clash[0]]}, column {clash[0]!r}: found text, expected numbers as in the other files"
+        )
+    lacking = sum(columns != everywhere for columns in present.values())
+    facts: dict[str, object] = {"files": len(files)}
+    if lacking:
+        absent = sorted({_frame_of(c) for columns in present.values() for c in everywhere - columns})
+        facts["files_lacking_columns"] = lacking
+        facts["columns_lacking_in_some_files"] = ", ".join(absent)
+    if ignored:
+        facts["text_columns_ignored"] = ", ".join(sorted(ignored))
+    table = pa.concat_tables(tables, promote_options="default")
+    names = [n for n in table.column_names if n not in _TEXT]
+    return tidy(_to_frame({n: table[n] for n in names}, {n: table[n] for n in _TEXT if n in table.column_names}), facts)
+
+
+def _frame_of(column: str) -> str:
+    """Report a sensor frame, not its 17 columns."""
+    return f"{column.partition('.')[0]}.*" if "." in column else column
+
+
+def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Number columns (float32), the known text columns, and the names of other text columns."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    table = read_arrow(path, drop=_DROPPED, text=_TEXT)
+    if "gcode_string" not in table.column_names:
+        raise InputError(
+            f"{path} has no column 'gcode_string' (the block being executed); "
+            f"it has {', '.join(table.column_names[:6])} and {max(0, table.num_columns - 6)} more"
+        )
+    text = {name: pc.cast(table[name], pa.string()) for name in _TEXT if name in table.column_names}
+    numbers, ignored = {}, []
+    for name in table.column_names:
+        if name in text:
+            continue
+        column = number_column(table[name], path, name)
+        if column is None:
+            ignored.append(name)
+        else:
+            numbers[name] = column
+    return numbers, text, ignored
+
+
+def _to_frame(numbers: Mapping[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    # Columns lie one after the other, as pandas keeps them: no copy, and each is written at once.
+    matrix = np.empty((len(numbers), len(text["gcode_string"])), dtype=np.float32)
+    for i, column in enumerate(numbers.values()):
+        matrix[i] = column.to_numpy()
+    frame = pd.DataFrame(matrix.T, columns=list(numbers), copy=False)
+    for i, (name, column) in enumerate(text.items()):
+        frame.insert(i, name, column.to_pandas().astype("object"))
+    return frame
+
+
+def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Recordings:
+    """Sort by recording, drop repeated rows, always-empty columns and what is never an input.
+
+    A row is a repetition when all its values, the time ``t_console`` included, equal those of
+    the row before it in the same recording; without a time column nothing is dropped, because
+    a machine at rest repeats its values honestly.
+
+    Parameters
+    ----------
+    frame : table with ``recording``, ``gcode_string`` and number columns
+    facts : what is already known about the source
+    """
+    for name in ("recording", "gcode_string"):
+        if name not in frame.columns:
+            raise InputError(f"the recordings table has no column {name!r}")
+    out: dict[str, object] = dict(facts or {})
+    names = frame["recording"].to_numpy()
+    if (names[1:] < names[:-1]).any():
+        frame = frame.sort_values("recording", kind="stable", ignore_index=True)
+    repeated = _repeated_rows(frame)
+    if repeated.any():
+        rows = np.flatnonzero(repeated)
+        out["duplicate_rows_dropped"] = int(repeated.sum())
+        out["first_duplicate_row"] = f"{frame['recording'].iloc[rows[0]]}, row {_row_in_recording(frame, rows[0])}"
+        frame = frame.loc[~repeated].reset_index(drop=True)
+    else:
+        out.setdefault("duplicate_rows_dropped", 0)
+    numbers = [c for c in frame.columns if c not in _TEXT and c not in _DROPPED and _is_number(frame[c])]
+    empty = frame[numbers].isna().all()
+    if empty.any():
+        out["empty_columns_dropped"] = ", ".join(sorted({_frame_of(c) for c in empty.index[empty]}))
+    kept = [c for c in numbers if not empty[c]]
+    out["rows"], out["recordings"] = len(frame), int(frame["recording"].nunique())
+    tidied = frame[["recording", "gcode_string", *kept]]
+    return Recordings(tidied.astype(dict.fromkeys(kept, np.float32)), out)
+
+
+def _is_number(column: pd.Series) -> bool:
+    from pandas.api.types import is_numeric_dtype
+
+    return bool(is_numeric_dtype(column))
+
+
+def _row_in_recording(frame: pd.DataFrame, row: int) -> int:
+    recording = frame["recording"].to_numpy()
+    return int(row - np.flatnonzero(recording == recording[row])[0])
+
+
+def _repeated_rows(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    repeated = np.zeros(len(frame), dtype=bool)
+    if "t_console" not in frame.columns:
+        return repeated
+    recording, time = frame["recording"].to_numpy(), frame["t_console"]
+    same = (recording[1:] == recording[:-1]) & (time.notna().to_numpy()[1:])
+    same &= np.asarray(time.to_numpy()[1:] == time.to_numpy()[:-1], dtype=bool)
+    rows = np.flatnonzero(same) + 1
+    if rows.size:
+        # Missing equals missing here, hence the comparison of frames and not of values.
+        now, before = frame.iloc[rows].reset_index(drop=True), frame.iloc[rows - 1].reset_index(drop=True)
+        equal = (now == before) | (now.isna() & before.isna())
+        repeated[rows] = equal.all(axis=1).to_numpy()
+    return repeated

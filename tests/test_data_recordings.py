@@ -1,0 +1,171 @@
+"""Reading recordings: the real ones, and everything that can be wrong with a file."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from imbalance_lab.data.load import load_data
+from imbalance_lab.data.options import parse_options
+from imbalance_lab.data.recordings import read_recordings
+from imbalance_lab.errors import InputError
+
+
+def table(rows: int = 40, **columns: object) -> pd.DataFrame:
+    n = np.arange(rows)
+    base = {
+        "t_console": [f"10:00:{i:02d}.000" for i in n],
+        "momo": n % 4,
+        "stat": 5,
+        "vel": np.nan,
+        "mpox": np.sin(n / 3),
+        "f.Ax": np.cos(n / 5),
+        "raw_json": '{"a": 1, "b": "x,y"}',
+        "gcode_string": np.where(n % 3 == 0, "G1 X1", "Y2."),
+    }
+    return pd.DataFrame({**base, **columns})
+
+
+def write(folder: Path, **frames: pd.DataFrame) -> Path:
+    folder.mkdir(exist_ok=True)
+    for name, frame in frames.items():
+        frame.to_csv(folder / f"{name}_aligned.csv", index=False)
+    return folder
+
+
+def test_folder_is_read_sorted_and_tidied(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", b_1=table(), a_2=table(**{"g.Ax": 1.0}))
+    (folder / "notes.txt").write_text("not a recording")
+    recordings = read_recordings(folder)
+    assert recordings.frame["recording"].unique().tolist() == ["a_2", "b_1"]
+    assert set(recordings.frame.columns) == {"recording", "gcode_string", "momo", "stat", "mpox", "f.Ax", "g.Ax"}
+    assert recordings.frame["g.Ax"].isna().sum() == 40
+    assert recordings.facts["columns_lacking_in_some_files"] == "g.*"
+    assert recordings.facts["empty_columns_dropped"] == "vel"
+    assert recordings.facts["files_lacking_columns"] == 1
+
+
+def test_one_file_equals_the_folder(tmp_path: Path) -> None:
+    frames = {
+        name: table(mpox=np.random.default_rng(i).normal(size=40)) for i, name in enumerate(["a_1", "a_2", "a_3"])
+    }
+    folder = write(tmp_path / "r", **frames)
+    whole = pd.concat([f.assign(recording=n) for n, f in frames.items()], ignore_index=True).sample(
+        frac=1, random_state=0
+    )
+    whole = whole.sort_values("t_console", kind="stable")  # recordings interleaved, rows of each in order
+    whole.drop(columns="raw_json").to_parquet(tmp_path / "all.parquet")
+    whole.to_csv(tmp_path / "all.csv", index=True)
+    options = {"source": "recordings", "window": {"length": 8, "stride": 4}}
+    digests = {
+        load_data(parse_options({**options, "path": name}), tmp_path).dataset.digest
+        for name in ("r", "all.parquet", "all.csv")
+    }
+    assert len(digests) == 1
+    assert folder.is_dir()
+
+
+def test_repeated_rows_are_dropped_and_counted(tmp_path: Path) -> None:
+    frame = table()
+    doubled = pd.concat([frame.iloc[:10], frame.iloc[[9, 9]], frame.iloc[10:]])
+    recordings = read_recordings(write(tmp_path / "r", a_1=doubled, a_2=table()))
+    assert recordings.facts["duplicate_rows_dropped"] == 2
+    assert recordings.facts["first_duplicate_row"] == "a_1, row 10"
+    assert len(recordings.frame) == 80
+    same_time = frame.assign(t_console="10:00:00.000")  # equal times, other values: kept
+    kept = read_recordings(write(tmp_path / "s", a_1=same_time))
+    assert kept.facts["duplicate_rows_dropped"] == 0
+    without_time = doubled.drop(columns="t_console")  # a machine at rest repeats its values honestly
+    assert len(read_recordings(write(tmp_path / "t", a_1=without_time)).frame) == 42
+
+
+def test_text_in_a_number_column_names_file_row_column_and_value(tmp_path: Path) -> None:
+    bad = table().astype({"mpox": "object"})
+    bad.loc[7, "mpox"] = "12,5"
+    folder = write(tmp_path / "r", a_1=table(), a_2=bad)
+    with pytest.raises(InputError, match=r"a_2_aligned\.csv, row 9, column 'mpox': found the text '12,5'"):
+        read_recordings(folder)
+
+
+def test_text_throughout_one_file_only(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", a_1=table(), a_2=table(mpox="high"))
+    with pytest.raises(InputError, match=r"a_2_aligned\.csv, column 'mpox': found text, expected numbers"):
+        read_recordings(folder)
+    everywhere = write(tmp_path / "s", a_1=table(operator="Ann"), a_2=table(operator="Bob"))
+    assert read_recordings(everywhere).facts["text_columns_ignored"] == "operator"
+
+
+def bad_paths(tmp: Path) -> dict[str, tuple[Path, str]]:
+    (tmp / "void").mkdir()
+    (tmp / "other").mkdir()
+    (tmp / "other" / "x.csv").write_text("a\n1\n")
+    (tmp / "nothing.csv").write_text("")
+    (tmp / "header.csv").write_text("recording,gcode_string\n")
+    (tmp / "torn.csv").write_text("recording,gcode_string,a\nr,G1 X1,1\nr,G1 X1\n")
+    (tmp / "twice.csv").write_text("recording,gcode_string,a,a\nr,G1 X1,1,2\n")
+    (tmp / "broken.parquet").write_bytes(b"PAR1 not really")
+    (tmp / "data.xlsx").write_bytes(b"PK")
+    (tmp / "latin.csv").write_bytes(b"recording,gcode_string\nr,\xe9\n")
+    table().to_parquet(tmp / "unnamed.parquet")
+    table().assign(recording="a").drop(columns="gcode_string").to_csv(tmp / "blockless.csv")
+    table().assign(recording=["a"] * 39 + [None]).to_parquet(tmp / "null.parquet")
+    return {
+        "missing": (tmp / "gone" / "file.parquet", "does not exist (the nearest existing folder is"),
+        "empty folder": (tmp / "void", "holds no *_aligned.csv file (it holds nothing)"),
+        "other folder": (tmp / "other", "it holds x.csv"),
+        "empty file": (tmp / "nothing.csv", "is an empty file"),
+        "no rows": (tmp / "header.csv", "holds no rows"),
+        "torn": (tmp / "torn.csv", "cannot be read as csv"),
+        "column twice": (tmp / "twice.csv", "names the column 'a' twice"),
+        "broken parquet": (tmp / "broken.parquet", "cannot be read as parquet"),
+        "suffix": (tmp / "data.xlsx", "allowed: .csv, .parquet"),
+        "encoding": (tmp / "latin.csv", "cannot be read as csv"),
+        "no recording": (tmp / "unnamed.parquet", "no column 'recording'"),
+        "no block": (tmp / "blockless.csv", "no column 'gcode_string'"),
+        "null recording": (tmp / "null.parquet", "1 rows without a value in column 'recording'"),
+    }
+
+
+def test_bad_files_get_one_clear_sentence(tmp_path: Path) -> None:
+    for name, (path, message) in bad_paths(tmp_path).items():
+        with pytest.raises(InputError) as error:
+            read_recordings(path)
+        assert message in str(error.value), name
+        assert "\n" not in str(error.value), name
+        assert path.name in str(error.value), name
+
+
+def test_malformed_block_names_recording_and_row(tmp_path: Path) -> None:
+    bad = table()
+    bad.loc[5, "gcode_string"] = "G1 X"
+    write(tmp_path / "r", a_1=table(), a_2=table(), a_3=bad)
+    with pytest.raises(InputError, match=r"recording 'a_3', row 5 \(from 0\): G-code block 'G1 X'"):
+        load_data(parse_options({"source": "recordings", "path": "r"}), tmp_path)
+
+
+def test_too_few_recordings_no_labels_no_inputs(tmp_path: Path) -> None:
+    write(tmp_path / "two", a_1=table(), a_2=table())
+    with pytest.raises(InputError, match=r"2 recording\(s\) found, at least 3"):
+        load_data(parse_options({"source": "recordings", "path": "two"}), tmp_path)
+    blank = table(gcode_string=None, momo=np.nan)
+    write(tmp_path / "blank", a_1=blank, a_2=blank, a_3=blank)
+    for task in ("steps", "tokens"):
+        with pytest.raises(InputError, match="no row carries a label"):
+            load_data(parse_options({"source": "recordings", "path": "blank", "task": task}), tmp_path)
+    write(tmp_path / "full", a_1=table(), a_2=table(), a_3=table())
+    with pytest.raises(InputError, match="no input channel is left"):
+        load_data(parse_options({"source": "recordings", "path": "full", "exclude": ["*"]}), tmp_path)
+
+
+def test_raw_folder_and_parquet_give_the_same_windows(shared_dir: Path, tmp_path: Path) -> None:
+    folder = shared_dir / "data/gcode_fingerprinting"
+    raw = load_data(parse_options({"source": "recordings", "path": str(folder / "raw")}))
+    names = sorted(set(raw.dataset.groups.tolist()))
+    assert len(names) == 9
+    whole = pd.read_parquet(folder / "recordings.parquet", filters=[("recording", "in", names)])
+    whole.to_parquet(tmp_path / "nine.parquet")
+    same = load_data(parse_options({"source": "recordings", "path": str(tmp_path / "nine.parquet")}))
+    assert raw.dataset.channels == same.dataset.channels
+    np.testing.assert_array_equal(raw.dataset.continuous, same.dataset.continuous)
+    assert raw.dataset.digest == same.dataset.digest
