@@ -1,0 +1,1 @@
+"""Strategies against class imbalance: weights, losses, samplers, schedules, heads, post-hoc."""

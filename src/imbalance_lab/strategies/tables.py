@@ -1,0 +1,216 @@
+"""Strategies for tables: imbalanced-learn's samplers and ensembles with scikit-learn's classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from pydantic import BaseModel, Field
+
+from imbalance_lab.errors import InputError
+from imbalance_lab.strategies.search import OneOf
+
+Floats = NDArray[np.float64]
+Classifier = Literal["logistic-regression", "random-forest", "gradient-boosting", "nearest-neighbours"]
+
+RESAMPLERS: Mapping[str, tuple[str, str, str]] = {
+    # name: (module of imblearn, class, name of its neighbours argument)
+    "random-over-sampling": ("over_sampling", "RandomOverSampler", ""),
+    "smote": ("over_sampling", "SMOTE", "k_neighbors"),
+    "borderline-smote": ("over_sampling", "BorderlineSMOTE", "k_neighbors"),
+    "svm-smote": ("over_sampling", "SVMSMOTE", "k_neighbors"),
+    "kmeans-smote": ("over_sampling", "KMeansSMOTE", "k_neighbors"),
+    "adasyn": ("over_sampling", "ADASYN", "n_neighbors"),
+    "random-under-sampling": ("under_sampling", "RandomUnderSampler", ""),
+    "near-miss": ("under_sampling", "NearMiss", "n_neighbors"),
+    "tomek-links": ("under_sampling", "TomekLinks", ""),
+    "edited-nearest-neighbours": ("under_sampling", "EditedNearestNeighbours", "n_neighbors"),
+    "cluster-centroids": ("under_sampling", "ClusterCentroids", ""),
+    "smote-enn": ("combine", "SMOTEENN", ""),
+    "smote-tomek": ("combine", "SMOTETomek", ""),
+}
+ENSEMBLES: Mapping[str, str] = {
+    "balanced-random-forest": "BalancedRandomForestClassifier",
+    "balanced-bagging": "BalancedBaggingClassifier",
+    "easy-ensemble": "EasyEnsembleClassifier",
+    "rus-boost": "RUSBoostClassifier",
+}
+
+
+def make_resampler(name: str, seed: int, neighbours: int | None = None, sampling_strategy: Any = "auto") -> Any:
+    """An imbalanced-learn sampler by its name in :data:`RESAMPLERS`.
+
+    Raises
+    ------
+    InputError
+        If the name is unknown, or ``neighbours`` is given for a sampler that has none.
+    """
+    import importlib
+    import inspect
+
+    if name not in RESAMPLERS:
+        raise InputError(f"resampler {name!r} is unknown; allowed: {', '.join(RESAMPLERS)}")
+    module, cls, argument = RESAMPLERS[name]
+    if neighbours is not None and not argument:
+        raise InputError(f"resampler {name!r} has no option 'neighbours'")
+    make = getattr(importlib.import_module(f"imblearn.{module}"), cls)
+    options: dict[str, Any] = {"sampling_strategy": sampling_strategy}
+    if "random_state" in inspect.signature(make).parameters:
+        options["random_state"] = seed
+    if neighbours is not None:
+        options[argument] = neighbours
+    return make(**options)
+
+
+def resample_features(
+    name: str,
+    X: ArrayLike,
+    y: ArrayLike,
+    seed: int,
+    neighbours: int | None = None,
+    sampling_strategy: Any = "auto",
+) -> tuple[NDArray[Any], NDArray[np.int64]]:
+    """Resample features (n, H) and labels (n,) once; the second stage of crt may train on the result.
+
+    Raises
+    ------
+    InputError
+        If the sampler is unknown or cannot work on these data (too few neighbours in a class ...).
+    """
+    labels = np.asarray(y)
+    try:
+        Xr, yr = make_resampler(name, seed, neighbours, sampling_strategy).fit_resample(np.asarray(X), labels)
+    except InputError:
+        raise
+    except (ValueError, RuntimeError) as error:
+        classes, counts = np.unique(labels, return_counts=True)
+        least = f"class {classes[counts.argmin()]} has {counts.min()} examples" if len(classes) else "no examples"
+        raise InputError(f"resampler {name!r} cannot work on these data ({least}): {_sentence(error)}") from None
+    return np.asarray(Xr), np.asarray(yr)
+
+
+def _sentence(error: Exception) -> str:
+    return " ".join(str(error).split())[:300]
+
+
+def make_classifier(name: Classifier, seed: int, class_weight: str | None = None) -> Any:
+    """A scikit-learn classifier by its name; ``class_weight`` where the classifier has it."""
+    from sklearn.ensemble import HistGradientBoostingClassifier, RandomForestClassifier
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.neighbors import KNeighborsClassifier
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    if name == "random-forest":
+        return RandomForestClassifier(200, class_weight=class_weight, random_state=seed)
+    if name == "gradient-boosting":
+        return HistGradientBoostingClassifier(class_weight=class_weight, random_state=seed)
+    if name == "nearest-neighbours":
+        return make_pipeline(StandardScaler(), KNeighborsClassifier())
+    return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight))
+
+
+def fit_table_strategy(
+    name: str,
+    options: Mapping[str, Any],
+    X: ArrayLike,
+    y: ArrayLike,
+    seed: int,
+    n_classes: int | None = None,
+) -> Callable[[ArrayLike], Floats]:
+    """Fit one table strategy and return its ``predict_proba``.
+
+    Parameters
+    ----------
+    name : of :data:`RESAMPLERS` or :data:`ENSEMBLES`, or ``"plain"``
+    options : see :class:`Resampled`, :class:`Ensemble` and :class:`Plain`
+    X : finite floats of shape (n, F)
+    y : int array of shape (n,), class ids 0 .. n_classes - 1
+    seed : of the sampler and of the classifier
+    n_classes : columns of the result; default the largest id plus one
+
+    Returns
+    -------
+    function from (m, F) to float64 probabilities (m, n_classes); 0 for classes without training examples
+
+    Raises
+    ------
+    InputError
+        Unknown name or option, values that are not finite, or data that the sampler refuses.
+    """
+    inputs, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
+    if not np.isfinite(inputs).all():
+        raise InputError(f"table strategy {name!r}: the inputs hold NaN or infinite values; impute them first")
+    k = int(n_classes if n_classes is not None else labels.max() + 1)
+    if name == "plain":
+        plain = Plain.model_validate(dict(options))
+        model = make_classifier(plain.classifier, seed, plain.class_weight)
+        model.fit(inputs, labels)
+    elif name in RESAMPLERS:
+        resampled = Resampled.model_validate(dict(options))
+        inputs, labels = resample_features(name, inputs, labels, seed, resampled.neighbours)
+        model = make_classifier(resampled.classifier, seed)
+        model.fit(inputs, labels)
+    elif name in ENSEMBLES:
+        from imblearn import ensemble
+
+        count = Ensemble.model_validate(dict(options)).estimators
+        model = getattr(ensemble, ENSEMBLES[name])(n_estimators=count, random_state=seed)
+        model.fit(inputs, labels)
+    else:
+        raise InputError(
+            f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', *RESAMPLERS, *ENSEMBLES])}"
+        )
+    columns = np.asarray(model.classes_)
+
+    def predict_proba(rows: ArrayLike) -> Floats:
+        out = np.zeros((len(np.asarray(rows)), k))
+        out[:, columns] = model.predict_proba(np.asarray(rows, dtype=np.float64))
+        return out
+
+    return predict_proba
+
+
+class Plain(BaseModel, frozen=True, extra="forbid"):
+    """A scikit-learn classifier on the data as they are: the baseline of tables.
+
+    What: logistic regression, random forest, gradient boosting or nearest neighbours.
+    When: tables and images; compare every resampler with it.
+    Suggested values: classifier random-forest; class_weight balanced for the weighted form.
+    Cost: that of the classifier.
+    Source: scikit-learn.
+    """
+
+    classifier: Annotated[Classifier, OneOf(("logistic-regression", "random-forest", "gradient-boosting"))] = (
+        "random-forest"
+    )
+    class_weight: Literal["balanced"] | None = None
+
+
+class Resampled(BaseModel, frozen=True, extra="forbid"):
+    """Resample the training rows, then fit a scikit-learn classifier (tables only).
+
+    What: imbalanced-learn's sampler of that name, every class to the size that it chooses ("auto").
+    When: tables and images with a few thousand rows; SMOTE needs k + 1 rows of every class.
+    Suggested values: neighbours is imbalanced-learn's own unless given (5 for SMOTE).
+    Cost: that of a nearest-neighbour search, and of more (or fewer) rows.
+    Source: imbalanced-learn; Chawla et al. 2002 (SMOTE), He et al. 2008 (ADASYN), Batista et al. 2004 (combined).
+    """
+
+    classifier: Classifier = "random-forest"
+    neighbours: Annotated[Annotated[int, Field(ge=1, le=100)] | None, OneOf((3, 5, 9))] = None
+
+
+class Ensemble(BaseModel, frozen=True, extra="forbid"):
+    """An ensemble whose every member sees balanced data (tables only).
+
+    What: imbalanced-learn's balanced random forest, balanced bagging, EasyEnsemble or RUSBoost.
+    When: tables with strong imbalance; a strong and cheap comparison for any network.
+    Suggested values: estimators 100 for forests, 10 for EasyEnsemble.
+    Cost: that of the members, each on a balanced part of the data.
+    Source: imbalanced-learn; Chen et al. 2004, Liu et al. 2009, Seiffert et al. 2010.
+    """
+
+    estimators: Annotated[int, Field(ge=1, le=10_000), OneOf((10, 50, 100, 200))] = 50
