@@ -1,0 +1,1 @@
+"""Encoders, decoders and the small networks for tables and images."""

@@ -1,0 +1,143 @@
+"""MM-DTAE-LSTM: multi-modal input, denoising temporal autoencoder, bidirectional LSTM, self-attention."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from imbalance_lab.models.attention import Attention
+from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.inputs import Differences, Prepared
+
+_KERNEL = 5  # steps; at 4 Hz an arc lasts one to three, so one kernel sees it with its surroundings
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Which inputs there are: what a network must know of a data set to be built.
+
+    ``modalities`` are the channel indices of each modality (a sensor frame, the motors, ...);
+    together they hold every channel once.
+    """
+
+    channels: int
+    modalities: tuple[tuple[int, ...], ...]
+    categorical_sizes: tuple[int, ...]
+    steps: int
+    target_length: int
+
+    @property
+    def per_step(self) -> bool:
+        """Whether every input step has one target position."""
+        return self.steps == self.target_length
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """``states`` (B, T, H); ``reconstruction`` loss, a scalar, or None; ``attention`` (B, heads, T, T) or None."""
+
+    states: Tensor
+    reconstruction: Tensor | None
+    attention: Tensor | None
+
+
+class ModalityProjection(nn.Module):
+    """Values and differences of each modality through a convolution of its own, then summed.
+
+    A modality that is hidden or missing as a whole contributes nothing but its bias, so that the
+    others need not learn to compensate for it.
+    """
+
+    def __init__(self, layout: Layout, hidden: int) -> None:
+        super().__init__()
+        self.index: list[Tensor]
+        for i, channels in enumerate(layout.modalities):
+            self.register_buffer(f"index_{i}", torch.tensor(channels, dtype=torch.long))
+        self.convolutions = nn.ModuleList(
+            nn.Conv1d(2 * len(channels), hidden, _KERNEL, padding=_KERNEL // 2) for channels in layout.modalities
+        )
+        self.embeddings = nn.ModuleList(nn.Embedding(size, hidden) for size in layout.categorical_sizes)
+
+    def forward(self, values: Tensor, differences: Tensor, categorical: Tensor) -> Tensor:
+        """(B, T, C), (B, T, C), (B, T, K) -> (B, T, H)."""
+        total: Tensor | None = None
+        for i, convolution in enumerate(self.convolutions):
+            index = getattr(self, f"index_{i}")
+            x = torch.cat([values[..., index], differences[..., index]], dim=-1)  # (B, T, 2c)
+            y = convolution(x.transpose(1, 2)).transpose(1, 2)
+            total = y if total is None else total + y
+        for k, embedding in enumerate(self.embeddings):
+            y = embedding(categorical[..., k])
+            total = y if total is None else total + y
+        assert total is not None
+        return total
+
+
+class Encoder(nn.Module):
+    """Sequence encoder.
+
+    Projection of each modality -> bidirectional LSTM -> self-attention with a residual. While it
+    trains, inputs get Gaussian noise and whole modalities are hidden, and a linear decoder
+    reconstructs the clean scaled inputs from the states (Vincent et al. 2008).
+    """
+
+    def __init__(self, config: ModelConfig, layout: Layout, scale: Tensor) -> None:
+        super().__init__()
+        h = config.hidden
+        self.noise = config.denoising.noise
+        self.frame_dropout = config.denoising.frame_dropout
+        self.denoise = config.denoising.weight > 0 and layout.channels > 0
+        self.differences = Differences(scale)
+        self.project = ModalityProjection(layout, h)
+        self.norm_in = nn.LayerNorm(h)
+        dropout = config.dropout if config.layers > 1 else 0.0
+        self.lstm = nn.LSTM(h, h // 2, config.layers, batch_first=True, bidirectional=True, dropout=dropout)
+        self.norm_attention = nn.LayerNorm(h)
+        self.attention = Attention(h, config.attention_heads, config.dropout)
+        self.norm_out = nn.LayerNorm(h)
+        self.dropout = nn.Dropout(config.dropout)
+        self.reconstruct = nn.Linear(h, layout.channels) if self.denoise else None
+        membership = torch.zeros(len(layout.modalities), layout.channels)
+        for i, channels in enumerate(layout.modalities):
+            membership[i, list(channels)] = 1.0
+        self.membership: Tensor
+        self.register_buffer("membership", membership)
+
+    def forward(self, inputs: Prepared, *, attention: bool = False, head_mask: Tensor | None = None) -> Encoded:
+        """Encode; noise and the reconstruction loss only in training mode."""
+        values, observed = inputs.values, inputs.observed
+        if self.training:
+            values, observed = self._corrupt(values, observed)
+        x = self.project(values, self.differences(values, observed), inputs.categorical)
+        x = self.dropout(nn.functional.gelu(self.norm_in(x)))
+        states, _ = self.lstm(x)
+        states = states + x
+        normed = self.norm_attention(states)
+        mixed, weights = self.attention(normed, normed, weights=attention, head_mask=head_mask)
+        states = self.norm_out(states + mixed)
+        loss = None
+        if self.training and self.reconstruct is not None:
+            error = (self.reconstruct(states) - inputs.values).square() * inputs.observed
+            loss = error.sum() / inputs.observed.sum().clamp(min=1)
+        return Encoded(self.dropout(states), loss, weights)
+
+    def _corrupt(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
+        if self.noise:
+            values = values + self.noise * torch.randn_like(values)
+        if self.frame_dropout and len(self.membership) > 1:
+            shown = (torch.rand(len(values), len(self.membership), device=values.device) >= self.frame_dropout).float()
+            channels = (shown @ self.membership)[:, None] > 0  # (B, 1, C)
+            values, observed = values * channels, observed & channels
+        return values * observed, observed
+
+
+def modalities_of(channels: Sequence[str], groups: dict[str, tuple[str, ...]]) -> tuple[tuple[int, ...], ...]:
+    """Channel indices of each group; channels of no group form one of their own."""
+    place = {name: i for i, name in enumerate(channels)}
+    grouped = [tuple(place[c] for c in members if c in place) for members in groups.values()]
+    taken = {i for members in grouped for i in members}
+    rest = tuple(i for i in range(len(channels)) if i not in taken)
+    return tuple(members for members in (*grouped, rest) if members)

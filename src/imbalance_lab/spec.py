@@ -1,0 +1,192 @@
+"""Experiment file -> validated, frozen objects."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from imbalance_lab.data.options import DataOptions
+from imbalance_lab.errors import InputError
+from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.strategies.spec import StrategySpec, parse_strategy
+from imbalance_lab.training.config import TrainingConfig
+
+SELECTION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class AuditSection(_Section):
+    """What a failed audit does: stop (exit code 3) or warn and go on. ``budget: off`` skips it."""
+
+    on_fail: Literal["stop", "warn"] = "stop"
+    budget: Literal["full", "quick", "off"] = "full"
+
+
+class InterpretSection(_Section):
+    """How much interpretation each child run gets at its end."""
+
+    budget: Literal["quick", "full", "off"] = "quick"
+
+
+class SelectionSection(_Section):
+    """What is maximised on validation: ``head/metric`` (``auto/macro_f1``: the first head)."""
+
+    metric: str = "auto/macro_f1"
+    split: Literal["val"] = "val"
+
+    @field_validator("metric")
+    @classmethod
+    def _known_metric(cls, value: str) -> str:
+        head, _, metric = value.partition("/")
+        if not head or metric not in SELECTION_METRICS:
+            raise ValueError(
+                f"found {value!r}; expected <head>/<metric> with a metric of {', '.join(SELECTION_METRICS)}"
+            )
+        return value
+
+
+class TuneSection(_Section):
+    """Trials of each strategy's hyper-parameters, judged on validation by the first seed."""
+
+    trials: int = Field(ge=1, le=10_000)
+
+
+class ExperimentSpec(_Section):
+    """One experiment: what to load, what to train, how to choose.
+
+    ``strategies`` maps a name to its parsed strategy; its order is the order of every table.
+    """
+
+    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    description: str = ""
+    data: DataOptions
+    audit: AuditSection = AuditSection()
+    interpret: InterpretSection = InterpretSection()
+    model: ModelConfig = ModelConfig()
+    training: TrainingConfig = TrainingConfig()
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    baseline: str = "cross-entropy"
+    strategies: Mapping[str, StrategySpec]
+    selection: SelectionSection = SelectionSection()
+    costs: Mapping[str, Path] = Field(default_factory=dict)
+    tune: TuneSection | None = None
+
+    @field_validator("seeds")
+    @classmethod
+    def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
+        twice = sorted({s for s in seeds if seeds.count(s) > 1})
+        if twice:
+            raise ValueError(f"found {list(seeds)}; seed {twice[0]} is given twice, each may stand once")
+        if min(seeds) < 0:
+            raise ValueError(f"found {min(seeds)}; seeds are integers from 0")
+        return seeds
+
+    @model_validator(mode="after")
+    def _baseline_exists(self) -> ExperimentSpec:
+        if not self.strategies:
+            raise ValueError("strategies: found none; name at least one")
+        if self.baseline not in self.strategies:
+            raise ValueError(f"baseline: found {self.baseline!r}; allowed are {', '.join(self.strategies)}")
+        return self
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values, as an experiment file would hold them (defaults written out)."""
+        plain = self.model_dump(mode="json", exclude={"strategies"})
+        plain["strategies"] = {name: strategy.to_mapping() for name, strategy in self.strategies.items()}
+        return plain
+
+
+def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentSpec:
+    """Read and validate an experiment file.
+
+    ``overrides`` replaces values by dotted key (``{"training.epochs": 3, "data.path": "x"}``);
+    ``strategies`` there is a list of names to keep.
+
+    Raises
+    ------
+    InputError
+        If the file is missing or not YAML, or a key or value is wrong; names file and key.
+    """
+    if not path.is_file():
+        raise InputError(f"{path}: no such experiment file")
+    try:
+        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        mark = getattr(error, "problem_mark", None)
+        where = f", line {mark.line + 1}" if mark else ""
+        raise InputError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
+    if not isinstance(raw, dict):
+        raise InputError(f"{path}: found {type(raw).__name__} at the top, expected a mapping of keys")
+    return parse_experiment(raw, where=str(path), overrides=overrides)
+
+
+def parse_experiment(
+    raw: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None
+) -> ExperimentSpec:
+    """Validate a mapping; ``where`` names its origin in errors. See :func:`load_experiment`."""
+    content: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in raw.items()}
+    keep: list[str] | None = None
+    for key, value in (overrides or {}).items():
+        if key == "strategies":
+            keep = list(value)
+            continue
+        section, _, leaf = key.rpartition(".")
+        target = content.setdefault(section, {}) if section else content
+        if not isinstance(target, dict):
+            raise InputError(f"{where}: key {section!r}: found {target!r}, expected a mapping")
+        target[leaf] = value
+    content["strategies"] = _strategies(content.get("strategies"), keep, where)
+    if keep is not None and content.get("baseline", "cross-entropy") not in content["strategies"]:
+        content["baseline"] = next(iter(content["strategies"]))
+    try:
+        return ExperimentSpec.model_validate(content)
+    except ValidationError as error:
+        raise InputError(f"{where}: {_sentence(error)}") from None
+
+
+def _strategies(section: Any, keep: list[str] | None, where: str) -> dict[str, StrategySpec]:
+    if not isinstance(section, dict):
+        raise InputError(f"{where}: key 'strategies': found {section!r}, expected a mapping of name to strategy")
+    for name in keep or ():
+        if name not in section:
+            raise InputError(f"{where}: unknown strategy {name!r}; allowed are {', '.join(map(str, section))}")
+    if keep is not None and len(set(keep)) < len(keep):
+        raise InputError(f"{where}: strategies: found {', '.join(keep)}; each may stand once")
+    chosen = {str(name): section[name] for name in (keep if keep is not None else section)}
+    return {name: parse_strategy(name, {} if value is None else value, where=where) for name, value in chosen.items()}
+
+
+def _sentence(error: ValidationError) -> str:
+    """The first fault of a pydantic error as one sentence: key, what was found, what is allowed."""
+    fault = error.errors(include_url=False)[0]
+    key = ".".join(str(part) for part in fault["loc"])
+    more = error.error_count() - 1
+    tail = f" (and {more} more)" if more else ""
+    if fault["type"] == "extra_forbidden":
+        return f"unknown key {key!r}{_near(fault['loc'])}{tail}"
+    if fault["type"] == "missing":
+        return f"key {key!r} is missing{tail}"
+    message = fault["msg"].removeprefix("Value error, ")
+    found = "" if fault["type"] == "value_error" else f"found {fault['input']!r}; "
+    return f"key {key!r}: {found}{message}{tail}" if key else f"{message}{tail}"
+
+
+def _near(location: tuple[int | str, ...]) -> str:
+    """The keys that are allowed beside a wrong one, the nearest first."""
+    model: Any = ExperimentSpec
+    for part in location[:-1]:
+        fields = getattr(model, "model_fields", {})
+        model = fields[part].annotation if part in fields else model
+    allowed = sorted(getattr(model, "model_fields", {}))
+    if not allowed:
+        return ""
+    close = difflib.get_close_matches(str(location[-1]), allowed, n=1)
+    return (f"; did you mean {close[0]!r}?" if close else ";") + f" allowed are {', '.join(allowed)}"

@@ -1,0 +1,83 @@
+"""One trial without any tracking: bind, build, train, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from imbalance_lab.analysis.metrics import metric_by_name
+from imbalance_lab.data import preprocessing
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.models.build import Blueprint, build_network, make_blueprint
+from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.network import Network
+from imbalance_lab.predictions import Predictions
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.training.config import TrainingConfig, resolve_device
+from imbalance_lab.training.evaluate import predict_scores
+from imbalance_lab.training.fit import Epoch, Selection, autocast_for, fit
+from imbalance_lab.training.predict import to_predictions
+from imbalance_lab.training.resident import make_resident
+
+
+@dataclass(frozen=True)
+class PreparedTrial:
+    """A network that is ready to be trained on a data set with a strategy."""
+
+    loaded: LoadedData
+    strategy: BoundStrategy
+    model: ModelConfig
+    training: TrainingConfig
+    seed: int
+    network: Network
+    blueprint: Blueprint
+    device: str
+
+    def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
+        """Train; see :func:`imbalance_lab.training.fit.fit`."""
+        device = torch.device(self.device)
+        splits = self.loaded.splits
+        yield from fit(
+            self.network,
+            make_resident(self.network, self.loaded.dataset, splits.train, device),
+            make_resident(self.network, self.loaded.dataset, splits.val, device),
+            self.strategy,
+            self.training,
+            selection,
+            seed=self.seed,
+            denoising_weight=self.model.denoising.weight,
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+        )
+
+    def predict(self, split: str, meta: Mapping[str, Any]) -> Predictions:
+        """The predictions table of one split (``val``, ``test`` or ``train``)."""
+        index = getattr(self.loaded.splits, split)
+        device = torch.device(self.device)
+        data = make_resident(self.network, self.loaded.dataset, index, device)
+        scores = predict_scores(self.network, data, autocast_for(self.training, device))
+        return to_predictions(self.loaded.dataset, self.loaded.splits, index, scores, {"split": split, **meta})
+
+
+def prepare_trial(
+    loaded: LoadedData, strategy: BoundStrategy, model: ModelConfig, training: TrainingConfig, seed: int
+) -> PreparedTrial:
+    """Fit the scaling on train (on everything for the legacy encoding) and build the network on its device."""
+    dataset, splits = loaded.dataset, loaded.splits
+    fit_on = splits.train if loaded.scaler_fitted_on == "train" else np.arange(len(dataset))
+    scaling = preprocessing.fit(dataset, fit_on, on=loaded.scaler_fitted_on)
+    blueprint = make_blueprint(dataset, model, strategy.head_kinds, strategy.head_scales)
+    network = build_network(blueprint, scaling.mean, scaling.std, dataset, splits.train, seed)
+    device = resolve_device(training.device)
+    return PreparedTrial(loaded, strategy, model, training, seed, network.to(device), blueprint, device)
+
+
+def selection_of(metric: str, heads: Mapping[str, tuple[str, ...]], primary: str) -> Selection:
+    """``head/metric`` of a spec to a :class:`Selection`; ``auto`` is the primary head."""
+    head, _, name = metric.partition("/")
+    return Selection(primary if head == "auto" else head, metric_by_name(name))
