@@ -1,0 +1,1 @@
+"""Error analysis: one module per analysis, predictions table -> table(s)."""

@@ -1,0 +1,54 @@
+"""Error rate of a class against its frequency in training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from imbalance_lab.analysis.clusters import rate_table
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.trend import Trend, cluster_trend
+
+MANY, FEW = 0.05, 0.01
+
+
+@dataclass(frozen=True)
+class ClassFrequency:
+    """Result of :func:`class_frequency`.
+
+    Attributes
+    ----------
+    table : class, train_count, train_share, group (many, medium, few, unseen), and its error rate
+    groups : error rates of the groups; shares of training of at least 5 % are many, below 1 % few
+    trend : of the error along log10 of the training count, recordings as units
+    """
+
+    table: pd.DataFrame
+    groups: pd.DataFrame
+    trend: Trend
+
+
+def class_frequency(prepared: Prepared) -> ClassFrequency:
+    """Error rates by training frequency with a fitted trend; classes unseen in training are left out of the trend."""
+    head, confusion = prepared.head, prepared.tally.confusion
+    n = confusion.sum(axis=2)
+    errors = n - np.diagonal(confusion, axis1=1, axis2=2)
+    counts = head.train_counts
+    share = counts / max(counts.sum(), 1)
+    group = np.select([counts == 0, share >= MANY, share < FEW], ["unseen", "many", "few"], default="medium")
+    table = rate_table(head.classes, errors, n, prepared.weights, "class")
+    table.insert(1, "train_count", counts)
+    table.insert(2, "train_share", share)
+    table.insert(3, "group", group)
+    names = [g for g in ("many", "medium", "few", "unseen") if (group == g).any()]
+    member = np.stack([group == g for g in names], axis=1).astype(np.int64)
+    groups = rate_table(names, errors @ member, n @ member, prepared.weights, "group")
+    groups.insert(1, "classes", member.sum(axis=0))
+    seen = counts > 0
+    log_counts = np.log10(np.maximum(counts[seen], 1).astype(np.float64))
+    trend = cluster_trend(errors[:, seen], n[:, seen], log_counts, "log10 of the training count")
+    return ClassFrequency(
+        table.sort_values("train_count", ascending=False, kind="stable", ignore_index=True), groups, trend
+    )

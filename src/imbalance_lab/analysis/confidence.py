@@ -1,0 +1,220 @@
+"""Confidence and calibration of a head: as predicted, after temperature, and with the prior shift undone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imbalance_lab.analysis.clusters import ratio, resampled
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, mass_bin_edges, tally_calibration
+from imbalance_lab.predictions import HeadPredictions
+from imbalance_lab.statistics import percentile_interval
+
+Floats = NDArray[np.float64]
+SCATTER_BINS = 20
+
+
+@dataclass(frozen=True)
+class Confidence:
+    """Result of :func:`confidence_analysis`.
+
+    Attributes
+    ----------
+    scores : variant (as predicted, temperature, prior undone), metric (ece, ece_mass, classwise_ece, brier, nll),
+        value, low, high
+    reliability : variant, kind (width, mass), bin_low, bin_high, count, mean_confidence, accuracy; empty bins left out
+    classwise : class, ece and its interval, per class, as predicted
+    histogram : confidence bin, right, wrong
+    scatter : of the wrong positions: confidence bin, true probability bin, count
+    notes : what was not computed, and why
+    """
+
+    scores: pd.DataFrame
+    reliability: pd.DataFrame
+    classwise: pd.DataFrame
+    histogram: pd.DataFrame
+    scatter: pd.DataFrame
+    temperature: float | None
+    prior_correction: float | None
+    notes: tuple[str, ...]
+
+
+def _width(t: CalibrationTally) -> tuple[NDArray[np.int64], Floats]:
+    """(C, 15, 2) counts and (C, 15) confidence sums from the 60 fine bins."""
+    step = FINE // BINS
+    c = len(t.fine)
+    return t.fine.reshape(c, BINS, step, 2).sum(axis=2), t.fine_confidence.reshape(c, BINS, step).sum(axis=2)
+
+
+def _gap_sums(counts: NDArray[np.int64], confidence: Floats) -> Floats:
+    """Sum of confidence - right in each bin, (C, bins)."""
+    return confidence - counts[..., 1]
+
+
+def _packed(t: CalibrationTally) -> tuple[Floats, list[int]]:
+    """All sums that the scores need, side by side, (C, columns), and where each part ends."""
+    width = _gap_sums(*_width(t))
+    mass = _gap_sums(t.mass, t.mass_confidence)
+    per_class = (t.class_probability - t.class_positive).reshape(len(width), -1)
+    n = t.fine.sum(axis=(1, 2))
+    parts = [n[:, None], width, mass, per_class, t.brier[:, None], t.nll[:, None]]
+    return np.concatenate(parts, axis=1).astype(np.float64), np.cumsum([p.shape[1] for p in parts]).tolist()
+
+
+def _scores(packed: Floats, ends: list[int], k: int) -> Floats:
+    """(block, columns) -> (block, 5 + K): ece, ece_mass, classwise_ece, brier, nll, and the ECE of each class."""
+    n, width, mass, per_class, brier, nll = np.split(packed, ends[:-1], axis=1)
+    each = np.abs(per_class).reshape(len(packed), k, -1).sum(axis=2)
+    columns = [np.abs(width).sum(axis=1), np.abs(mass).sum(axis=1), each.mean(axis=1), brier[:, 0], nll[:, 0]]
+    return np.concatenate([np.stack(columns, axis=1), each], axis=1) / n
+
+
+METRICS = ("ece", "ece_mass", "classwise_ece", "brier", "nll")
+
+
+def _score_table(prepared: Prepared, tally: CalibrationTally) -> tuple[pd.DataFrame, Floats]:
+    """Scores with intervals, and (K, 3) value, low, high of each class's ECE."""
+    k = len(prepared.head.classes)
+    packed, ends = _packed(tally)
+    value = _scores(packed.sum(axis=0, keepdims=True), ends, k)[0]
+    low = high = np.full(len(value), np.nan)
+    if prepared.weights is not None:
+        samples = resampled(packed, prepared.weights, lambda x: _scores(x, ends, k))
+        low, high = percentile_interval(samples, n_groups=prepared.clusters.n)
+    all_of = np.stack([value, low, high], axis=1)
+    table = pd.DataFrame(all_of[: len(METRICS)], columns=["value", "low", "high"])
+    table.insert(0, "metric", METRICS)
+    return table, all_of[len(METRICS) :]
+
+
+def _bin_rows(kind: str, edges: Floats, counts: NDArray[np.int64], confidence: Floats) -> pd.DataFrame:
+    total = counts.sum(axis=0)
+    n = total.sum(axis=1)
+    table = pd.DataFrame(
+        {
+            "kind": kind,
+            "bin_low": edges[:-1],
+            "bin_high": edges[1:],
+            "count": n,
+            "mean_confidence": ratio(confidence.sum(axis=0), n),
+            "accuracy": ratio(total[:, 1], n),
+        }
+    )
+    return table[table["count"] > 0].reset_index(drop=True)
+
+
+def _bins(tally: CalibrationTally, mass_edges: Floats) -> pd.DataFrame:
+    width = _bin_rows("width", np.linspace(0, 1, BINS + 1), *_width(tally))
+    return pd.concat([width, _bin_rows("mass", mass_edges, tally.mass, tally.mass_confidence)], ignore_index=True)
+
+
+def _scatter(prepared: Prepared) -> pd.DataFrame:
+    """Wrong positions by confidence and true probability; right ones lie on the diagonal."""
+    e = prepared.errors
+    x = np.minimum((e.confidence * SCATTER_BINS).astype(np.int64), SCATTER_BINS - 1)
+    y = np.minimum((e.true_prob * SCATTER_BINS).astype(np.int64), SCATTER_BINS - 1)
+    counts = np.bincount(x * SCATTER_BINS + y, minlength=SCATTER_BINS**2)
+    some = np.flatnonzero(counts)
+    step = 1 / SCATTER_BINS
+    return pd.DataFrame(
+        {
+            "confidence": (some // SCATTER_BINS + 0.5) * step,
+            "true_prob": (some % SCATTER_BINS + 0.5) * step,
+            "count": counts[some],
+        }
+    )
+
+
+def log_prior(head: HeadPredictions, power: float) -> NDArray[np.float32]:
+    """power * log prior, float32 (K,); classes without training examples get the smallest prior there is."""
+    counts = head.train_counts.astype(np.float64)
+    seen = counts[counts > 0]
+    floor = seen.min() if seen.size else 1.0
+    counts = np.maximum(counts, floor)
+    return (power * np.log(counts / counts.sum())).astype(np.float32)
+
+
+def _variants(prepared: Prepared, meta: Mapping[str, Any]) -> tuple[dict[str, CalibrationTally], list[str]]:
+    name, head, clusters = prepared.name, prepared.head, prepared.clusters
+    tallies, notes = {"as predicted": prepared.tally.calibration}, []
+    temperature = (meta.get("temperature") or {}).get(name)
+    if temperature is None:
+        notes.append("no temperature was fitted on validation for this head")
+    elif not 0 < float(temperature) < float("inf"):
+        notes.append(
+            f"the temperature fitted on validation is {temperature}: no finite optimum, so nothing is rescaled"
+        )
+    else:
+        tallies["temperature"] = tally_calibration(head, clusters, None, 1 / float(temperature))
+    power = (meta.get("prior_correction") or {}).get(name)
+    if power is None:
+        notes.append("the run does not say which power of the prior its strategy corrects for")
+    elif float(power) == 0:
+        notes.append("the strategy corrects for no prior, so there is no shift to undo")
+    elif head.train_counts.sum() == 0:
+        notes.append("training counts are unknown, so the prior shift cannot be undone")
+    else:
+        tallies["prior undone"] = tally_calibration(head, clusters, log_prior(head, float(power)), 1.0)
+    return tallies, notes
+
+
+def confidence_analysis(prepared: Prepared, meta: Mapping[str, Any] | None = None) -> Confidence:
+    """Calibration with cluster-bootstrap intervals.
+
+    Parameters
+    ----------
+    meta : ``temperature[head]`` (fitted on validation) and ``prior_correction[head]`` (power r of the prior that the
+        strategy corrects for; undone by multiplying with prior^r) of the run
+
+    Notes
+    -----
+    The classes' ECE and NLL use float32 probabilities; NLL clips at float32's epsilon. Equal-mass
+    edges come from at most 200,000 evenly spaced positions.
+    """
+    meta = meta or {}
+    tallies, notes = _variants(prepared, meta)
+    scores: list[pd.DataFrame] = []
+    bins: list[pd.DataFrame] = []
+    classes = np.empty((0, 3))
+    for variant, tally in tallies.items():
+        table, per_class = _score_table(prepared, tally)
+        edges = mass_bin_edges(prepared.head) if variant == "as predicted" else np.linspace(0, 1, BINS + 1)
+        rows = _bins(tally, edges)
+        if variant == "as predicted":
+            classes = per_class
+        else:  # their equal-mass bins would need a second pass for the quantiles
+            rows, table = rows[rows["kind"] == "width"], table[table["metric"] != "ece_mass"]
+        for frame, into in ((table, scores), (rows, bins)):
+            into.append(pd.concat([pd.Series(variant, frame.index, name="variant"), frame], axis=1))
+    fine = tallies["as predicted"].fine.sum(axis=0)
+    classwise = pd.DataFrame(classes, columns=["ece", "low", "high"])
+    classwise.insert(0, "class", list(prepared.head.classes))
+    classwise["support"] = prepared.confusion.sum(axis=1)
+    if len(prepared.head) and prepared.clusters.n < 2:
+        notes.append("one recording: no interval can be given")
+    notes.append(f"NLL clips probabilities at {CLIP:.3g}")
+    temperature = (meta.get("temperature") or {}).get(prepared.name)
+    power = (meta.get("prior_correction") or {}).get(prepared.name)
+    return Confidence(
+        scores=pd.concat(scores, ignore_index=True),
+        reliability=pd.concat(bins, ignore_index=True),
+        classwise=classwise,
+        histogram=pd.DataFrame(
+            {
+                "bin_low": np.arange(0, FINE, 3) / FINE,
+                "bin_high": np.arange(3, FINE + 1, 3) / FINE,
+                "wrong": fine[:, 0].reshape(-1, 3).sum(axis=1),
+                "right": fine[:, 1].reshape(-1, 3).sum(axis=1),
+            }
+        ),
+        scatter=_scatter(prepared),
+        temperature=None if temperature is None else float(temperature),
+        prior_correction=None if power is None else float(power),
+        notes=tuple(notes),
+    )

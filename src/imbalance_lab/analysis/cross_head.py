@@ -1,0 +1,193 @@
+"""Heads together: exact match of all applicable heads, and joint failures against independence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imbalance_lab.analysis.clusters import MIN_RECORDINGS, clusters_of, ratio, ratio_interval, verdicts
+from imbalance_lab.predictions import HeadPredictions, Predictions
+from imbalance_lab.statistics import benjamini_hochberg, cluster_bootstrap_weights, wilson
+
+_DENSE = 4  # places per position up to which places are addressed directly instead of sorted
+
+
+@dataclass(frozen=True)
+class CrossHead:
+    """Result of :func:`cross_head`.
+
+    Attributes
+    ----------
+    exact_match : n, right, rate and intervals of "all heads that apply at this place are right"
+    pairs : head_a, head_b, n (both apply), wrong_a, wrong_b, joint, expected (independence), lift, phi, p, q, verdict
+    """
+
+    exact_match: pd.DataFrame
+    pairs: pd.DataFrame
+
+
+@dataclass(frozen=True)
+class _Places:
+    """Wrong and scored places of the heads on one axis of m places; cluster of each place."""
+
+    scored: Mapping[str, NDArray[np.bool_] | None]
+    wrong: dict[str, NDArray[np.bool_]]
+    cluster: NDArray[np.int32]
+
+
+def _same_rows(heads: Mapping[str, HeadPredictions]) -> bool:
+    first, *others = heads.values()
+    return all(
+        len(h) == len(first)
+        and (h.sequence is first.sequence or np.array_equal(h.sequence, first.sequence))
+        and (h.position is first.position or np.array_equal(h.position, first.position))
+        for h in others
+    )
+
+
+def _sequence_codes(heads: Mapping[str, HeadPredictions]) -> tuple[dict[str, NDArray[np.int64]], int]:
+    """Sequence of each row as a small code, the same in every head, and the number of codes."""
+    lowest = min(int(h.sequence.min()) for h in heads.values())
+    span = 1 + max(int(h.sequence.max()) for h in heads.values()) - lowest
+    if span <= _DENSE * sum(len(h) for h in heads.values()):
+        return {name: h.sequence - lowest for name, h in heads.items()}, span
+    ids = np.unique(np.concatenate([h.sequence for h in heads.values()]))
+    return {name: np.searchsorted(ids, h.sequence) for name, h in heads.items()}, len(ids)
+
+
+def _places(heads: Mapping[str, HeadPredictions], lookups: Mapping[str, NDArray[np.int32]]) -> _Places:
+    """Put all heads on one axis of places (sequence, position).
+
+    A place that a head scores more than once (overlapping windows) counts once, wrong if any of its rows is.
+    """
+    first_name, first = next(iter(heads.items()))
+    if _same_rows(heads):
+        errors = {name: h.true != h.pred for name, h in heads.items()}
+        return _Places(dict.fromkeys(heads), errors, lookups[first_name][first.group])
+    longest = 1 + max(int(h.position.max()) for h in heads.values())
+    sequences, n_sequences = _sequence_codes(heads)
+    extent = n_sequences * longest
+    keys = {name: sequences[name] * longest + h.position for name, h in heads.items()}
+    if extent > _DENSE * sum(len(h) for h in heads.values()):
+        places = np.unique(np.concatenate(list(keys.values())))
+        keys = {name: np.searchsorted(places, key) for name, key in keys.items()}
+        extent = len(places)
+    cluster = np.zeros(extent, dtype=np.int32)
+    scored: dict[str, NDArray[np.bool_]] = {}
+    wrong: dict[str, NDArray[np.bool_]] = {}
+    for name, h in heads.items():
+        scored[name], wrong[name] = np.zeros(extent, dtype=bool), np.zeros(extent, dtype=bool)
+        scored[name][keys[name]] = True
+        wrong[name][keys[name][h.true != h.pred]] = True
+        cluster[keys[name]] = lookups[name][h.group]
+    return _Places(scored, wrong, cluster)
+
+
+def _count(cluster: NDArray[Any], mask: NDArray[np.bool_] | None, c: int) -> NDArray[np.int64]:
+    return np.bincount(cluster if mask is None else cluster[mask], minlength=c)
+
+
+def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
+    return b if a is None else a if b is None else a & b
+
+
+def _excess(joint: Any, a: Any, b: Any, n: Any) -> tuple[float, float, float, float]:
+    """(expected, lift, phi, p) of joint failures; all counts per cluster, shape (C,)."""
+    from scipy.stats import t
+
+    total = n.sum()
+    pa, pb, pj = (x.sum() / max(total, 1) for x in (a, b, joint))
+    expected = pa * pb * total
+    spread = np.sqrt(pa * (1 - pa) * pb * (1 - pb))
+    if spread == 0:
+        return float(expected), float("nan"), float("nan"), float("nan")
+    # Covariance of the two errors as a mean over positions; recordings are its units.
+    influence = joint - pb * a - pa * b + pa * pb * n - (pj - pa * pb) * n
+    clusters = int((n > 0).sum())
+    variance = max((influence**2).sum() * clusters / max(clusters - 1, 1), total * spread**2)
+    z = (joint.sum() - expected) / np.sqrt(variance)
+    p = float(2 * t.sf(abs(z), max(clusters - 1, 1)))
+    return float(expected), float(joint.sum() / expected), float((pj - pa * pb) / spread), p
+
+
+def _shared_clusters(heads: Mapping[str, HeadPredictions]) -> tuple[dict[str, NDArray[np.int32]], int, int]:
+    """Per head: cluster of each of its group codes, the same number for the same recording in every head."""
+    names = sorted({g for h in heads.values() for g in h.group_names})
+    index = {g: i for i, g in enumerate(names)}
+    codes = {name: np.array([index[g] for g in h.group_names], dtype=np.int32) for name, h in heads.items()}
+    present = np.zeros(len(names), dtype=bool)
+    for name, h in heads.items():
+        present[codes[name][np.flatnonzero(np.bincount(h.group, minlength=len(h.group_names)))]] = True
+    longest = max(heads.values(), key=len)
+    cap = clusters_of(longest).n if clusters_of(longest).pooled else int(present.sum())
+    lookup = np.zeros(len(names), dtype=np.int32)
+    lookup[present] = np.random.default_rng(0).permutation(int(present.sum())) % cap
+    return {name: lookup[c] for name, c in codes.items()}, min(cap, int(present.sum())), int(present.sum())
+
+
+def cross_head(predictions: Predictions, resamples: int = 1000, seed: int = 0) -> CrossHead:
+    """Joint exact match and joint failures of every pair of heads, given that both apply."""
+    heads = {name: h for name, h in predictions.heads.items() if len(h)}
+    if not heads:
+        return CrossHead(pd.DataFrame(), pd.DataFrame())
+    lookups, c, recordings = _shared_clusters(heads)
+    places = _places(heads, lookups)
+    weights = None
+    if c > 1 and resamples:
+        weights = cluster_bootstrap_weights(c, resamples, np.random.default_rng([seed, 3])).astype(np.float64)
+    cluster = places.cluster
+    any_scored: NDArray[np.bool_] | None = None
+    if all(s is not None for s in places.scored.values()):
+        any_scored = np.logical_or.reduce([s for s in places.scored.values() if s is not None])
+    any_wrong = np.logical_or.reduce(list(places.wrong.values()))
+    n = _count(cluster, any_scored, c)
+    right = n - _count(cluster, any_wrong, c)
+    low, high = ratio_interval(right[:, None], n[:, None], weights)
+    wilson_low, wilson_high = wilson(right.sum(), n.sum())
+    exact = pd.DataFrame(
+        {
+            "heads": [" + ".join(heads)],
+            "n": [int(n.sum())],
+            "recordings": [recordings],
+            "right": [int(right.sum())],
+            "rate": [float(ratio(right.sum(), n.sum()))],
+            "wilson_low": [float(wilson_low)],
+            "wilson_high": [float(wilson_high)],
+            "low": low,
+            "high": high,
+            "verdict": verdicts(np.array([n.sum()]), np.array([recordings])),
+        }
+    )
+    rows = []
+    for a, b in combinations(heads, 2):
+        both = _both(places.scored[a], places.scored[b])
+        wrong_a, wrong_b = (_both(both, places.wrong[x]) for x in (a, b))
+        joint = _both(wrong_a, wrong_b)
+        counts = [_count(cluster, m, c) for m in (joint, wrong_a, wrong_b, both)]
+        expected, lift, phi, p = _excess(*counts)
+        rows.append(
+            {
+                "head_a": a,
+                "head_b": b,
+                "n": int(counts[3].sum()),
+                "recordings": int((counts[3] > 0).sum()),
+                "wrong_a": int(counts[1].sum()),
+                "wrong_b": int(counts[2].sum()),
+                "joint": int(counts[0].sum()),
+                "expected": expected,
+                "lift": lift,
+                "phi": phi,
+                "p": p,
+            }
+        )
+    pairs = pd.DataFrame(rows)
+    if rows:
+        pairs["q"] = benjamini_hochberg(pairs["p"].to_numpy(dtype=np.float64))
+        pairs["verdict"] = verdicts(pairs["n"].to_numpy(), pairs["recordings"].to_numpy(), MIN_RECORDINGS)
+    return CrossHead(exact, pairs)

@@ -1,0 +1,66 @@
+"""Positions whose label the model contradicts most: suspects, not verdicts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from imbalance_lab.analysis.clusters import ratio
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.rows import largest, row_table
+from imbalance_lab.statistics import wilson
+
+METHOD = "normalised margin (true probability minus the largest other), lowest first; counts by class thresholds"
+
+
+@dataclass(frozen=True)
+class LabelNoise:
+    """Result of :func:`label_noise`.
+
+    Attributes
+    ----------
+    suspects : the positions ranked by ``METHOD``, with self_confidence (true probability) and normalised_margin
+    by_class : class, n, threshold (mean self-confidence of the class), suspects, rate, interval. A position is
+        counted when its predicted class is another one and at least as probable as that class usually is.
+    """
+
+    method: str
+    suspects: pd.DataFrame
+    by_class: pd.DataFrame
+    n_suspects: int
+
+
+def label_noise(prepared: Prepared, top: int = 100) -> LabelNoise:
+    """Label-noise suspects from the model's own probabilities on this split.
+
+    References
+    ----------
+    Northcutt, Jiang and Chuang (2021), Confident Learning: thresholds per class and the two scores.
+    The count here looks at the predicted class alone, cleanlab's confident joint at all classes.
+    """
+    head, errors = prepared.head, prepared.errors
+    support = prepared.confusion.sum(axis=1)
+    threshold = ratio(prepared.tally.true_probability, support)
+    margin = errors.true_prob - errors.best_other
+    chosen = largest(-margin, top)
+    suspects = row_table(head, errors.row[chosen]).rename(columns={"true_prob": "self_confidence"})
+    suspects["normalised_margin"] = margin[chosen]
+    with np.errstate(invalid="ignore"):
+        contradicted = errors.confidence >= threshold[errors.pred]  # False where a class has no threshold
+    counts = np.bincount(errors.true[contradicted], minlength=len(support))
+    low, high = wilson(counts, support)
+    by_class = pd.DataFrame(
+        {
+            "class": list(head.classes),
+            "n": support,
+            "threshold": threshold,
+            "suspects": counts,
+            "rate": ratio(counts, support),
+            "wilson_low": low,
+            "wilson_high": high,
+        }
+    )
+    by_class = by_class.sort_values("rate", ascending=False, kind="stable", na_position="last", ignore_index=True)
+    return LabelNoise(METHOD, suspects, by_class, int(counts.sum()))

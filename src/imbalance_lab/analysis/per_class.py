@@ -1,0 +1,95 @@
+"""Precision, recall, F1 and AUPRC of each class with intervals, worst first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imbalance_lab.analysis import metrics
+from imbalance_lab.analysis.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.statistics import percentile_interval, wilson
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PerClass:
+    """Result of :func:`per_class_analysis`.
+
+    Attributes
+    ----------
+    table : one row per class, worst F1 first, classes absent from the split last. ``class`` is the only text
+        column. ``sufficient`` is 1 where the class has 20 positions in 3 recordings, else 0;
+        ``miss_share`` is misses / (misses + false alarms): above 1/2 the class fails by being missed.
+    auprc_method : how scores were ranked
+    """
+
+    table: pd.DataFrame
+    auprc_method: str
+
+
+def auprc_from_bins(scores: NDArray[np.int64], positives: NDArray[np.int64]) -> Floats:
+    """Average precision from binned scores, shape (K,); NaN without positives.
+
+    Parameters
+    ----------
+    scores, positives : int arrays of shape (K, bins)
+        Positions, and positions of the class itself, by score; equal bins are ties, as in
+        :func:`sklearn.metrics.average_precision_score`.
+    """
+    n = np.cumsum(scores[:, ::-1], axis=1)
+    hits = positives[:, ::-1]
+    precision_at = np.cumsum(hits, axis=1) / np.maximum(n, 1)
+    return ratio((precision_at * hits).sum(axis=1), positives.sum(axis=1))
+
+
+def per_class_analysis(prepared: Prepared) -> PerClass:
+    """Support, rates and intervals of each class (Wilson for recall and precision; cluster bootstrap for all)."""
+    head, per_cluster, c = prepared.head, prepared.tally.confusion, prepared.confusion
+    support, predicted, hits = c.sum(axis=1), c.sum(axis=0), np.diagonal(c)
+    recordings = (per_cluster.sum(axis=2) > 0).sum(axis=0)
+    functions = {"precision": metrics.precision, "recall": metrics.recall, "f1": metrics.f1}
+    absent = support == 0
+    columns: dict[str, object] = {
+        "class": list(head.classes),
+        "support": support,
+        "recordings": recordings,
+        "predicted": predicted,
+        "train_count": head.train_counts,
+    }
+    for name, function in functions.items():
+        value = function(c)
+        if name == "f1":
+            value = np.where(absent, np.nan, value)
+        columns[name] = value
+        if name != "f1":
+            columns[f"{name}_wilson_low"], columns[f"{name}_wilson_high"] = wilson(
+                hits, predicted if name == "precision" else support
+            )
+        low = high = np.full(len(c), np.nan)
+        if prepared.weights is not None:
+            low, high = percentile_interval(
+                resampled(per_cluster, prepared.weights, function), n_groups=prepared.clusters.n
+            )
+        columns[f"{name}_low"], columns[f"{name}_high"] = np.where(absent, np.nan, low), np.where(absent, np.nan, high)
+    scores, positive = prepared.tally.scores, prepared.tally.positive_scores
+    if scores is None or positive is None:
+        columns["auprc"] = metrics.auprc(head.true, head.probabilities)
+        method = "exact (scikit-learn)"
+    else:
+        columns["auprc"] = auprc_from_bins(scores, positive)
+        method = "odds of the scores rounded to 7 bits of mantissa, ties as in scikit-learn"
+    misses, alarms = support - hits, predicted - hits
+    columns |= {
+        "misses": misses,
+        "false_alarms": alarms,
+        "miss_share": ratio(misses, misses + alarms),
+        "in_macro": prepared.macro.astype(np.int64),
+        "sufficient": ((support >= MIN_POSITIONS) & (recordings >= MIN_RECORDINGS)).astype(np.int64),
+    }
+    table = pd.DataFrame(columns).sort_values("f1", kind="stable", na_position="last", ignore_index=True)
+    return PerClass(table, method)

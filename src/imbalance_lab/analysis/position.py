@@ -1,0 +1,54 @@
+"""Error rate by the place in the true sequence."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from imbalance_lab.analysis.clusters import rate_table
+from imbalance_lab.analysis.positions import DISTANCE_EDGES, N_RELATIVE, distance_names
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.trend import Trend, cluster_trend
+
+
+@dataclass(frozen=True)
+class PositionBias:
+    """Result of :func:`position_bias`.
+
+    Attributes
+    ----------
+    table : along (from_start, from_end, relative), bin, and the error rate with n, recordings, intervals
+    trends : one test each, along log2(1 + distance) and along the relative place 0..1
+    """
+
+    verdict: str
+    table: pd.DataFrame
+    trends: tuple[Trend, ...]
+
+
+def position_bias(prepared: Prepared) -> PositionBias:
+    """Error rates by distance to the true start and end and by relative position, and tests for trend."""
+    t = prepared.tally
+    distance = np.log2(1.0 + np.array(DISTANCE_EDGES))
+    tenths = (np.arange(N_RELATIVE) + 0.5) / N_RELATIVE
+    names = distance_names()
+    relative_names = [f"{10 * i}-{10 * (i + 1)} %" for i in range(N_RELATIVE)]
+    tables, trends = [], []
+    for along, counts, x, labels in (
+        ("from_start", t.from_start, distance, names),
+        ("from_end", t.from_end, distance, names),
+        ("relative", t.relative, tenths, relative_names),
+    ):
+        n, errors = counts.sum(axis=2), counts[..., 1]
+        table = rate_table(labels, errors, n, prepared.weights, "bin")
+        table.insert(0, "along", along)
+        tables.append(table[table["n"] > 0])
+        trends.append(cluster_trend(errors, n, x, along))
+    one_place = t.relative.sum() == 0
+    return PositionBias(
+        verdict="not applicable: every sequence has one position" if one_place else "ok",
+        table=pd.concat(tables, ignore_index=True),
+        trends=tuple(trends),
+    )

@@ -1,0 +1,128 @@
+"""What several analyses of one head share: its counts, its errors and the bootstrap draws."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.analysis.clusters import Clusters, bootstrap_weights, clusters_of
+from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, tally_head
+from imbalance_lab.errors import InputError
+from imbalance_lab.predictions import HeadPredictions
+
+EXACT_SCORES = 200_000
+"""Up to this many scores (positions x classes) AUPRC ranks them exactly; beyond, scores are binned."""
+
+
+@dataclass(frozen=True)
+class ErrorRows:
+    """The e wrong positions of a head; all arrays have shape (e,)."""
+
+    row: NDArray[np.intp]
+    true: NDArray[np.int32]
+    pred: NDArray[np.int32]
+    confidence: NDArray[np.float32]
+    true_prob: NDArray[np.float32]
+    best_other: NDArray[np.float32]
+    """Largest probability of a class other than the true one."""
+    rank: NDArray[np.int16]
+    """1 + number of classes more probable than the true one."""
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A head with what its analyses share.
+
+    Attributes
+    ----------
+    weights : float64 array of shape (resamples, clusters), or None with a single recording
+    macro : bool array of shape (K,)
+        Classes of the macro averages: those with positions in the split, unless the data set says otherwise.
+    seed : for subsamples of permutation nulls
+    """
+
+    name: str
+    head: HeadPredictions
+    clusters: Clusters
+    weights: NDArray[np.float64] | None
+    tally: Tally
+    errors: ErrorRows
+    macro: NDArray[np.bool_]
+    seed: int
+
+    @property
+    def confusion(self) -> NDArray[np.int64]:
+        """Confusion counts of all positions, (K, K)."""
+        return self.tally.confusion.sum(axis=0)
+
+
+def error_rows(head: HeadPredictions) -> ErrorRows:
+    """The wrong positions with the confidence, the true class's probability and its rank."""
+    parts = [
+        np.flatnonzero(head.true[i : i + BLOCK] != head.pred[i : i + BLOCK]) + i for i in range(0, len(head), BLOCK)
+    ]
+    row = np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
+    confidence, true_prob, best_other = (np.empty(len(row), dtype=np.float32) for _ in range(3))
+    rank = np.empty(len(row), dtype=np.int16)
+    for i in range(0, len(row), BLOCK):
+        block, chosen = slice(i, i + BLOCK), row[i : i + BLOCK]
+        p, each = head.probabilities[chosen], np.arange(len(chosen))
+        own = p[each, head.true[chosen]]
+        confidence[block], true_prob[block] = p[each, head.pred[chosen]], own
+        rank[block] = 1 + np.count_nonzero(p > own[:, None], axis=1)
+        p[each, head.true[chosen]] = 0.0
+        best_other[block] = p.max(axis=1)
+    return ErrorRows(row, head.true[row], head.pred[row], confidence, true_prob, best_other, rank)
+
+
+def macro_classes(
+    head: HeadPredictions, support: NDArray[np.int64], stated: Sequence[str | int] | None
+) -> NDArray[np.bool_]:
+    """Which classes enter macro averages, bool of shape (K,).
+
+    Raises
+    ------
+    InputError
+        If ``stated`` names a class that the head does not have.
+    """
+    if stated is None:
+        return support > 0
+    mask = np.zeros(len(head.classes), dtype=bool)
+    for item in stated:
+        index = head.classes.index(item) if item in head.classes else item
+        if not isinstance(index, int) or not 0 <= index < len(mask):
+            raise InputError(f"classes_in_macro names {item!r}; allowed are {', '.join(head.classes)}")
+        mask[index] = True
+    # A class absent from the split is n/a, not 0.
+    return mask & (support > 0)
+
+
+def prepare(
+    head: HeadPredictions,
+    name: str = "head",
+    resamples: int = 1000,
+    seed: int = 0,
+    classes_in_macro: Sequence[str | int] | None = None,
+) -> Prepared:
+    """Count a head once for all its analyses.
+
+    Raises
+    ------
+    InputError
+        If the head has no scored position.
+    """
+    if len(head) == 0:
+        raise InputError(f"head {name!r} has no scored position; an analysis needs at least one")
+    k = len(head.classes)
+    clusters = clusters_of(head, k * max(k, BINS))
+    weights = bootstrap_weights(clusters, resamples, np.random.default_rng([seed, 1]))
+    tally = tally_head(head, clusters, binned_scores=len(head) * k > EXACT_SCORES)
+    support = tally.confusion.sum(axis=(0, 2))
+    macro = macro_classes(head, support, classes_in_macro)
+    return Prepared(name, head, clusters, weights, tally, error_rows(head), macro, seed)

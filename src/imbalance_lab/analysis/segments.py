@@ -1,0 +1,214 @@
+"""Segments of per-step labels: errors at transitions, segments found, and segments missed altogether."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imbalance_lab.analysis.chains import Chains, chains_of
+from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio, ratio_interval
+from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.statistics import wilson
+
+WITHIN = (1, 2, 4)
+_PLACE = np.searchsorted(WITHIN, np.arange(WITHIN[-1] + 2))
+LENGTHS = (1, 2, 3, 4, 8, 16, 32)
+"""Lower ends of the length groups of segments, in positions."""
+
+
+@dataclass(frozen=True)
+class Segments:
+    """Result of :func:`segment_analysis`.
+
+    Attributes
+    ----------
+    transitions : error rate within 1, 2, 4 positions of a true change, and inside segments; with the test of
+        "within 4" against inside
+    scores : tolerance, class ("all" or a name), true segments, predicted segments, found, precision, recall, f1
+    missed : segments of which no position is predicted as their class, by true length
+    missed_by_class : the same by class
+    """
+
+    verdict: str
+    tolerance: int
+    mean_length: float
+    transitions: pd.DataFrame
+    transition_difference: float
+    transition_p: float
+    scores: pd.DataFrame
+    missed: pd.DataFrame
+    missed_by_class: pd.DataFrame
+
+
+def _segments(
+    labels: NDArray[Any], first: NDArray[np.bool_]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
+    """(start, end inclusive) of maximal stretches of one label within a chain, and the start marks."""
+    marks = first.copy()
+    marks[1:] |= labels[1:] != labels[:-1]
+    start = np.flatnonzero(marks)
+    return start, np.append(start[1:], len(labels)) - 1, marks
+
+
+def distance_to_change(labels: NDArray[Any], first: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
+    """Positions to the nearest true change within the chain; 1 for the two beside it, over n without any."""
+    n = len(labels)
+    start, end, _ = _segments(labels, first)
+    opens, closes = first[start], np.append(first[start[1:]], True)  # the segment begins or ends its chain
+    small = np.int32 if 4 * n < np.iinfo(np.int32).max else np.int64  # half the memory to read where it fits
+    before = np.where(opens, -2 * n - 2, start - 1).astype(small)
+    after = np.where(closes, 3 * n + 2, end + 1).astype(small)
+    length, index = end - start + 1, np.arange(n, dtype=small)
+    return np.minimum(index - np.repeat(before, length), np.repeat(after, length) - index)
+
+
+def _nearest(key: NDArray[np.int64], into: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Index of the entry of the sorted ``into`` nearest to each key; -1 when it is empty."""
+    if not len(into):
+        return np.full(len(key), -1)
+    right = np.clip(np.searchsorted(into, key), 0, len(into) - 1)
+    left = np.maximum(right - 1, 0)
+    return np.where(np.abs(into[left] - key) <= np.abs(into[right] - key), left, right)
+
+
+def match_segments(
+    true: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    pred: tuple[NDArray[Any], NDArray[Any], NDArray[Any]],
+    tolerance: int,
+    extent: int,
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which true and predicted segments match one to one.
+
+    Parameters
+    ----------
+    true, pred : (start, end, class), each of shape (segments,), on one axis where chains lie further apart
+        than the tolerance
+    extent : larger than any coordinate plus the tolerance
+
+    Returns
+    -------
+    found : bool, one per true segment; hit : bool, one per predicted segment. Two segments match when they have
+        the same class, are each other's nearest by start, and start and end differ by at most ``tolerance``.
+    """
+    keys = [s.astype(np.int64) + c.astype(np.int64) * extent for s, _, c in (true, pred)]
+    orders = [np.argsort(k, kind="stable") for k in keys]
+    a, b = (k[o] for k, o in zip(keys, orders, strict=True))
+    found, hit = np.zeros(len(a), dtype=bool), np.zeros(len(b), dtype=bool)
+    if len(a) and len(b):
+        j = _nearest(a, b)
+        mutual = _nearest(b, a)[j] == np.arange(len(a))
+        end_gap = np.abs(true[1][orders[0]] - pred[1][orders[1]][j])
+        good = mutual & (np.abs(a - b[j]) <= tolerance) & (end_gap <= tolerance)
+        found[orders[0][good]] = True
+        hit[orders[1][j[good]]] = True
+    return found, hit
+
+
+def _score_table(
+    names: tuple[str, ...],
+    cls: tuple[NDArray[Any], NDArray[Any]],
+    cluster: tuple[NDArray[Any], NDArray[Any]],
+    matched: tuple[NDArray[np.bool_], NDArray[np.bool_]],
+    prepared: Prepared,
+) -> pd.DataFrame:
+    k, c = len(names), prepared.clusters.n
+
+    def count(side: int, chosen: NDArray[np.bool_] | None = None) -> NDArray[np.int64]:
+        index = cluster[side].astype(np.int64) * k + cls[side]
+        cells = np.bincount(index if chosen is None else index[chosen], minlength=c * k).reshape(c, k)
+        return np.concatenate([cells.sum(axis=1, keepdims=True), cells], axis=1)
+
+    n_true, n_pred, found, hit = count(0), count(1), count(0, matched[0]), count(1, matched[1])
+    columns: dict[str, Any] = {
+        "class": ["all", *names],
+        "true_segments": n_true.sum(axis=0),
+        "predicted_segments": n_pred.sum(axis=0),
+        "found": found.sum(axis=0),
+        "recordings": (n_true > 0).sum(axis=0),
+    }
+    for name, top, bottom in (
+        ("precision", hit, n_pred),
+        ("recall", found, n_true),
+        ("f1", 2 * found, n_true + n_pred),
+    ):
+        columns[name] = ratio(top.sum(axis=0), bottom.sum(axis=0))
+        columns[f"{name}_low"], columns[f"{name}_high"] = ratio_interval(top, bottom, prepared.weights)
+    table = pd.DataFrame(columns)
+    return table[(table["true_segments"] > 0) | (table["predicted_segments"] > 0)].reset_index(drop=True)
+
+
+def _missed_table(names: list[str], group: NDArray[Any], missed: NDArray[np.bool_], column: str) -> pd.DataFrame:
+    n = np.bincount(group, minlength=len(names))
+    k = np.bincount(group[missed], minlength=len(names))
+    low, high = wilson(k, n)
+    table = pd.DataFrame(
+        {column: names, "segments": n, "missed": k, "rate": ratio(k, n), "wilson_low": low, "wilson_high": high}
+    )
+    return table[table["segments"] > 0].reset_index(drop=True)
+
+
+def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance: int = 2) -> Segments:
+    """Transitions and segments of one head; not applicable where labels change at almost every position."""
+    head = prepared.head
+    chains = chains_of(head) if chains is None else chains
+    true, pred = chains.take(head.true), chains.take(head.pred)
+    cluster = prepared.clusters.codes(np.asarray(chains.take(head.group), dtype=np.int32))
+    first = chains.first
+    start, end, _ = _segments(true, first)
+    n_chains = int(first.sum())
+    inner = len(start) - n_chains  # true changes
+    mean_length = len(true) / len(start)
+    applicable = len(true) > n_chains and mean_length >= 2
+    verdict = (
+        "ok" if applicable else "not applicable: labels are not per step (segments of under two positions on average)"
+    )
+    if applicable and inner == 0:
+        verdict = "no true change in any sequence"
+    distance = distance_to_change(true, first)
+    wrong = true != pred
+    names = [*(f"within {w}" for w in WITHIN), f"inside (more than {WITHIN[-1]})"]
+    c, places = prepared.clusters.n, len(WITHIN) + 1
+    place = _PLACE[np.minimum(distance, WITHIN[-1] + 1)]
+    counts = np.bincount((cluster * np.int64(places) + place) * 2 + wrong, minlength=c * places * 2)
+    counts = counts.reshape(c, places, 2)
+    counts[:, :-1] = counts[:, :-1].cumsum(axis=1)  # within 4 includes within 2
+    n, errors = counts.sum(axis=2), counts[..., 1]
+    near, whole = slice(len(WITHIN) - 1, len(WITHIN)), n[:, -2:].sum(axis=1, keepdims=True)
+    difference, p = excess_test(
+        np.concatenate([errors[:, near], errors[:, -2:].sum(axis=1, keepdims=True)], axis=1),
+        np.concatenate([n[:, near], whole], axis=1),
+    )
+    p_start, p_end, _ = _segments(pred, first)
+    # Chains are set further apart than the tolerance, so that no segment matches across their ends.
+    shift = np.cumsum(first) * (2 * tolerance + 2)
+    extent = int(len(true) + shift[-1] + tolerance + 1)
+    matched = match_segments(
+        (start + shift[start], end + shift[end], true[start]),
+        (p_start + shift[p_start], p_end + shift[p_end], pred[p_start]),
+        tolerance,
+        extent,
+    )
+    missed = np.add.reduceat((~wrong).astype(np.int64), start) == 0
+    length = end - start + 1
+    group = np.searchsorted(LENGTHS, length, side="right") - 1
+    ends = [*LENGTHS[1:], None]
+    labels = [
+        f"{a}+" if b is None else (str(a) if b == a + 1 else f"{a}-{b - 1}") for a, b in zip(LENGTHS, ends, strict=True)
+    ]
+    return Segments(
+        verdict=verdict,
+        tolerance=tolerance,
+        mean_length=float(mean_length),
+        transitions=rate_table(names, errors, n, prepared.weights, "place"),
+        transition_difference=float(difference[0]),
+        transition_p=float(p[0]),
+        scores=_score_table(
+            head.classes, (true[start], pred[p_start]), (cluster[start], cluster[p_start]), matched, prepared
+        ),
+        missed=_missed_table(labels, group, missed, "length"),
+        missed_by_class=_missed_table(list(head.classes), true[start], missed, "class"),
+    )
