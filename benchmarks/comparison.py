@@ -1,0 +1,262 @@
+"""Do the comparison's intervals and tests keep their word, and is it fast?
+
+    python benchmarks/comparison.py                 # all, about 10 minutes on one core
+    python benchmarks/comparison.py --quick         # fewer repetitions, about 2 minutes
+    python benchmarks/comparison.py --json out.json
+
+Simulated recordings: class logits have random effects of the recording (shared by all
+strategies), of the recording and the strategy, of the seed, and of the recording and the seed, so
+positions of a recording are correlated and seeds differ. Two rare classes live in about a third
+of the recordings. Each row tells, for G recordings and S seeds, how often a two-sided 5 % test of
+two equal strategies rejects (type I, expected 0.05) and how often the 95 % interval of a real
+difference covers the truth (expected 0.95). Methods:
+
+* product: what ``imbalance_lab.comparison`` does (t interval, recordings + seeds);
+* percentile: percentiles of recordings (multinomial) crossed with seeds;
+* recordings: percentiles of recordings alone, seeds taken as given;
+* positions: the naive test, positions resampled as if they were independent.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from imbalance_lab.comparison import RunRecord, compare
+from imbalance_lab.comparison import margins as mg
+from imbalance_lab.comparison.bootstrap import SIGN_RECORDINGS, Side, estimate, holm_by_family
+from imbalance_lab.comparison.counts import join
+from imbalance_lab.comparison.differences import differences
+from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
+from imbalance_lab.comparison.study import build
+from imbalance_lab.predictions import HeadPredictions, Predictions
+
+K = 4
+CLASSES = ("G0", "G1", "G2", "G3")
+ROLES = Roles(macro=np.ones(K, bool), rare=np.array([0, 0, 1, 1], bool), majority=np.array([1, 0, 0, 0], bool))
+SHOWN = ("macro_f1", "mcc", "rare_recall", "recall/G2", "precision/G2")
+METHODS = ("product", "percentile", "recordings", "positions")
+
+
+def simulate(rng, g, seeds, strategies, *, gain=0.0, sd_seed=0.3, sd_recording=0.5):
+    """Confusion counts (strategies, seeds, G, K, K); strategies after the first gain on the rare classes."""
+    n = np.zeros((g, K), dtype=np.int64)
+    n[:, 0], n[:, 1] = rng.integers(300, 700, g), rng.integers(20, 120, g)
+    for c in (2, 3):
+        holds = rng.random(g) < 0.35
+        holds[rng.choice(g, 3, replace=False)] = True
+        n[holds, c] = rng.integers(3, 30, holds.sum())
+    logits = np.array([[3.5, 0, -1, -1], [1, 2, 0, 0], [1, 0, 1, 0], [1, 0, 0, 1.0]])
+    shared = rng.normal(0, sd_recording, (g, K, K))
+    out = np.empty((strategies, seeds, g, K, K), dtype=np.int64)
+    for a in range(strategies):
+        mean = logits.copy()
+        mean[2:, 0] -= gain * (a > 0)
+        mean[:2, 2:] += 0.4 * gain * (a > 0)
+        own = rng.normal(0, sd_recording, (g, K, K))
+        for s in range(seeds):
+            z = mean + shared + own + rng.normal(0, sd_seed, (K, K)) + rng.normal(0, 0.2, (g, K, K))
+            p = np.exp(z - z.max(axis=-1, keepdims=True))
+            out[a, s] = rng.multinomial(n, p / p.sum(axis=-1, keepdims=True))
+    return out
+
+
+def truth(gain, sd_seed):
+    """Difference of the two strategies' metrics over very many recordings and seeds, per statistic."""
+    rng = np.random.default_rng(99)
+    total = []
+    for _ in range(40):
+        counts = simulate(rng, 2000, 10, 2, gain=gain, sd_seed=sd_seed).sum(axis=2)[:, :, None]
+        point = _resampled(counts, np.ones((1, 1))).point.reshape(2, 10, -1)
+        total.append((point[1] - point[0]).mean(axis=0))
+    return np.mean(total, axis=0)
+
+
+def _resampled(counts, weights) -> Resampled:
+    return resample(Sums(mg.margins(counts.reshape(-1, *counts.shape[2:]))), weights, CLASSES, ROLES)
+
+
+def _sides(strategies, seeds):
+    number = np.arange(seeds)
+    return [Side(runs=a * seeds + number, seeds=number) for a in range(strategies)]
+
+
+def _percentile(samples):
+    return np.nanquantile(samples, [0.025, 0.975], axis=0)
+
+
+def intervals(counts, rng, resamples) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+    """(method, reject, (low, high)) for the second strategy against the first, per statistic."""
+    _, seeds, g = counts.shape[:3]
+    base, other = _sides(2, seeds)
+    r = _resampled(counts, recording_weights(g, resamples, rng))
+    held = counts[0, 0].sum(axis=2) > 0  # (G, K)
+    recordings = np.full(len(r.names), float(g))
+    recordings[-2 * K :] = np.tile(held.sum(axis=0), 2)
+    recordings[r.index("rare_recall")] = recordings[r.index("rare_missed")] = held[:, 2:].any(axis=1).sum()
+    e = estimate(r, other, base, recordings)
+    yield "product", e.p <= 0.05, np.stack([e.low, e.high])
+
+    drawn = rng.multinomial(g, np.full(g, 1 / g), size=resamples).astype(np.float64)
+    samples = _resampled(counts, drawn).samples
+    pairs = samples[:, seeds:] - samples[:, :seeds]  # (B, S, M)
+    share = rng.multinomial(seeds, np.full(seeds, 1 / seeds), size=resamples) / seeds
+    for name, d in (("percentile", np.einsum("bsm,bs->bm", pairs, share)), ("recordings", pairs.mean(axis=1))):
+        low, high = _percentile(d)
+        yield name, (low > 0) | (high < 0), np.stack([low, high])
+
+    pooled = counts.sum(axis=2).reshape(2 * seeds, K * K)
+    fake = np.stack([rng.multinomial(c.sum(), c / c.sum(), size=resamples) for c in pooled])  # (R, B, K*K)
+    each = Sums(mg.margins(fake.reshape(2 * seeds, resamples, K, K)))
+    one = resample(each, np.eye(resamples), CLASSES, ROLES).samples
+    low, high = _percentile(one[:, seeds:].mean(axis=1) - one[:, :seeds].mean(axis=1))
+    yield "positions", (low > 0) | (high < 0), np.stack([low, high])
+
+
+def coverage(g, seeds, sd_seed, repetitions, resamples, true_difference, gain):
+    """Rows of type I error and coverage, one per method."""
+    rng = np.random.default_rng([g, seeds, round(10 * sd_seed)])
+    names = _resampled(simulate(rng, g, 1, 1), np.ones((1, g))).names
+    at = [names.index(name) for name in SHOWN]
+    rejected = {m: [] for m in METHODS}
+    covered = {m: [] for m in METHODS}
+    for _ in range(repetitions):
+        for method, reject, _ in intervals(simulate(rng, g, seeds, 2, sd_seed=sd_seed), rng, resamples):
+            rejected[method].append(reject[at])
+        counts = simulate(rng, g, seeds, 2, gain=gain, sd_seed=sd_seed)
+        for method, _, (low, high) in intervals(counts, rng, resamples):
+            inside = ((low <= true_difference) & (true_difference <= high)).astype(float)
+            covered[method].append(np.where(np.isnan(low), np.nan, inside)[at])
+    for m in METHODS:
+        row = {"G": g, "S": seeds, "sd_seed": sd_seed, "method": m}
+        row |= {f"type I {name}": float(v) for name, v in zip(SHOWN, np.mean(rejected[m], axis=0), strict=True)}
+        row |= {f"covers {name}": float(v) for name, v in zip(SHOWN, np.nanmean(covered[m], axis=0), strict=True)}
+        yield row
+
+
+def family_wise(g, seeds, strategies, repetitions, resamples):
+    """How often Holm calls any of the strategies different when all are equal (expected <= 0.05)."""
+    rng = np.random.default_rng(7)
+    any_plain, any_holm = [], []
+    for _ in range(repetitions):
+        r = _resampled(simulate(rng, g, seeds, strategies), recording_weights(g, resamples, rng))
+        sides = _sides(strategies, seeds)
+        p = np.array([estimate(r, side, sides[0]).p[0] for side in sides[1:]])
+        any_plain.append((p <= 0.05).any())
+        any_holm.append((holm_by_family(p, np.full(len(p), "one")) <= 0.05).any())
+    return {
+        "G": g,
+        "S": seeds,
+        "strategies": strategies,
+        "repetitions": repetitions,
+        "any p <= .05": float(np.mean(any_plain)),
+        "any Holm p <= .05": float(np.mean(any_holm)),
+    }
+
+
+def _tables(n, g, classes, strategies, seeds):
+    """Runs on the same n positions; probabilities are one shared array, so that the memory stays small."""
+    rng = np.random.default_rng(0)
+    group = np.sort(rng.integers(0, g, n)).astype(np.int32)
+    prior = np.r_[0.6, np.full(classes - 1, 0.4 / (classes - 1))]
+    true = rng.choice(classes, n, p=prior).astype(np.int32)
+    probabilities = rng.dirichlet(np.ones(classes), n).astype(np.float32)
+    position = np.arange(n, dtype=np.int32)
+    first = HeadPredictions(
+        classes=tuple(f"G{i}" for i in range(classes)),
+        train_counts=np.round(prior * 1e6).astype(np.int64),
+        sequence=group.astype(np.int64),
+        position=position,
+        from_start=position,
+        from_end=position[::-1].copy(),
+        group=group,
+        group_names=tuple(f"r{i}" for i in range(g)),
+        true=true,
+        pred=true,
+        probabilities=probabilities,
+        slices={"operation": group % 9},
+        slice_names={"operation": tuple("abcdefghi")},
+    )
+    for a in range(strategies):
+        for s in range(seeds):
+            wrong = rng.random(n) < 0.2
+            pred = np.where(wrong, rng.integers(0, classes, n), true).astype(np.int32)
+            meta = {"digest": "d", "free_lunch": {"command": 0.5}, "temperature": {"command": 1.3}}
+            table = Predictions({"command": replace(first, pred=pred)}, meta | {"prior_correction": {"command": 1.0}})
+            yield RunRecord(f"strategy-{a}", s, f"{a}-{s}", table, val_score=0.5 + 0.01 * a, seconds=1.0)
+
+
+def speed(n, g, classes, strategies, seeds, resamples):
+    """Seconds of each step for ``strategies`` x ``seeds`` runs of ``n`` positions."""
+    runs = list(_tables(n, g, classes, strategies, seeds))
+    bare = [replace(run, test=replace(run.test, meta={"digest": "d"})) for run in runs]
+    start = time.perf_counter()
+    joined = join(bare, baseline="strategy-0", head="command")
+    joining = time.perf_counter()
+    study = build(joined, resamples=resamples, seed=0)
+    table = differences(study)
+    done = time.perf_counter()
+    compare(runs, baseline="strategy-0", primary_head="command", resamples=resamples)
+    everything = time.perf_counter()
+    return {
+        "positions": n,
+        "recordings": g,
+        "classes": classes,
+        "runs": len(runs),
+        "resamples": resamples,
+        "rows": len(table),
+        "join and count, s": joining - start,
+        "bootstrap, tests, Holm, s": done - joining,
+        "together, s": done - start,
+        "whole compare() with free lunch, calibration, flows, s": everything - done,
+    }
+
+
+def _print(rows):
+    columns = list(rows[0])
+    text = [[f"{r[c]:.3f}" if isinstance(r[c], float) else str(r[c]) for c in columns] for r in rows]
+    width = [max(len(c), *(len(t[i]) for t in text)) for i, c in enumerate(columns)]
+    for line in [columns, *text]:
+        print("  ".join(cell.rjust(w) for cell, w in zip(line, width, strict=True)))
+    print()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    repetitions, resamples = (100, 300) if arguments.quick else (600, 400)
+    print(f"type I (expected 0.05) and coverage (expected 0.95); {repetitions} repetitions, so +-0.018 at 600")
+    print(f"statistics of classes in fewer than {SIGN_RECORDINGS} recordings cannot reject\n")
+    rows, gain = [], 1.0
+    for sd_seed in (0.0, 0.3):
+        true_difference = truth(gain, sd_seed)
+        for g in (8, 17, 40):
+            for seeds in (1, 3, 5):
+                if g != 17 and seeds == 5:
+                    continue
+                rows += coverage(g, seeds, sd_seed, repetitions, resamples, true_difference, gain)
+    _print(rows)
+    family = [family_wise(17, 3, 12, repetitions // 3, resamples)]
+    print("family-wise error of 11 strategies that equal the baseline")
+    _print(family)
+    fast = [speed(1_000_000, 100, 11, 12, 3, 2000)]
+    _print(fast)
+    result = {"intervals": rows, "family": family, "speed": fast}
+    if arguments.json:
+        arguments.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    else:
+        print(json.dumps(result))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

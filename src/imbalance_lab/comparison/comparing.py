@@ -1,0 +1,160 @@
+"""From several runs to every table of the comparison and a choice."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from imbalance_lab.comparison.costs import bill, check_costs, cost_ranges, read_costs
+from imbalance_lab.comparison.counts import Joined, join
+from imbalance_lab.comparison.differences import differences
+from imbalance_lab.comparison.failure_tracking import track
+from imbalance_lab.comparison.flows import flows
+from imbalance_lab.comparison.leaderboard import leaderboard
+from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.study import Study, build
+from imbalance_lab.comparison.verdict import Choice, choose
+from imbalance_lab.errors import InputError
+
+METRICS = ("macro_f1", "balanced_accuracy", "mcc")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """The tables of a comparison.
+
+    Attributes
+    ----------
+    leaderboard : see :func:`imbalance_lab.comparison.leaderboard.leaderboard`
+    runs : one row per run: strategy, seed, run_id, metrics, val_score, seconds
+    differences : see :func:`imbalance_lab.comparison.differences.differences`
+    flows : see :func:`imbalance_lab.comparison.flows.flows`; every strategy against the baseline
+    bill : see :func:`imbalance_lab.comparison.costs.bill`
+    cost_ranges : see :func:`imbalance_lab.comparison.costs.cost_ranges`
+    failures : see :func:`imbalance_lab.comparison.failure_tracking.track`, with ``strategy`` and
+        ``seed``; the baseline's report against each strategy's of the same seed; empty without reports
+    choice : which strategy to take
+    facts : plain values to state beside the tables (classes averaged, rare classes, recordings, ...)
+    """
+
+    leaderboard: pd.DataFrame
+    runs: pd.DataFrame
+    differences: pd.DataFrame
+    flows: pd.DataFrame
+    bill: pd.DataFrame
+    cost_ranges: pd.DataFrame
+    failures: pd.DataFrame
+    choice: Choice
+    facts: Mapping[str, Any]
+
+
+def compare(
+    runs: Sequence[RunRecord],
+    *,
+    baseline: str,
+    primary_head: str,
+    costs: Path | NDArray[np.float64] | None = None,
+    rare: Sequence[str] | None = None,
+    metric: str = "macro_f1",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> Comparison:
+    """Compare runs on the same positions.
+
+    Parameters
+    ----------
+    baseline : strategy that the others are held against
+    primary_head : the head that is compared
+    costs : cost matrix (rows = true class, columns = predicted), or its CSV file; see
+        :func:`imbalance_lab.comparison.costs.read_costs`
+    rare : rare classes; default those under 1 % of train, or all but the majority
+    metric : decides the verdict: ``macro_f1``, ``balanced_accuracy`` or ``mcc``
+    resamples, seed : of the bootstrap over recordings
+
+    Raises
+    ------
+    InputError
+        If the runs are of different data, cannot be joined, or an argument is not allowed.
+    """
+    if metric not in METRICS:
+        raise InputError(f"metric {metric!r} cannot decide a comparison; allowed are {', '.join(METRICS)}")
+    if resamples < 100:
+        raise InputError(f"resamples is {resamples}; at least 100 are needed for a variance")
+    joined = join(runs, baseline=baseline, head=primary_head)
+    matrix = None
+    if costs is not None:
+        matrix = read_costs(costs, joined.classes) if isinstance(costs, Path) else costs
+        matrix = check_costs(matrix, len(joined.classes))
+    study = build(joined, resamples=resamples, seed=seed, rare=rare, costs=matrix)
+    table = differences(study)
+    others = joined.strategies[1:]
+    return Comparison(
+        leaderboard=leaderboard(study, table, metric),
+        runs=_runs(study),
+        differences=table,
+        flows=pd.concat([flows(joined, s, baseline) for s in others or (baseline,)], ignore_index=True),
+        bill=bill(study, table),
+        cost_ranges=cost_ranges(study, seed=seed),
+        failures=_failures(joined),
+        choice=choose(study, table, metric),
+        facts=_facts(study, resamples, seed),
+    )
+
+
+def _runs(study: Study) -> pd.DataFrame:
+    j, r = study.joined, study.resampled
+    table = pd.DataFrame(
+        {
+            "strategy": [run.strategy for run in j.runs],
+            "seed": j.seed,
+            "run_id": [run.run_id for run in j.runs],
+            "val_score": [np.nan if run.val_score is None else run.val_score for run in j.runs],
+            "seconds": [np.nan if run.seconds is None else run.seconds for run in j.runs],
+        }
+    )
+    return pd.concat([table, pd.DataFrame(r.point[: len(j.runs)], columns=list(r.names))], axis=1)
+
+
+def _failures(joined: Joined) -> pd.DataFrame:
+    base = {int(joined.seed[i]): joined.runs[i].report for i in joined.runs_of(joined.strategies[0])}
+    frames = []
+    for run in joined.runs[len(base) :]:
+        before = base.get(run.seed)
+        if before is None or run.report is None:
+            continue
+        frame = track(before, run.report)
+        frame.insert(0, "seed", run.seed)
+        frame.insert(0, "strategy", run.strategy)
+        frames.append(frame)
+    empty = track({}, {})
+    empty.insert(0, "seed", np.array([], dtype=np.int64))
+    empty.insert(0, "strategy", np.array([], dtype=object))
+    return pd.concat(frames, ignore_index=True) if frames else empty
+
+
+def _facts(study: Study, resamples: int, seed: int) -> dict[str, Any]:
+    j, names = study.joined, np.array(study.joined.classes)
+    return {
+        "head": j.head,
+        "baseline": study.baseline,
+        "digest": j.runs[0].test.meta.get("digest"),
+        "split": j.runs[0].test.meta.get("split"),
+        "positions": len(j.true),
+        "recordings": j.n_recordings,
+        "clusters": j.n_clusters,
+        "classes_in_macro": names[study.roles.macro].tolist(),
+        "classes_absent": names[j.support == 0].tolist(),
+        "rare_classes": names[study.roles.rare].tolist(),
+        "majority_class": names[study.roles.majority].tolist(),
+        "class_positions": dict(zip(j.classes, j.support.tolist(), strict=True)),
+        "class_recordings": dict(zip(j.classes, j.class_recordings.tolist(), strict=True)),
+        "resamples": resamples,
+        "seed": seed,
+        "without_free_lunch": [s for s in j.strategies if study.control(s) is None],
+    }

@@ -1,0 +1,133 @@
+"""One row per strategy, its controls beside it; numbers only, so that charts can use every column."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from imbalance_lab.analysis.calibration import apply_temperature, ece, nll
+from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Side, estimate
+from imbalance_lab.comparison.differences import row
+from imbalance_lab.comparison.records import RunRecord, head_of
+from imbalance_lab.comparison.resampling import SCALARS
+from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
+
+KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL = 0, 1, 2
+VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}
+MAX_CLASS_COLUMNS = 12
+_FLOOR = 1e-12  # probability below which NLL no longer falls: float32 softmax may write an exact 0
+
+
+def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f1") -> pd.DataFrame:
+    """One row per strategy, one for each free-lunch control, one for each trivial predictor.
+
+    Every column but ``strategy`` is numeric; NaN means unknown or not applicable.
+
+    * ``kind``: 0 a strategy, 1 a strategy after free post-hoc correction, 2 a trivial predictor.
+    * ``<metric>`` is the mean over ``seeds`` runs, with ``_sd`` (ddof 1), ``_min``, ``_max`` over seeds
+      and ``_low``, ``_high``, the 95 % interval over recordings and seeds.
+    * ``<metric>_difference``, ``_difference_low``, ``_difference_high``: against the baseline.
+    * ``p_holm``, ``verdict`` (1 better, 0 cannot distinguish, -1 worse, NaN insufficient or not
+      tested), ``minimum_detectable``: of the primary metric, against the baseline.
+    * ``over_control``, ``over_control_low``, ``over_control_high``, ``over_control_verdict``: primary
+      metric less that of the baseline after its free post-hoc correction.
+    * ``free_lunch``: primary metric of the strategy's own runs after that correction.
+    * ``ece``, ``nll`` (nats; probabilities floored at 1e-12) as trained; ``_temperature`` after the
+      temperature fitted on validation; ``_prior_undone`` after undoing the strategy's prior shift.
+    * ``val_score``, ``seconds``: means over seeds, NaN unless every run tells.
+    * ``recall/<class>``, ``precision/<class>`` where the head has at most 12 classes.
+
+    Rows are sorted by kind, strategies by ``val_score`` (the primary metric where unknown).
+    """
+    j = study.joined
+    # NumPy lets go of the interpreter lock in these passes over all probabilities.
+    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
+        calibrated = list(pool.map(lambda run: calibration(run, j.head), j.runs))
+    rows = []
+    for name in j.strategies:
+        about = _row(study, differences, name, study.side(name), KIND_STRATEGY, primary)
+        control = study.control(name)
+        about["free_lunch"] = np.nan if control is None else _mean(study, control, primary)
+        runs = [j.runs[i] for i in j.runs_of(name)]
+        about |= _means([calibrated[i] for i in j.runs_of(name)])
+        about |= _means([{"val_score": _known(run.val_score), "seconds": _known(run.seconds)} for run in runs])
+        rows.append(about)
+        if control is not None:
+            rows.append(_row(study, differences, name + CONTROL, control, KIND_CONTROL, primary))
+    rows += [_row(study, differences, name, study.trivial(name), KIND_TRIVIAL, primary) for name in TRIVIAL]
+    table = pd.DataFrame(rows)
+    score = table["val_score"] if table.loc[table["kind"] == 0, "val_score"].notna().all() else table[primary]
+    key = score.where(table["kind"] == KIND_STRATEGY, table[primary])
+    order = pd.DataFrame({"kind": table["kind"], "score": -key}).sort_values(["kind", "score"], kind="stable").index
+    return table.loc[order].reset_index(drop=True)
+
+
+def calibration(run: RunRecord, head: str) -> dict[str, float]:
+    """ECE and NLL of one run: as trained, at its validation temperature, with its prior shift undone.
+
+    A correction that the run's ``meta`` does not hold gives NaN.
+    """
+    h = head_of(run, head)
+    p = h.probabilities
+    out = {"ece": ece(p, h.true), "nll": nll(p, h.true, clip=_FLOOR)}
+    temperature = (run.test.meta.get("temperature") or {}).get(head)
+    power = (run.test.meta.get("prior_correction") or {}).get(head)
+    after = None if temperature is None else apply_temperature(p, float(temperature))
+    out |= _scores("temperature", after, h.true)
+    # A strategy that corrects the prior with power tau has shifted its logits by -tau log prior.
+    if power == 0:
+        return out | {"ece_prior_undone": out["ece"], "nll_prior_undone": out["nll"]}
+    undone = None if power is None else h.adjusted(-float(power)).probabilities
+    return out | _scores("prior_undone", undone, h.true)
+
+
+def _scores(suffix: str, p: Any, true: Any) -> dict[str, float]:
+    if p is None:
+        return {f"ece_{suffix}": np.nan, f"nll_{suffix}": np.nan}
+    return {f"ece_{suffix}": ece(p, true), f"nll_{suffix}": nll(p, true, clip=_FLOOR)}
+
+
+def _row(study: Study, differences: pd.DataFrame, name: str, side: Side, kind: int, primary: str) -> dict[str, Any]:
+    r = study.resampled
+    e = estimate(r, side)
+    point = r.point[side.runs]
+    several = len(side.runs) > 1
+    out: dict[str, Any] = {"strategy": name, "kind": kind, "seeds": 0 if side.seeds is None else len(side.runs)}
+    for metric in [*SCALARS, *([COST] if study.costs is not None else [])]:
+        i = r.index(metric)
+        out[metric] = e.value[i]
+        out[f"{metric}_sd"] = point[:, i].std(ddof=1) if several else np.nan
+        out[f"{metric}_min"], out[f"{metric}_max"] = point[:, i].min(), point[:, i].max()
+        out[f"{metric}_low"] = e.low[i] if study.enough[i] else np.nan
+        out[f"{metric}_high"] = e.high[i] if study.enough[i] else np.nan
+        d = row(differences, name, study.baseline, metric) or {}
+        for mine, theirs in (("", "difference"), ("_low", "low"), ("_high", "high")):
+            out[f"{metric}_difference{mine}"] = _known(d.get(theirs))
+    d = row(differences, name, study.baseline, primary) or {}
+    out["p_holm"], out["minimum_detectable"] = _known(d.get("p_holm")), _known(d.get("minimum_detectable"))
+    out["verdict"] = VERDICT_CODE.get(str(d.get("verdict")), np.nan)
+    c = row(differences, name, study.baseline + CONTROL, primary) or {}
+    out["over_control"] = _known(c.get("difference"))
+    out["over_control_low"], out["over_control_high"] = _known(c.get("low")), _known(c.get("high"))
+    out["over_control_verdict"] = VERDICT_CODE.get(str(c.get("verdict")), np.nan)
+    classes = study.joined.classes if len(study.joined.classes) <= MAX_CLASS_COLUMNS else ()
+    for metric in [f"{kind}/{c}" for kind in ("recall", "precision") for c in classes]:
+        out[metric] = e.value[r.index(metric)]
+    return out
+
+
+def _mean(study: Study, side: Side, metric: str) -> float:
+    return float(study.resampled.point[side.runs, study.resampled.index(metric)].mean())
+
+
+def _means(rows: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    return {key: float(np.mean([r[key] for r in rows])) for key in rows[0]}
+
+
+def _known(value: Any) -> float:
+    return np.nan if value is None else float(value)
