@@ -1,0 +1,1 @@
+"""Audit before training: is it imbalance, or an artefact?"""

@@ -1,0 +1,77 @@
+"""Class by split, in positions, sequences and recordings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imbalance_lab.audit.finding import Finding, Verdict
+from imbalance_lab.audit.positions import count_table, group_counts, scored_positions
+from imbalance_lab.audit.settings import AuditContext
+from imbalance_lab.data.dataset import LoadedData
+
+CHECK = "splits"
+_MEND = "split by recording, stratified by the rarest class of each recording, or record more of this class"
+
+
+def check_splits(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
+    """One finding per head and split: which classes it lacks though others hold them."""
+    empty = [name for name, index in loaded.splits.items() if not len(index)]
+    if empty:
+        message = f"The splits {', '.join(empty)} hold no sequence."
+        mend = "use fractions that leave sequences for each split, or give more recordings"
+        return (
+            Finding(
+                CHECK,
+                Verdict.FAIL,
+                message,
+                ", ".join(empty),
+                evidence=({"empty": ", ".join(empty)},),
+                mend=mend,
+                kind="metric",
+            ),
+        )
+    return tuple(finding for head in loaded.dataset.heads for finding in _head(loaded, head, context))
+
+
+def _head(loaded: LoadedData, head: str, context: AuditContext) -> list[Finding]:
+    data, least = loaded.dataset, context.thresholds.min_recordings
+    classes = data.heads[head]
+    recordings = (group_counts(scored_positions(data, head), len(classes)) > 0).sum(axis=0)
+    tables = {
+        name: count_table(scored_positions(data, head, index), len(classes)) for name, index in loaded.splits.items()
+    }
+    held = {name: table["positions"] > 0 for name, table in tables.items()}
+    findings = []
+    for name, table in tables.items():
+        expected = held["train"] if name != "train" else held["val"] | held["test"]
+        missing = expected & ~held[name]
+        n = int(table["positions"].sum())
+        order = np.lexsort((-table["positions"], ~missing))
+        rows = tuple(
+            {"head": head, "split": name, "class": classes[c], "missing": bool(missing[c])}
+            | {k: int(v[c]) for k, v in table.items()}
+            | {"recordings in all splits": int(recordings[c])}
+            for c in order[:50]
+        )
+        # a class that train lacks cannot be learned, but only val and test stop: they would not show it
+        avoidable = missing & (recordings >= least)
+        subject = f"{head}/{name}"
+        if not missing.any():
+            message = f"{name} holds all {int(expected.sum())} classes of {head} ({n:,} positions)."
+            findings.append(Finding(CHECK, Verdict.PASS, message, subject, 0.0, n=n, threshold=0.0, evidence=rows))
+            continue
+        names = [f"{classes[c]} ({recordings[c]} recordings)" for c in np.flatnonzero(missing)]
+        message = (
+            f"{name} lacks {int(missing.sum())} of the {int(expected.sum())} classes of {head}: "
+            f"{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}; "
+            + (
+                f"{int(avoidable.sum())} of them could have been there."
+                if avoidable.any()
+                else "with so few recordings it cannot be otherwise."
+            )
+        )
+        fails = bool(avoidable.any()) and name != "train"
+        verdict = Verdict.FAIL if fails else Verdict.WARN
+        rate, kind = float(missing.sum() / expected.sum()), "metric" if fails else ""
+        findings.append(Finding(CHECK, verdict, message, subject, rate, None, n, 0.0, rows, _MEND, kind))
+    return findings

@@ -1,0 +1,107 @@
+"""From findings to one answer in words."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+
+from imbalance_lab.audit.finding import Finding, Verdict
+
+_SAID_AT_MOST = 4
+
+
+class Answer(StrEnum):
+    """What the data suffer from, the gravest first."""
+
+    ARTEFACT = "artefact"
+    IMBALANCE_LEARNABLE = "true imbalance, learnable"
+    IMBALANCE_NO_SIGNAL = "true imbalance without signal"
+    IMBALANCE = "true imbalance"
+    METRIC = "the metric misleads"
+    NONE = "no fault found"
+
+
+def answers(findings: Sequence[Finding]) -> tuple[Answer, ...]:
+    """Every answer that the findings give, the gravest first; never empty."""
+    given = []
+    if _failed(findings, "artefact"):
+        given.append(Answer.ARTEFACT)
+    if _imbalanced(findings):
+        probed = [f for f in findings if f.check == "learnability" and f.rate is not None]
+        if not probed:
+            given.append(Answer.IMBALANCE)
+        elif any(f.verdict is Verdict.PASS for f in probed):
+            given.append(Answer.IMBALANCE_LEARNABLE)
+        else:
+            given.append(Answer.IMBALANCE_NO_SIGNAL)
+    if any(f.kind == "metric" and f.verdict in (Verdict.WARN, Verdict.FAIL) for f in findings):
+        given.append(Answer.METRIC)
+    return tuple(given) or (Answer.NONE,)
+
+
+def sentence(findings: Sequence[Finding]) -> str:
+    """The answer in one to three sentences: what it is, on what evidence, and how to mend it."""
+    said = {
+        Answer.ARTEFACT: _artefact,
+        Answer.IMBALANCE_LEARNABLE: _imbalance,
+        Answer.IMBALANCE_NO_SIGNAL: _imbalance,
+        Answer.IMBALANCE: _imbalance,
+        Answer.METRIC: _metric,
+        Answer.NONE: lambda _, answer: (
+            f"{_capital(answer)}: classes are balanced or no check found anything that stops training."
+        ),
+    }
+    return " ".join(said[answer](findings, answer) for answer in answers(findings))
+
+
+def _failed(findings: Sequence[Finding], kind: str) -> list[Finding]:
+    return [f for f in findings if f.kind == kind and f.verdict is Verdict.FAIL]
+
+
+def _imbalanced(findings: Sequence[Finding]) -> list[Finding]:
+    """Imbalanced heads whose counts are to be believed: none of their classes is a filler."""
+    filled = {f.subject.split("/")[0] for f in _failed(findings, "artefact") if f.check == "placeholder"}
+    return [f for f in findings if f.kind == "imbalance" and f.subject not in filled]
+
+
+def _capital(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _artefact(findings: Sequence[Finding], answer: Answer) -> str:
+    causes = sorted(_failed(findings, "artefact"), key=_gravity)
+    first = causes[0]
+    also = sorted({f"{f.check} ({f.subject})" for f in causes[1:]})
+    rest = f" Also: {', '.join(also[:6])}{f' and {len(also) - 6} more' if len(also) > 6 else ''}." if also else ""
+    return f"{_capital(answer)}: {first.message} Mend it: {first.mend}.{rest}"
+
+
+def _gravity(finding: Finding) -> tuple[int, int]:
+    """What makes labels wrong comes before what makes scores wrong; then what touches more positions."""
+    order = ("placeholder", "vocabulary", "frequencies", "split leakage", "input leakage")
+    rank = order.index(finding.check) if finding.check in order else len(order)
+    return rank, -int((finding.n or 0) * (finding.rate or 0.0))
+
+
+def _imbalance(findings: Sequence[Finding], answer: Answer) -> str:
+    heads = _imbalanced(findings)
+    probed = [f for f in findings if f.check == "learnability" and f.rate is not None]
+    signal = [f.subject for f in probed if f.verdict is Verdict.PASS]
+    silent = [f.subject for f in probed if f.verdict is not Verdict.PASS]
+    text = f"{_capital(answer)}: " + " ".join(f.message for f in heads[:_SAID_AT_MOST])
+    if signal:
+        text += f" A probe finds signal for {_list(signal)}."
+    if silent:
+        text += f" It finds none for {_list(silent)}: no strategy can help these with the present inputs."
+    if not probed:
+        text += " Whether the classes can be learned was not measured."
+    return text
+
+
+def _list(names: Sequence[str], most: int = 12) -> str:
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+def _metric(findings: Sequence[Finding], answer: Answer) -> str:
+    causes = [f for f in findings if f.kind == "metric" and f.verdict in (Verdict.WARN, Verdict.FAIL)]
+    return f"{_capital(answer)}: " + " ".join(f.message for f in causes[:2])
