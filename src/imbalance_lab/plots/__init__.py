@@ -1,0 +1,1 @@
+"""Table -> matplotlib Figure; every figure goes through plots.style."""

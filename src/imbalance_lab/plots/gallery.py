@@ -1,0 +1,215 @@
+"""Galleries of the actual inputs: sensor windows and images, wrong beside the nearest right."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import NDArray
+
+from imbalance_lab.plots.style import (
+    ACCENT,
+    ALARM,
+    INK,
+    MAJORITY,
+    MUTED,
+    Scope,
+    empty_figure,
+    label,
+    new_figure,
+    percent,
+    style_axes,
+    titles,
+)
+
+
+@dataclass(frozen=True)
+class WindowExample:
+    """One window of sensor readings with its labels.
+
+    Attributes
+    ----------
+    values : float array of shape (T, C); the channels to draw, in physical units
+    true, pred : class names of shape (T,), "" where a step has no label
+    span : (first, last) step of the error, both included, or None for the right example
+    title : what it is ("recording face_03, row 1,204; confidence 0.97")
+    """
+
+    values: NDArray[np.floating]
+    true: Sequence[str]
+    pred: Sequence[str]
+    span: tuple[int, int] | None = None
+    title: str = ""
+
+
+@dataclass(frozen=True)
+class ImageExample:
+    """One image, its labels, and the nearest correctly classified image of the true class.
+
+    ``image`` and ``neighbour`` are arrays of shape (height, width); ``neighbour`` may be None.
+    """
+
+    image: NDArray[np.floating]
+    true: str
+    pred: str
+    confidence: float
+    neighbour: NDArray[np.floating] | None = None
+
+
+def window_gallery(
+    wrong: WindowExample,
+    right: WindowExample | None,
+    channels: Sequence[str],
+    scope: Scope,
+    *,
+    colours: Mapping[str, str] | None = None,
+    rate: float | None = None,
+    interval_s: float | None = None,
+) -> Figure:
+    """A wrong window beside the nearest correct one of the true class.
+
+    Channels are small multiples that share their scale left and right; the error span is shaded;
+    the strips below give the true and the predicted class of each step.
+
+    Parameters
+    ----------
+    channels : names (with units) of the C channels, those that differ most first
+    colours : class name to colour of the strips
+    rate : how often the true class is missed as the predicted one, for the title
+    interval_s : seconds from one step to the next, or None to count steps
+    """
+    examples = [wrong] if right is None else [wrong, right]
+    rows = len(channels)
+    fig, axes = new_figure(
+        rows + 1,
+        len(examples),
+        width=8.6 if right is not None else 6.0,
+        height=0.82 * rows + 1.15,
+        sharex="col",
+        height_ratios=[1.0] * rows + [0.75],
+    )
+    for column, example in enumerate(examples):
+        for i, name in enumerate(channels):
+            ax = style_axes(axes[i, column])
+            _shade(ax, example.span)
+            ax.plot(
+                np.arange(len(example.values)), example.values[:, i], color=ACCENT if column == 0 else MUTED, lw=1.3
+            )
+            both = np.concatenate([e.values[:, i] for e in examples])
+            finite = both[np.isfinite(both)]
+            if finite.size:
+                room = 0.08 * (np.ptp(finite) or abs(finite[0]) or 1.0)
+                ax.set_ylim(finite.min() - room, finite.max() + room)
+            else:
+                ax.text(0.5, 0.5, "missing in this recording", transform=ax.transAxes, ha="center", size=9, color=MUTED)
+            ax.yaxis.set_major_locator(MaxNLocator(nbins=2))
+            if column == 0:
+                ax.set_ylabel(label(name, 16), rotation=0, ha="right", va="center")
+            else:
+                ax.tick_params(labelleft=False)
+        axes[0, column].set_title(
+            label(example.title or ("wrong" if column == 0 else "nearest right"), 52), loc="left", size=10, color=INK
+        )
+        _strips(style_axes(axes[rows, column]), example, colours or {}, first=column == 0)
+        unit = "step" if interval_s is None else f"step ({interval_s:g} s each)"
+        axes[rows, column].set_xlabel(unit)
+    named = [n for n in dict.fromkeys([*map(str, wrong.true), *map(str, wrong.pred)]) if n][:8]
+    boxes = [Rectangle((0, 0), 1, 1, fc=(colours or {}).get(n, MAJORITY)) for n in named]
+    fig.legend(boxes, [label(n, 16) for n in named], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
+    start, stop = wrong.span if wrong.span is not None else (0, len(wrong.true) - 1)
+    true, pred = wrong.true[start], wrong.pred[start]
+    often = f", as happens to {percent(rate)} of {label(true)}" if rate is not None else ""
+    title = f"{label(true)} read as {label(pred)} for {stop - start + 1} of {len(wrong.true)} steps{often}"
+    what = (
+        "left: wrong; right: nearest window of the true class that was read correctly"
+        if right is not None
+        else "no correct window of the true class exists"
+    )
+    return titles(fig, title, scope.subtitle(what, "shaded: the error"))
+
+
+def _shade(ax: Axes, span: tuple[int, int] | None) -> None:
+    if span is not None:
+        ax.axvspan(span[0] - 0.5, span[1] + 0.5, color=ALARM, alpha=0.16, lw=0)
+
+
+def _strips(ax: Axes, example: WindowExample, colours: Mapping[str, str], *, first: bool) -> None:
+    """Runs of equal labels as coloured boxes that carry the class's name where it fits."""
+    steps = len(example.true)
+    for level, labels in ((1.05, example.true), (0.0, example.pred)):
+        names = np.asarray(labels, dtype=object)
+        starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
+        for start, stop in zip(starts, np.r_[starts[1:], steps], strict=True):
+            name = names[start]
+            if not name:
+                continue
+            colour = colours.get(name, MAJORITY)
+            ax.add_patch(Rectangle((start - 0.5, level), stop - start, 0.9, fc=colour, ec="white", lw=0.8))
+            if stop - start >= max(3, 0.028 * steps * len(label(name, 12))):
+                ax.text(
+                    (start + stop - 1) / 2,
+                    level + 0.45,
+                    label(name, 12),
+                    ha="center",
+                    va="center",
+                    size=9,
+                    color=_on(colour),
+                )
+    _shade(ax, example.span)
+    ax.set_xlim(-0.5, steps - 0.5)
+    ax.set_ylim(-0.05, 2.0)
+    ax.set_yticks([1.5, 0.45], ["true", "read as"] if first else ["", ""])
+    ax.tick_params(axis="y", length=0)
+    ax.spines["left"].set_visible(False)
+
+
+def _on(colour: str) -> str:
+    """Black or white, whichever is readable on ``colour`` (WCAG 2 relative luminance)."""
+    from matplotlib.colors import to_rgb
+
+    channel = np.asarray(to_rgb(colour))
+    linear = np.where(channel <= 0.03928, channel / 12.92, ((channel + 0.055) / 1.055) ** 2.4)
+    return "white" if linear @ np.array([0.2126, 0.7152, 0.0722]) < 0.18 else "black"
+
+
+def image_gallery(examples: Sequence[ImageExample], scope: Scope, *, most: int = 12) -> Figure:
+    """Wrong images, most confident first, each beside the nearest right image of its true class."""
+    if not examples:
+        return empty_figure("No image was misread.", "Gallery: no errors", scope.subtitle())
+    shown = sorted(examples, key=lambda e: -e.confidence)[:most]
+    pairs = min(4, len(shown))
+    rows = -(-len(shown) // pairs)
+    fig, axes = new_figure(rows, 2 * pairs, width=max(5.0, 2.05 * pairs), height=1.5 * rows)
+    for ax in axes.flat:
+        ax.set_axis_off()
+    for i, example in enumerate(shown):
+        left, right = axes[i // pairs, 2 * (i % pairs)], axes[i // pairs, 2 * (i % pairs) + 1]
+        _image(left, example.image, ALARM)
+        left.set_title(
+            f"{label(example.true, 9)} read as\n{label(example.pred, 9)}, {example.confidence:.2f}",
+            size=9,
+            color=INK,
+            loc="left",
+        )
+        if example.neighbour is not None:
+            _image(right, example.neighbour, MUTED)
+            right.set_title(f"a right\n{label(example.true, 9)}", size=9, color=MUTED, loc="left")
+    first = shown[0]
+    title = (
+        f"Most confident error: {label(first.true)} read as {label(first.pred)} with confidence {first.confidence:.2f}"
+    )
+    note = f"{len(shown)} of {len(examples)} errors" if len(examples) > len(shown) else f"all {len(shown)} errors"
+    return titles(fig, title, scope.subtitle(note, "beside each the nearest right image of its class"))
+
+
+def _image(ax: Axes, image: NDArray[np.floating], frame: str) -> None:
+    ax.set_axis_on()
+    ax.imshow(image, cmap="gray_r", interpolation="nearest")
+    ax.set(xticks=[], yticks=[])
+    for side in ax.spines.values():
+        side.set(visible=True, color=frame, linewidth=1.6)

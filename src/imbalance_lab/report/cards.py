@@ -1,0 +1,80 @@
+"""Recommendations as cards: priority, what was seen, what to do, the command that tests it."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from imbalance_lab.report.page import Block, Card, Note, Text
+from imbalance_lab.report.tables import table_view
+
+
+def cards(recommendations: Sequence[Any], base_command: str = "mlflow run .") -> list[Block]:
+    """A card for each recommendation, the most urgent first, each with its evidence behind a triangle.
+
+    Parameters
+    ----------
+    recommendations : :class:`imbalance_lab.recommendations.Recommendation` values
+    base_command : start of the command that tests a card's strategy
+    """
+    if not recommendations:
+        return [Text("No finding reached the threshold of a recommendation.")]
+    blocks: list[Block] = []
+    for r in sorted(recommendations, key=lambda r: r.priority):
+        head = str(getattr(r, "head", "") or "")
+        blocks.append(
+            Card(
+                priority=f"Priority {r.priority}",
+                title=f"{str(r.category).capitalize()}{f', head {head}' if head else ''}",
+                seen=_seen(r),
+                action=str(r.action),
+                effect=str(r.effect or ""),
+                command=f"{base_command} -P strategies={shlex.quote(str(r.strategy))}" if r.strategy else "",
+                note=_note(r),
+            )
+        )
+    return blocks
+
+
+def _note(recommendation: Any) -> Note | None:
+    """Threshold, what was tried, and the evidence rows."""
+    tried = getattr(recommendation, "tried", ())
+    text = f"Fires at: {recommendation.threshold}." if recommendation.threshold not in (None, "") else ""
+    text += f" Already tried here: {', '.join(tried)}." if tried else ""
+    rows = pd.DataFrame([dict(row) for row in recommendation.evidence])
+    tables = (table_view(rows, "Evidence", most=20),) if len(rows) else ()
+    return Note("Evidence and threshold", text.strip(), tables) if text or tables else None
+
+
+def _seen(recommendation: Any) -> str:
+    """The issue, and the first evidence row's rate with its interval and n."""
+    rows = [dict(row) for row in recommendation.evidence]
+    text = str(recommendation.issue)
+    return f"{text.rstrip('.')} ({found})." if rows and (found := _support(rows[0])) else text
+
+
+def _support(row: Mapping[str, Any]) -> str:
+    """``G3: recall 0.342, 95 % interval 0.19 to 0.51, n = 541, 30 recordings`` from what the row holds."""
+    parts = []
+    for name in ("rate", "recall", "precision", "f1", "share", "difference", "value", "ece"):
+        value = row.get(name)
+        ends = [(row.get(f"{p}low"), row.get(f"{p}high")) for p in (f"{name}_", "", f"{name}_wilson_", "wilson_")]
+        known = [(low, high) for low, high in ends if _finite(low) and _finite(high)]
+        if _finite(value) and known:
+            parts.append(f"{name} {value:.3g}, 95 % interval {known[0][0]:.3g} to {known[0][1]:.3g}")
+            break
+    n = next((row[k] for k in ("n", "n_true", "support", "errors") if _finite(row.get(k))), None)
+    if n is not None:
+        parts.append(f"n = {int(n):,}")
+    if _finite(row.get("recordings")):
+        parts.append(f"{int(row['recordings']):,} recordings")
+    named = next((v for v in row.values() if isinstance(v, str) and v), "")
+    return f"{named}: {', '.join(parts)}" if named and parts else ", ".join(parts)
+
+
+def _finite(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)

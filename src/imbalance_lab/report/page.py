@@ -1,0 +1,225 @@
+"""The parts of a page, and their rendering into one self-contained HTML file.
+
+A page is plain frozen values; the template knows how each part looks. No part may hold HTML:
+everything is escaped on the way out.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imbalance_lab.errors import InputError
+from imbalance_lab.report.images import FigureView, data_uri, fit
+
+BUDGET = 4_900_000
+"""Bytes that a page may have; a page must stay below 5 MB to be opened and mailed everywhere."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """One of the at most five numbers of the first screen; ``note`` gives interval and n."""
+
+    value: str
+    label: str
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One table cell.
+
+    ``text`` is what is shown, ``sort`` what the column is sorted by (None sorts last), ``bar`` a
+    share in [0, 1] drawn as a thin bar, ``detail`` the interval, ``href`` a relative link, and
+    ``tone`` a verdict (``fail``, ``warn``, ``pass``, ...) that gives the cell a mark.
+    """
+
+    text: str
+    sort: float | str | None = None
+    bar: float | None = None
+    detail: str = ""
+    href: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column's header; numbers are right-aligned; ``hint`` explains the header."""
+
+    header: str
+    number: bool = False
+    hint: str = ""
+
+
+@dataclass(frozen=True)
+class TableView:
+    """A table; the first column names the row. ``more`` rows were left out of the page."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    note: str = ""
+    more: int = 0
+    where: str = ""
+    kind: str = "table"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A paragraph; ``tone`` is "" or ``insufficient``/``absent`` for what could not be computed."""
+
+    text: str
+    tone: str = ""
+    kind: str = "text"
+
+
+@dataclass(frozen=True)
+class Note:
+    """ "How this was computed" behind a disclosure triangle: text, then tables."""
+
+    summary: str
+    text: str = ""
+    tables: tuple[TableView, ...] = ()
+    kind: str = "note"
+
+
+@dataclass(frozen=True)
+class Card:
+    """A recommendation: what was seen, what to do, what it should change, the command that tests it."""
+
+    priority: str
+    title: str
+    seen: str
+    action: str
+    effect: str = ""
+    command: str = ""
+    category: str = ""
+    note: Note | None = None
+    kind: str = "card"
+
+
+@dataclass(frozen=True)
+class Links:
+    """A list of (text, relative address)."""
+
+    items: tuple[tuple[str, str], ...]
+    kind: str = "links"
+
+
+Block = TableView | Text | Note | Card | Links | FigureView
+
+
+@dataclass(frozen=True)
+class Section:
+    """A heading and what stands under it; ``sections`` are one level deeper."""
+
+    title: str
+    blocks: tuple[Block, ...] = ()
+    sections: tuple[Section, ...] = ()
+
+
+@dataclass(frozen=True)
+class Page:
+    """A whole page. ``tone`` (``good``, ``bad``, ``open``) goes with the verdict, never instead of words."""
+
+    title: str
+    verdict: str
+    numbers: tuple[Number, ...] = ()
+    figure: FigureView | None = None
+    sections: tuple[Section, ...] = ()
+    facts: tuple[tuple[str, str], ...] = ()
+    tone: str = "open"
+
+    def __post_init__(self) -> None:
+        if len(self.numbers) > 5:
+            raise InputError(f"a page opens with at most 5 numbers, found {len(self.numbers)}")
+
+
+def render(page: Page, *, budget: int = BUDGET) -> str:
+    """The page as one HTML document without any outside reference.
+
+    Pictures are stored in the cheapest form that keeps the page under ``budget`` bytes; where
+    even that is too much, the last figures are replaced by a sentence that says so.
+
+    Raises
+    ------
+    InputError
+        If the text and tables alone exceed ``budget``.
+    """
+    figures = list(_figures(page))
+    bare = _template().render(page=page, toc=_toc(page), source=lambda _: "", anchor=anchor)
+    room = budget - len(bare.encode())
+    if room < 0:
+        raise InputError(f"the page's text takes {len(bare.encode()):,} bytes, more than the {budget:,} allowed")
+    stored = dict(zip([id(f) for f in figures], fit([f.png for f in figures], room), strict=True))
+
+    def source(figure: FigureView) -> str:
+        picture = stored[id(figure)]
+        return data_uri(picture) if picture else ""
+
+    return _template().render(page=page, toc=_toc(page), source=source, anchor=anchor)
+
+
+def write(page: Page, path: Path, *, budget: int = BUDGET) -> Path:
+    """Render the page into ``path`` (UTF-8) and return it; folders are made."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(render(page, budget=budget), encoding="utf-8")
+    return path
+
+
+def anchor(*titles: str) -> str:
+    """The id of a heading: letters, digits and hyphens, stable for equal titles."""
+    return "-".join(re.sub(r"[^a-z0-9]+", "-", t.lower()).strip("-") or "part" for t in titles)
+
+
+def _figures(page: Page) -> Iterator[FigureView]:
+    if page.figure is not None:
+        yield page.figure
+    stack: list[Section] = list(reversed(page.sections))
+    while stack:
+        section = stack.pop()
+        yield from (block for block in section.blocks if isinstance(block, FigureView))
+        stack.extend(reversed(section.sections))
+
+
+def _toc(page: Page) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    return [
+        (s.title, anchor(s.title), [(t.title, anchor(s.title, t.title)) for t in s.sections]) for s in page.sections
+    ]
+
+
+def _template() -> Any:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    env = Environment(
+        loader=PackageLoader("imbalance_lab.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return env.get_template("page.html")
+
+
+def link_list(pairs: Sequence[tuple[str, str]]) -> Links:
+    """Links to files of the same run or to its children; only relative or http(s) addresses pass.
+
+    Raises
+    ------
+    InputError
+        If an address has another scheme, such as ``javascript:``.
+    """
+    for _, href in pairs:
+        check_href(href)
+    return Links(tuple(pairs))
+
+
+def check_href(href: str) -> str:
+    """Return ``href`` if it is relative or http(s); anything else raises InputError."""
+    scheme = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", href)
+    if scheme and scheme.group(1).lower() not in ("http", "https"):
+        raise InputError(f"link {href!r} has the scheme {scheme.group(1)!r}, allowed are relative, http and https")
+    return href
