@@ -1,0 +1,1 @@
+"""The MLflow side of imbalance-lab: the only code that imports mlflow."""

@@ -1,0 +1,57 @@
+"""``python -m mlflow_project <command>``: what the entry points of MLproject call."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import NoReturn
+
+_COMMANDS = {
+    "run": "audit the data, train every strategy x seed, analyse, compare",
+    "audit": "audit the data only",
+    "train": "train one strategy with one seed",
+    "analyze": "error analysis of a run or of a predictions table",
+    "interpret": "interpretation of a trained run",
+    "compare": "compare runs that carry predictions",
+    "promote": "register the chosen model",
+    "strategies": "list the strategies, one line each",
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Errors in one sentence, exit code 2."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command; returns the exit code (2 bad input, 3 failed audit, 1 anything else that failed)."""
+    argv = sys.argv[1:] if argv is None else argv
+    parser = _Parser(prog="python -m mlflow_project", description="Imbalanced classification with MLflow.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_Parser)
+    modules = {}
+    for name, about in _COMMANDS.items():
+        sub = commands.add_parser(name, help=about, description=about.capitalize() + ".")
+        if argv[:1] == [name]:  # only the command that is used is imported: --help stays fast
+            modules[name] = importlib.import_module(f"mlflow_project.commands.{name}")
+            modules[name].add_arguments(sub)
+    arguments = parser.parse_args(argv)
+    from imbalance_lab.errors import AuditFailure, InputError
+
+    try:
+        return int(modules[arguments.command].main(arguments))
+    except InputError as error:
+        print(f"imbalance-lab: {error}", file=sys.stderr)
+        return 2
+    except AuditFailure as error:
+        print(f"imbalance-lab: {error}", file=sys.stderr)
+        return 3
+    except KeyboardInterrupt:
+        print("imbalance-lab: interrupted; the same command with --resume <parent run id> goes on", file=sys.stderr)
+        return 130
+
+
+if __name__ == "__main__":
+    sys.exit(main())

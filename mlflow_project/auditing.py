@@ -1,0 +1,140 @@
+"""The audit, run and logged."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from tqdm import tqdm
+
+from imbalance_lab.audit.run import AuditReport, run_audit
+from imbalance_lab.audit.settings import StrategyWeights
+from imbalance_lab.audit.tables import evidence_tables, findings_table, to_dict, trivial_table
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.errors import AuditFailure
+from imbalance_lab.plots.audit import audit_overview, class_distribution
+from imbalance_lab.plots.style import Scope, class_colours, save_png
+from imbalance_lab.report.audit_page import render_audit_page
+from imbalance_lab.report.page import write
+from imbalance_lab.spec import ExperimentSpec
+from mlflow_project.binding import bind_strategy
+from mlflow_project.run_artifacts import write_tables
+from mlflow_project.terminal import say
+from mlflow_project.tracking import RunLogger
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def log_audit(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path) -> AuditReport:
+    """Audit, log page and tables under ``audit/``.
+
+    Raises
+    ------
+    AuditFailure
+        If a check failed and the spec says ``on_fail: stop``; the page is logged first.
+    """
+    with tqdm(desc="audit", unit="check", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(check: str, done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.set_postfix_str(check)
+
+        report = run_audit(
+            loaded,
+            strategies=strategy_weights(spec, loaded),
+            progress=progress,
+            budget="full" if spec.audit.budget == "full" else "counts",
+        )
+    folder = work / "audit"
+    write_audit(report, loaded, folder, spec.name)
+    logger.folder(folder, "audit")
+    logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
+    logger.text(report.sentence, "audit/verdict.txt")
+    logger.metrics({f"audit/seconds/{check}": s for check, s in report.seconds.items()})
+    say(f"Audit: {report.sentence}")
+    if report.failed and spec.audit.on_fail == "stop":
+        page = folder / "index.html"
+        raise AuditFailure(
+            f"the audit failed, so nothing was trained: {report.sentence} Read {page}; "
+            "'audit: {on_fail: warn}' in the experiment trains all the same"
+        )
+    return report
+
+
+def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str) -> None:
+    """``index.html``, ``audit.json``, tables and figures of an audit under ``folder``."""
+    import pandas as pd
+
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "audit.json").write_text(json.dumps(to_dict(report), indent=1), encoding="utf-8")
+    evidence = evidence_tables(report)
+    found = {"findings": findings_table(report), "trivial_predictors": trivial_table(report), **evidence}
+    write_tables({n: t for n, t in found.items() if isinstance(t, pd.DataFrame)}, folder / "tables")
+    dataset = loaded.dataset
+    head = next(iter(dataset.heads))
+    scope = Scope(
+        head=head, positions=int(dataset.class_counts(head).sum()), recordings=len(set(dataset.groups.tolist()))
+    )
+    colours = class_colours(dataset.heads[head], dataset.class_counts(head, loaded.splits.train))
+    figures = {
+        "overview": audit_overview(report.findings, Scope(recordings=scope.recordings)),
+        "splits": class_distribution(composition(loaded, head), scope, colours=colours),
+    }
+    for figure_name, figure in figures.items():
+        save_png(figure, folder / "figures" / f"{figure_name}.png")
+    page = render_audit_page(
+        report.findings,
+        title=f"{name}: audit of the data",
+        sentence=report.sentence,
+        lead=figures["overview"],
+        figures={"splits": figures["splits"]},
+        tables={"trivial predictors": trivial_table(report)},
+        facts={
+            "digest": dataset.digest,
+            **{k: v for k, v in dataset.facts.items() if isinstance(v, (str, int, float))},
+        },
+    )
+    write(page, folder / "index.html")
+
+
+def composition(loaded: LoadedData, head: str) -> pd.DataFrame:
+    """Class x split in scored positions and recordings, a DataFrame."""
+    import numpy as np
+    import pandas as pd
+
+    dataset = loaded.dataset
+    rows = []
+    for split, index in loaded.splits.items():
+        target = dataset.targets[head][index]
+        for c, name in enumerate(dataset.heads[head]):
+            holds = target == c
+            recordings = len(np.unique(dataset.groups[index][holds.any(axis=1)]))
+            rows.append({"class": name, "split": split, "positions": int(holds.sum()), "recordings": recordings})
+    return pd.DataFrame(rows)
+
+
+def strategy_weights(spec: ExperimentSpec, loaded: LoadedData) -> list[StrategyWeights]:
+    """What each strategy's last phase does to weights and shares, from its notes."""
+    found = []
+    primary = next(iter(loaded.dataset.heads))
+    for name, strategy in spec.strategies.items():
+        notes = bind_strategy(strategy, loaded, primary, spec.seeds[0]).notes
+        found.append(
+            StrategyWeights(
+                name,
+                class_weights=_last_phase(notes["class_weights"]),
+                class_shares=_last_phase(notes["expected_shares"]),
+                batch_size=spec.training.batch_size,
+            )
+        )
+    return found
+
+
+def _last_phase(by_phase: object) -> dict[str, list[float]]:
+    """Head to the values of its classes, of the phase that ends the training."""
+    assert isinstance(by_phase, dict)
+    last = list(by_phase.values())[-1] if by_phase else {}
+    return {head: [float(v) for v in values.values()] for head, values in last.items()}

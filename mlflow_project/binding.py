@@ -1,0 +1,17 @@
+"""A strategy of the spec, bound to the training split of a data set."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.bind import bind
+from imbalance_lab.strategies.spec import StrategySpec
+
+
+def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
+    """Bind to the targets of train alone."""
+    dataset, train = loaded.dataset, loaded.splits.train
+    targets = {head: np.asarray(target[train]) for head, target in dataset.targets.items()}
+    return bind(strategy, heads=dataset.heads, targets=targets, primary=primary, seed=seed)

@@ -1,0 +1,86 @@
+"""Flags that several commands share, and how they become overrides of a spec."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from imbalance_lab.errors import InputError
+
+DEFAULT_EXPERIMENT = "experiments/default.yaml"
+
+
+def add_experiment(parser: argparse.ArgumentParser) -> None:
+    """``--experiment`` and ``--data``, of run, audit and train."""
+    parser.add_argument(
+        "--experiment", default=DEFAULT_EXPERIMENT, help=f"experiment file (default {DEFAULT_EXPERIMENT})"
+    )
+    parser.add_argument("--data", default="", help="folder, file or URI that replaces data.path of the experiment")
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """What ``-P`` may replace in an experiment."""
+    parser.add_argument("--strategies", default="", help="names to run, separated by commas (default: all)")
+    parser.add_argument("--seeds", default="", help="seeds, separated by commas")
+    parser.add_argument("--epochs", default="", help="epochs of each training")
+    parser.add_argument("--device", default="", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--jobs", default="", help="trials at once (default: one per core on a CPU)")
+
+
+def integers(text: str, flag: str) -> list[int]:
+    """``0,1,2`` to a list.
+
+    Raises
+    ------
+    InputError
+        If a part is not an integer.
+    """
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError:
+        raise InputError(f"--{flag}: found {text!r}; expected integers separated by commas") from None
+
+
+def integer(text: str, flag: str) -> int | None:
+    """One integer, or None for an empty text."""
+    if not text:
+        return None
+    values = integers(text, flag)
+    if len(values) != 1:
+        raise InputError(f"--{flag}: found {text!r}; expected one integer")
+    return values[0]
+
+
+def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
+    """The dotted keys that the flags replace."""
+    values: dict[str, Any] = {}
+    if arguments.data:
+        values["data.path"] = str(fetch(arguments.data))
+    if getattr(arguments, "strategies", ""):
+        values["strategies"] = [name.strip() for name in arguments.strategies.split(",") if name.strip()]
+    if getattr(arguments, "seeds", ""):
+        values["seeds"] = integers(arguments.seeds, "seeds")
+    if (epochs := integer(getattr(arguments, "epochs", ""), "epochs")) is not None:
+        values["training.epochs"] = epochs
+    if getattr(arguments, "device", ""):
+        values["training.device"] = arguments.device
+    return values
+
+
+def fetch(location: str) -> Path:
+    """A local path for ``location``; URIs (``runs:/``, ``s3://`` ...) are downloaded by MLflow.
+
+    Raises
+    ------
+    InputError
+        If a URI cannot be fetched.
+    """
+    if "://" not in location and not location.startswith(("runs:/", "models:/")):
+        return Path(location)
+    import mlflow
+
+    try:
+        return Path(mlflow.artifacts.download_artifacts(location))
+    except Exception as error:  # every store raises its own
+        raise InputError(f"--data: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None

@@ -1,0 +1,33 @@
+"""``run``: the main job. Audit, train strategy x seed, analyse each, compare."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+from mlflow_project.commands._options import add_experiment, add_overrides, fetch, integer, overrides
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """The flags of ``run``."""
+    add_experiment(parser)
+    add_overrides(parser)
+    parser.add_argument("--resume", default="", metavar="RUN_ID", help="parent run to take up again where it stopped")
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run or resume a grid; 0 when every trial finished."""
+    from pathlib import Path
+
+    from imbalance_lab.spec import load_experiment
+    from mlflow_project.grid import resume_grid, run_grid_of
+    from mlflow_project.quiet import quiet
+
+    quiet()
+    jobs = integer(arguments.jobs, "jobs")
+    if arguments.resume:
+        return resume_grid(arguments.resume, jobs)
+    path: Any = Path(arguments.experiment)
+    if "://" in arguments.experiment:
+        path = fetch(arguments.experiment)
+    return run_grid_of(load_experiment(path, overrides(arguments)), jobs)

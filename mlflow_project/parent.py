@@ -1,0 +1,188 @@
+"""What the parent run logs when its trials have ended: leaderboard, figures, page, description."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from imbalance_lab.comparison.comparing import Comparison, compare
+from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.plots.style import save_png
+from imbalance_lab.predictions import read_parquet
+from imbalance_lab.report.comparison_figures import figures_of_comparison
+from imbalance_lab.report.comparison_page import render_comparison_page
+from imbalance_lab.report.page import Number, write
+from imbalance_lab.spec import ExperimentSpec
+from mlflow_project.run_artifacts import write_tables
+from mlflow_project.tracking import RunLogger, Store
+
+if TYPE_CHECKING:
+    from mlflow_project.trial import TrialResult
+
+ROOT_FIGURES = ("leaderboard", "recall_against_false_alarms")
+
+
+def log_comparison(
+    logger: RunLogger,
+    spec: ExperimentSpec,
+    results: Sequence[TrialResult],
+    loaded: LoadedData,
+    work: Path,
+    failures: Sequence[tuple[str, str]] = (),
+) -> None:
+    """Compare the finished trials and log the result to the parent run."""
+    head = next(iter(loaded.dataset.heads))
+    runs = [record_of(result, work) for result in results]
+    strategies = {run.strategy for run in runs}
+    baseline = spec.baseline if spec.baseline in strategies else runs[0].strategy
+    found = compare(runs, baseline=baseline, primary_head=head, costs=spec.costs.get(head), metric=_metric(spec))
+    simulated = bool(loaded.dataset.facts.get("simulated"))
+    folder = work / "comparison"
+    write_comparison(
+        found, folder, logger.store, title=f"{spec.name}: which strategy?", metric=_metric(spec), simulated=simulated
+    )
+    logger.folder(folder)
+    logger.metrics(board_metrics(found, head))
+    logger.describe(description(found, failures, simulated, head))
+    logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": loaded.dataset.digest})
+
+
+def record_of(result: TrialResult, work: Path) -> RunRecord:
+    """The record of a finished trial, from its local files."""
+    folder = work / "trials" / f"{result.strategy}-s{result.seed}"
+    report = json.loads((folder / "error_analysis_report.json").read_text(encoding="utf-8"))
+    return RunRecord(
+        strategy=result.strategy,
+        seed=result.seed,
+        run_id=result.run_id,
+        test=read_parquet(Path(result.predictions)),
+        val_score=result.val_score,
+        seconds=result.seconds,
+        report=report,
+    )
+
+
+def write_comparison(
+    found: Comparison, folder: Path, store: Store | None, *, title: str, metric: str, simulated: bool = False
+) -> None:
+    """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``."""
+    tables = {
+        "leaderboard": found.leaderboard,
+        "runs": found.runs,
+        "differences": found.differences,
+        "flows": found.flows,
+        "bill": found.bill,
+        "cost_ranges": found.cost_ranges,
+        "failures": found.failures,
+    }
+    write_tables(tables, folder / "tables")
+    figures = figures_of_comparison(found, metric=metric)
+    for name, figure in figures.items():
+        save_png(figure, folder / "figures" / f"{name}.png")
+        if name in ROOT_FIGURES:
+            save_png(figure, folder / f"{name}.png")
+    (folder / "verdict.json").write_text(
+        json.dumps(
+            {
+                "strategy": found.choice.strategy,
+                "use_free_lunch": found.choice.use_free_lunch,
+                "selected": found.choice.selected,
+                "reason": found.choice.reason,
+                "evidence": found.choice.evidence,
+                "facts": dict(found.facts),
+            },
+            indent=1,
+            default=str,
+        ),
+        encoding="utf-8",
+    )
+    note = "Simulated recordings: every number here is of simulated data. " if simulated else ""
+    page = render_comparison_page(
+        found.leaderboard,
+        title=title,
+        verdict=note + found.choice.reason,
+        tone="good" if found.choice.strategy else "open",
+        numbers=_numbers(found, metric),
+        lead=figures["leaderboard"],
+        figures={name: f for name, f in figures.items() if name != "leaderboard"},
+        tables={name: t for name, t in tables.items() if name != "leaderboard" and len(t)},
+        children=[(f"{r.strategy}, seed {r.seed}", _link(store, str(r.run_id))) for r in found.runs.itertuples()]
+        if store
+        else (),
+        facts=found.facts,
+    )
+    write(page, folder / "comparison" / "index.html")
+
+
+def board_metrics(found: Comparison, head: str) -> dict[str, float]:
+    """Leaderboard numbers as metrics of the parent: the chart view then shows them without configuration."""
+    values: dict[str, float] = {}
+    for row in found.leaderboard.to_dict("records"):
+        for name in ("macro_f1", "balanced_accuracy", "accuracy", "mcc"):
+            value = row.get(name)
+            if value is not None and _known(value):
+                values[f"leaderboard/{head}/{name}/{row['strategy']}"] = value
+    return values
+
+
+def description(found: Comparison, failures: Sequence[tuple[str, str]], simulated: bool, head: str) -> str:
+    """The parent's description: the verdict in plain words, then the leaderboard."""
+    lines = ["**Simulated recordings.**" if simulated else "", found.choice.reason, ""]
+    lines += [
+        "| strategy | seeds | macro F1 | 95 % interval | balanced accuracy | against the baseline |",
+        "|---|---|---|---|---|---|",
+    ]
+    words: dict[Any, str] = {1.0: "better", 0.0: "cannot distinguish", -1.0: "worse"}
+    for row in found.leaderboard.to_dict("records"):
+        verdict = words.get(row.get("verdict"), "")
+        low, high = row.get("macro_f1_low"), row.get("macro_f1_high")
+        interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
+        seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) else ""
+        scores = f"{row['macro_f1']:.3f} | {interval} | {row['balanced_accuracy']:.3f}"
+        lines.append(f"| {row['strategy']} | {seeds} | {scores} | {verdict} |")
+    lines += [f"\nHead `{head}`, test split, opened once per run; everything was chosen on validation."]
+    lines += [f"- {name} failed: {reason}" for name, reason in failures]
+    return "\n".join(lines).strip()
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _metric(spec: ExperimentSpec) -> str:
+    name = spec.selection.metric.rpartition("/")[2]
+    return name if name in ("macro_f1", "balanced_accuracy", "mcc") else "macro_f1"
+
+
+def _numbers(found: Comparison, metric: str) -> list[Number]:
+    board = found.leaderboard
+    rows = board[board["kind"] == 0]
+    words = metric.replace("_", " ")
+    numbers = []
+    for row in rows.head(2).to_dict("records"):
+        numbers.append(Number(f"{row[metric]:.3f}", f"{words}, {row['strategy']}", _range(row, metric)))
+    controls = board[board["kind"] == 1]
+    if len(controls):
+        best = controls.sort_values(metric, ascending=False).iloc[0].to_dict()
+        numbers.append(Number(f"{best[metric]:.3f}", f"{words}, {best['strategy']}", _range(best, metric)))
+    trivial = board[board["kind"] == 2]
+    if len(trivial):
+        best = trivial.sort_values(metric, ascending=False).iloc[0].to_dict()
+        numbers.append(Number(f"{best[metric]:.3f}", f"{words} without any input ({best['strategy']})"))
+    return numbers
+
+
+def _range(row: Mapping[Any, Any], metric: str) -> str:
+    low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+    return f"95 % interval {low:.3f} to {high:.3f}" if _known(low) else ""
+
+
+def _link(store: Store | None, run_id: str) -> str:
+    """Address of a run on the MLflow page; relative to the page for a store without a server."""
+    assert store is not None
+    base = store.uri.rstrip("/") if store.uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
+    return f"{base}/#/experiments/{store.experiment_id}/runs/{run_id}"

@@ -1,0 +1,17 @@
+"""Keep other packages' chatter off the terminal: a command prints what it has to say."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+
+def quiet() -> None:
+    """Silence MLflow's and alembic's informational output in this process."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    for name in ("mlflow", "alembic", "mlflow.pyfunc"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
+    for text in ("integer column", "Add type hints to the", "Failed to infer signature"):
+        warnings.filterwarnings("ignore", message=f".*{text}")

@@ -1,0 +1,62 @@
+"""What the terminal shows: one line per trial that runs, one per trial that ended; plain when not a terminal."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+from pathlib import Path
+from types import TracebackType
+
+from tqdm import tqdm
+
+
+def say(text: str) -> None:
+    """One line on stdout, above any progress line."""
+    tqdm.write(text, file=sys.stdout)
+    sys.stdout.flush()
+
+
+class Progress:
+    """Lines of the running trials, drawn from the files they write; silent when stderr is not a terminal."""
+
+    def __init__(self, folder: Path, trials: int, jobs: int) -> None:
+        self._folder = folder
+        self._tty = sys.stderr.isatty()
+        self._total = tqdm(total=trials, unit="trial", disable=not self._tty, position=0, leave=False)
+        self._lines = [
+            tqdm(bar_format="{desc}", disable=not self._tty, position=i + 1, leave=False) for i in range(jobs)
+        ]
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._draw, daemon=True)
+
+    def __enter__(self) -> Progress:
+        for old in self._folder.glob("*.json"):
+            old.unlink()
+        if self._tty:
+            self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stop.set()
+        if self._tty:
+            self._thread.join()
+        for bar in (*self._lines, self._total):
+            bar.close()
+
+    def done(self, text: str) -> None:
+        """A trial ended."""
+        say(text)
+        self._total.update()
+
+    def _draw(self) -> None:
+        while not self._stop.wait(0.5):
+            files = sorted(self._folder.glob("*.json"), key=lambda f: -f.stat().st_mtime)
+            for bar, file in zip(self._lines, files, strict=False):
+                state = json.loads(file.read_text(encoding="utf-8"))
+                bar.set_description_str(
+                    f"{state['name']}: epoch {state['epoch']}/{state['epochs']}, validation {state['score']:.3f}, "
+                    f"{state['left']:.0f} s left"
+                )
