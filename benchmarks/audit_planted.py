@@ -4,7 +4,7 @@
 
 Writes ``audit_planted.json`` and ``audit_planted.md``: detection rate per fault and strength,
 false-alarm rate of the same rule on the same data without the fault, both with Wilson intervals,
-and the clean data sets on which any check failed. About 25 minutes on 2 cores.
+and the clean data sets on which any check failed. About 15 minutes on 2 cores.
 """
 
 from __future__ import annotations
@@ -96,7 +96,7 @@ PLANTED = (
         "label noise",
         _noisy_probe,
         "warns, probe against label",
-        ((0.02, False), (0.05, False), (0.1, False)),
+        ((0.02, True), (0.05, True), (0.1, True)),
     ),
     Planted(
         "constant-metric",
@@ -106,6 +106,10 @@ PLANTED = (
         ((0.88, False), (0.93, True), (0.97, True)),
     ),
 )
+
+
+CAN_FAIL = ("frequencies", "vocabulary", "placeholder", "splits", "split leakage", "input leakage")
+"""The checks that can fail; all others end in a warning at worst, so they are left out on clean data."""
 
 
 def simulated(seed: int) -> LoadedData:
@@ -148,7 +152,7 @@ def clean_failures(seed: int) -> dict[str, object]:
         )
     else:
         loaded, name = simulated(1000 + seed), "simulated"
-    report = run_audit(loaded, seed=seed)
+    report = run_audit(loaded, checks=CAN_FAIL, seed=seed)
     fails = [f"{f.check}: {f.subject}: {f.message}" for f in report.findings if f.verdict is Verdict.FAIL]
     return {
         "source": name,
@@ -205,20 +209,24 @@ def main() -> None:
     from joblib import Parallel, delayed
 
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--seeds", type=int, default=10, help="0 keeps the planted rows of an earlier run")
     parser.add_argument("--clean", type=int, default=100)
     parser.add_argument("--jobs", type=int, default=os.cpu_count())
     parser.add_argument("--out", type=Path, default=Path("benchmarks/results"))
     args = parser.parse_args()
-    found = Parallel(n_jobs=args.jobs, verbose=5)(delayed(detections)(seed) for seed in range(args.seeds))
-    rows = table([row for part in found for row in part])
     args.out.mkdir(parents=True, exist_ok=True)
-    (args.out / "audit_planted.md").write_text(markdown(rows, []), encoding="utf-8")
-    clean = Parallel(n_jobs=args.jobs, verbose=5)(delayed(clean_failures)(seed) for seed in range(args.clean))
-    (args.out / "audit_planted.json").write_text(
-        json.dumps({"planted": rows, "clean": clean}, indent=1), encoding="utf-8"
-    )
-    (args.out / "audit_planted.md").write_text(markdown(rows, clean), encoding="utf-8")
+    kept = args.out / "audit_planted.json"
+    if args.seeds:
+        found = Parallel(n_jobs=args.jobs)(delayed(detections)(seed) for seed in range(args.seeds))
+        rows = table([row for part in found for row in part])
+    else:
+        rows = json.loads(kept.read_text(encoding="utf-8"))["planted"]
+    clean: list[dict[str, object]] = []
+    for start in range(0, args.clean + 1, 10):
+        seeds = range(start, min(start + 10, args.clean))
+        clean += Parallel(n_jobs=args.jobs)(delayed(clean_failures)(seed) for seed in seeds)
+        kept.write_text(json.dumps({"planted": rows, "clean": clean}, indent=1), encoding="utf-8")
+        (args.out / "audit_planted.md").write_text(markdown(rows, clean), encoding="utf-8")
     print(markdown(rows, clean))
 
 

@@ -12,9 +12,9 @@ from tqdm import tqdm
 from imbalance_lab.audit.run import AuditReport, run_audit
 from imbalance_lab.audit.settings import StrategyWeights
 from imbalance_lab.audit.tables import evidence_tables, findings_table, to_dict, trivial_table
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.errors import AuditFailure
-from imbalance_lab.plots.audit import audit_overview, class_distribution
+from imbalance_lab.plots.audit import audit_overview, class_distribution, placeholder
 from imbalance_lab.plots.style import Scope, class_colours, save_png
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.page import write
@@ -74,7 +74,7 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
     found = {"findings": findings_table(report), "trivial_predictors": trivial_table(report), **evidence}
     write_tables({n: t for n, t in found.items() if isinstance(t, pd.DataFrame)}, folder / "tables")
     dataset = loaded.dataset
-    head = next(iter(dataset.heads))
+    head = primary_head(dataset.heads)
     scope = Scope(
         head=head, positions=int(dataset.class_counts(head).sum()), recordings=len(set(dataset.groups.tolist()))
     )
@@ -83,6 +83,9 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
         "overview": audit_overview(report.findings, Scope(recordings=scope.recordings)),
         "splits": class_distribution(composition(loaded, head), scope, colours=colours),
     }
+    fillers = filler_table(evidence.get("placeholder"), head)
+    if len(fillers):
+        figures["placeholder"] = placeholder(fillers, scope)
     for figure_name, figure in figures.items():
         save_png(figure, folder / "figures" / f"{figure_name}.png")
     page = render_audit_page(
@@ -90,7 +93,7 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
         title=f"{name}: audit of the data",
         sentence=report.sentence,
         lead=figures["overview"],
-        figures={"splits": figures["splits"]},
+        figures={name: f for name, f in figures.items() if name != "overview"},
         tables={"trivial predictors": trivial_table(report)},
         facts={
             "digest": dataset.digest,
@@ -98,6 +101,28 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
         },
     )
     write(page, folder / "index.html")
+
+
+def filler_table(evidence: pd.DataFrame | None, head: str) -> pd.DataFrame:
+    """How many positions of each class of ``head`` are fillers: class, n, filler, rate, low, high.
+
+    ``evidence`` is the placeholder check's table, or None where it gave none; empty where no class
+    of the head holds a filler.
+    """
+    import pandas as pd
+
+    from imbalance_lab.statistics import wilson
+
+    if evidence is None or "not applicable" not in evidence:
+        return pd.DataFrame(columns=["class", "n", "filler", "rate", "low", "high"])
+    rows = evidence[(evidence["head"] == head) & evidence["not applicable"].notna()].drop_duplicates("class")
+    n, filler = rows["positions"].to_numpy(), rows["not applicable"].to_numpy()
+    if not filler.sum():
+        return pd.DataFrame(columns=["class", "n", "filler", "rate", "low", "high"])
+    low, high = wilson(filler, n)
+    return pd.DataFrame(
+        {"class": rows["class"], "n": n, "filler": filler.astype(int), "rate": filler / n, "low": low, "high": high}
+    ).reset_index(drop=True)
 
 
 def composition(loaded: LoadedData, head: str) -> pd.DataFrame:
@@ -119,7 +144,7 @@ def composition(loaded: LoadedData, head: str) -> pd.DataFrame:
 def strategy_weights(spec: ExperimentSpec, loaded: LoadedData) -> list[StrategyWeights]:
     """What each strategy's last phase does to weights and shares, from its notes."""
     found = []
-    primary = next(iter(loaded.dataset.heads))
+    primary = primary_head(loaded.dataset.heads)
     for name, strategy in spec.strategies.items():
         notes = bind_strategy(strategy, loaded, primary, spec.seeds[0]).notes
         found.append(

@@ -8,10 +8,13 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.spec import StrategySpec
+from imbalance_lab.training.table_trial import bind_table
 
 
 def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
-    """Bind to the targets of train alone."""
+    """Bind to the targets of train alone; a classical strategy is checked to fit the data."""
+    if strategy.table is not None:
+        return bind_table(strategy, loaded, seed)
     dataset, train = loaded.dataset, loaded.splits.train
     targets = {head: np.asarray(target[train]) for head, target in dataset.targets.items()}
     return bind(strategy, heads=dataset.heads, targets=targets, primary=primary, seed=seed)

@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from imbalance_lab.data.cache import load_cached, save_loaded
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.data.load import load_data
 from imbalance_lab.engine import Failure, plan_for, run_grid
 from imbalance_lab.errors import InputError
@@ -173,7 +173,7 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
     for strategy in spec.strategies.values():
-        bind_strategy(strategy, loaded, next(iter(heads)), spec.seeds[0])
+        bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
 
 
 def audit_first(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path) -> None:

@@ -15,14 +15,17 @@ import numpy as np
 
 from imbalance_lab.analysis.calibration import fit_temperature
 from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
+from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.predictions import HeadPredictions, Predictions, write_parquet
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
 from imbalance_lab.training.fit import Epoch
+from imbalance_lab.training.table_trial import TableTrial
 from imbalance_lab.training.trial import PreparedTrial
 from mlflow_project.models import log_network, write_network
 from mlflow_project.run_artifacts import write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
+from mlflow_project.table_models import log_table_models, write_table_models
 from mlflow_project.tracking import RunLogger
 
 if TYPE_CHECKING:
@@ -35,7 +38,7 @@ def log_outcome(
     logger: RunLogger,
     spec: ExperimentSpec,
     task: TrialTask,
-    trial: PreparedTrial,
+    trial: PreparedTrial | TableTrial,
     epochs: list[Epoch],
     best: Epoch,
     seconds: float,
@@ -65,16 +68,13 @@ def log_outcome(
             folder,
             tried=tuple(spec.strategies),
             dataset=trial.loaded.dataset,
-            epochs=epochs,
+            epochs=epochs if isinstance(trial, PreparedTrial) else (),  # a classical fit has no course
             selection=spec.selection.metric,
             collapse_epoch=collapsed,
         )
     with clock("model"):
-        write_network(folder / "network", trial.network, trial.blueprint, posthoc)
         values = _final_metrics(test)
-        model_id = log_network(
-            logger.run_id, folder / "network", trial.blueprint, _example(trial), {"strategy": task.strategy}
-        )
+        model_id = _log_model(logger.run_id, folder, trial, posthoc, {"strategy": task.strategy})
     with clock("log"):
         logger.metrics(
             values
@@ -83,17 +83,20 @@ def log_outcome(
                 "train/epochs": len(epochs),
                 "train/best_epoch": best.number,
                 "train/steps_per_second": sum(e.steps for e in epochs) / max(seconds, 1e-9),
-                f"val/{spec.selection.metric.replace('auto', next(iter(test.heads)))}/selected": best.score,
+                f"val/{spec.selection.metric.replace('auto', primary_head(test.heads))}/selected": best.score,
             },
             step=best.number,
         )
         logger.flush()
         _attach_to_model(logger, model_id, values)
-        classes_seen = {h: dict(zip(trial.blueprint.heads[h], best.seen[h], strict=True)) for h in best.seen}
+        classes_seen = {h: dict(zip(trial.loaded.dataset.heads[h], best.seen[h], strict=True)) for h in best.seen}
         (folder / "seen_classes.json").write_text(json.dumps(classes_seen, indent=1), encoding="utf-8")
         tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
         if collapsed is not None:
             tags["collapse_epoch"] = collapsed
+        for head, steps in posthoc.items():
+            if "tau-norm" in steps["steps"]:
+                tags[f"tau_norm.{head}"] = steps["steps"]["tau-norm"]["tau"]
         for head, tau in test.meta["free_lunch"].items():
             tags[f"free_lunch_tau.{head}"] = tau
         logger.tags(tags)
@@ -117,12 +120,25 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
+def _log_model(
+    run_id: str, folder: Path, trial: PreparedTrial | TableTrial, posthoc: Mapping[str, Any], params: Mapping[str, Any]
+) -> str:
+    if isinstance(trial, TableTrial):
+        write_table_models(folder / "classifiers", trial, posthoc)
+        return log_table_models(run_id, folder / "classifiers", trial, _example(trial), params)
+    write_network(folder / "network", trial.network, trial.blueprint, posthoc)
+    return log_network(run_id, folder / "network", trial.blueprint, _example(trial), params)
+
+
 def _predict(
-    trial: PreparedTrial, meta: Mapping[str, Any], metric: str
+    trial: PreparedTrial | TableTrial, meta: Mapping[str, Any], metric: str
 ) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Validation first: everything that is fitted is fitted there; then test, once."""
+    normalised = trial.after_training(metric)
     val = trial.predict("val", meta)
     posthoc = {h: fit_posthoc(steps, val.heads[h], metric) for h, steps in trial.strategy.posthoc.items()}
+    # Recorded with the other steps; it is in the weights, and applying the steps leaves it alone.
+    posthoc = {h: {**({"tau-norm": normalised[h]} if h in normalised else {}), **steps} for h, steps in posthoc.items()}
     val = _apply(val, posthoc)
     fitted: dict[str, Any] = {
         "free_lunch": {h: fit_free_lunch(p, metric) for h, p in val.heads.items()},
@@ -179,13 +195,14 @@ def _attach_to_model(logger: RunLogger, model_id: str, values: Mapping[str, floa
     logger.client.log_batch(run_id, metrics=metrics)
 
 
-def _example(trial: PreparedTrial) -> tuple[Any, Any]:
+def _example(trial: PreparedTrial | TableTrial) -> tuple[Any, Any]:
     rows = trial.loaded.splits.train[:_EXAMPLES]
     return np.asarray(trial.loaded.dataset.continuous[rows]), np.asarray(trial.loaded.dataset.categorical[rows])
 
 
 def _description(test: Predictions, summary: str, collapsed: int | None, spec: ExperimentSpec) -> str:
-    head, p = next(iter(test.heads.items()))
+    head = primary_head(test.heads)
+    p = test.heads[head]
     confusion = confusion_counts(p.true, p.pred, len(p.classes))
     f1, balanced = (float(metric_by_name(m)(confusion)) for m in ("macro_f1", "balanced_accuracy"))
     n_groups = len(np.unique(p.group))

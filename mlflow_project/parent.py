@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
-from imbalance_lab.report.comparison_figures import figures_of_comparison
+from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, verdicts_of
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
 from imbalance_lab.spec import ExperimentSpec
@@ -35,7 +35,7 @@ def log_comparison(
     failures: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Compare the finished trials and log the result to the parent run."""
-    head = next(iter(loaded.dataset.heads))
+    head = primary_head(loaded.dataset.heads)
     runs = [record_of(result, work) for result in results]
     strategies = {run.strategy for run in runs}
     baseline = spec.baseline if spec.baseline in strategies else runs[0].strategy
@@ -72,6 +72,7 @@ def write_comparison(
     """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``."""
     tables = {
         "leaderboard": found.leaderboard,
+        "verdicts": verdicts_of(found, metric=metric),
         "runs": found.runs,
         "differences": found.differences,
         "flows": found.flows,
@@ -80,7 +81,7 @@ def write_comparison(
         "failures": found.failures,
     }
     write_tables(tables, folder / "tables")
-    figures = figures_of_comparison(found, metric=metric)
+    figures = figures_of_comparison(found, metric=metric, headline=_headline(found, metric))
     for name, figure in figures.items():
         save_png(figure, folder / "figures" / f"{name}.png")
         if name in ROOT_FIGURES:
@@ -101,10 +102,13 @@ def write_comparison(
         encoding="utf-8",
     )
     note = "Simulated recordings: every number here is of simulated data. " if simulated else ""
+    headline, _, detail = found.choice.reason.partition(". ")
+    headline = headline.rstrip(".") + "."
     page = render_comparison_page(
-        found.leaderboard,
+        board_of(found, metric=metric),
         title=title,
-        verdict=note + found.choice.reason,
+        verdict=note + headline,
+        sentences={"In detail": detail} if detail else {},
         tone="good" if found.choice.strategy else "open",
         numbers=_numbers(found, metric),
         lead=figures["leaderboard"],
@@ -156,6 +160,15 @@ def _known(value: Any) -> bool:
 def _metric(spec: ExperimentSpec) -> str:
     name = spec.selection.metric.rpartition("/")[2]
     return name if name in ("macro_f1", "balanced_accuracy", "mcc") else "macro_f1"
+
+
+def _headline(found: Comparison, metric: str) -> str | None:
+    """Title of the leaderboard figure: the verdict with its number, so that figure and page agree."""
+    chosen = found.choice.strategy
+    if chosen is None:
+        return "The data cannot tell the strategies apart"
+    row = found.leaderboard[found.leaderboard["strategy"] == chosen].iloc[0]
+    return f"Choose {chosen}: {metric.replace('_', ' ')} {row[metric]:.3f}"
 
 
 def _numbers(found: Comparison, metric: str) -> list[Number]:

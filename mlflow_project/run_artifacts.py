@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -99,7 +100,7 @@ def _curves(epochs: Sequence[Epoch], analysis: Any, selection: str, collapse_epo
     best = max((e.number for e in epochs if e.best), default=None)
     return training_curves(
         frame,
-        scope_of(analysis, head),
+        replace(scope_of(analysis, head), split="validation", positions=None, recordings=None),
         metric=selection.rpartition("/")[2] or "score",
         collapse_epoch=collapse_epoch,
         best_epoch=best,

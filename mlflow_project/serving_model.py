@@ -21,6 +21,9 @@ class ImbalanceModel(PythonModel):
     strategy's own post-hoc correction.
     """
 
+    # The logged signature validates the input; without this MLflow asks for type hints at every load.
+    _skip_type_hint_validation = True
+
     def load_context(self, context: Any) -> None:
         """Rebuild the network from the blueprint and the weights."""
         import torch

@@ -64,6 +64,7 @@ def run_trial(task: TrialTask) -> TrialResult:
 
     quiet()
     torch.set_num_threads(task.threads)
+    torch.set_flush_denormal(True)  # denormal numbers make a recurrent step many times slower
     mlflow.set_tracking_uri(task.store.uri)
     os.environ.pop("MLFLOW_RUN_ID", None)
     spec = parse_experiment(task.spec, where="spec of the grid")
@@ -94,25 +95,37 @@ def run_trial(task: TrialTask) -> TrialResult:
 
 def _train_and_log(task: TrialTask, spec: ExperimentSpec, logger: RunLogger) -> TrialResult:
     from imbalance_lab.data.cache import load_cached
+    from imbalance_lab.data.dataset import primary_head
     from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
-    from imbalance_lab.training.trial import prepare_trial, selection_of
-    from mlflow_project.binding import bind_strategy
+    from imbalance_lab.training.trial import selection_of
+    from imbalance_lab.training.tuning import with_tuned
     from mlflow_project.outcome import log_outcome
     from mlflow_project.schema import epoch_metrics, log_start
+    from mlflow_project.tuning import log_tuning, ready, tuning_of
 
     work = Path(task.work)
     loaded = load_cached(work / "data")
-    primary = next(iter(loaded.dataset.heads))
-    bound = bind_strategy(spec.strategies[task.strategy], loaded, primary, task.seed)
+    primary = primary_head(loaded.dataset.heads)
     selection = selection_of(spec.selection.metric, loaded.dataset.heads, primary)
-    trial = prepare_trial(loaded, bound, spec.model, spec.training, task.seed)
-    log_start(logger, spec, task.strategy, task.seed, loaded, bound, trial.device)
+    begun = time.perf_counter()
+
+    def searched(number: int, of: int, score: float) -> None:
+        _progress(work, task, number, of, score, begun)
+
+    tuning = tuning_of(spec, task.strategy, loaded, selection, work, searched)
+    search_seconds = time.perf_counter() - begun
+    if tuning is not None:
+        spec = with_tuned(spec, task.strategy, tuning.chosen)
+    trial = ready(spec, task.strategy, task.seed, loaded)
+    log_start(logger, spec, task.strategy, task.seed, loaded, trial.strategy, trial.device)
+    if tuning is not None:
+        log_tuning(logger, tuning)
     fingerprint = f"{loaded.dataset.digest} {task.name} {json.dumps(_what_matters(spec, task), sort_keys=True)}"
     checkpoint = work / "checkpoints" / f"{task.name}.pt"
     epochs = []
     logged = logger.logged_steps("train/loss") if task.run_id else -1
     begun = time.perf_counter()
-    for epoch in trial.train(selection, checkpoint, fingerprint):
+    for epoch in trial.train(selection, checkpoint=checkpoint, fingerprint=fingerprint):
         epochs.append(epoch)
         if epoch.number > logged:
             logger.metrics(epoch_metrics(epoch, loaded.dataset.heads), step=epoch.number)
@@ -124,6 +137,8 @@ def _train_and_log(task: TrialTask, spec: ExperimentSpec, logger: RunLogger) -> 
     collapsed = collapse_epoch(spreads)
     path, phases = log_outcome(logger, spec, task, trial, epochs, best, training_seconds, collapsed)
     checkpoint.unlink(missing_ok=True)
+    if tuning is not None:
+        phases = {"tune": search_seconds, **phases}
     return TrialResult(
         strategy=task.strategy,
         seed=task.seed,

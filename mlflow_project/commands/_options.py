@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    from imbalance_lab.spec import ExperimentSpec
 
 DEFAULT_EXPERIMENT = "experiments/default.yaml"
 
@@ -68,7 +71,16 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     return values
 
 
-def fetch(location: str) -> Path:
+def experiment_of(arguments: argparse.Namespace) -> ExperimentSpec:
+    """The experiment that ``--experiment`` names, with what the other flags replace."""
+    from imbalance_lab.spec import load_experiment
+
+    is_uri = "://" in arguments.experiment or arguments.experiment.startswith(("runs:/", "models:/"))
+    path = fetch(arguments.experiment, "experiment") if is_uri else Path(arguments.experiment)
+    return load_experiment(path, overrides(arguments))
+
+
+def fetch(location: str, flag: str = "data") -> Path:
     """A local path for ``location``; URIs (``runs:/``, ``s3://`` ...) are downloaded by MLflow.
 
     Raises
@@ -83,4 +95,4 @@ def fetch(location: str) -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(location))
     except Exception as error:  # every store raises its own
-        raise InputError(f"--data: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None
+        raise InputError(f"--{flag}: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None

@@ -17,7 +17,7 @@ from imbalance_lab.data.dataset import LoadedData
 
 CHECK = "label noise"
 _SURE = 0.9
-_LEAST_RECALL = 0.8
+_LEAST_RECALL = 0.9
 _MEND = "look at the listed positions; correct or mask (-100) those that are wrong"
 
 
@@ -59,13 +59,11 @@ def noisy_labels(labels: NDArray[np.int64], probabilities: NDArray[np.float64]) 
     return np.asarray(issues, dtype=bool), "cleanlab confident learning"
 
 
-def _recall(probe: Probe) -> NDArray[np.float64]:
-    """Share of each kept class's labels that the probe repeats out of fold, shape (K,)."""
-    right = probe.probabilities.argmax(axis=1) == probe.positions.label
-    k = len(probe.kept)
-    return np.bincount(probe.positions.label[right], minlength=k) / np.maximum(
-        np.bincount(probe.positions.label, minlength=k), 1
-    )
+def _recall(probe: Probe, suspect: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Share of each kept class's labels that the probe repeats out of fold, the suspects left aside; shape (K,)."""
+    label, k = probe.positions.label[~suspect], len(probe.kept)
+    right = probe.probabilities[~suspect].argmax(axis=1) == label
+    return np.bincount(label[right], minlength=k) / np.maximum(np.bincount(label, minlength=k), 1)
 
 
 def _probed(loaded: LoadedData, head: str, probe: Probe, context: AuditContext) -> Finding:
@@ -73,7 +71,7 @@ def _probed(loaded: LoadedData, head: str, probe: Probe, context: AuditContext) 
     suspect, method = noisy_labels(sample.label, probe.probabilities)
     # Doubts are the probe's own fault unless it is sure of another class and knows this one.
     suspect &= probe.probabilities.max(axis=1) >= _SURE
-    known = _recall(probe) >= _LEAST_RECALL
+    known = _recall(probe, suspect) >= _LEAST_RECALL
     n_groups = len(sample.group_names)
     per_class: list[dict[str, Any]] = []
     for k, c in enumerate(probe.kept):

@@ -73,6 +73,9 @@ def _artefact(findings: Sequence[Finding], answer: Answer) -> str:
     first = causes[0]
     also = sorted({f"{f.check} ({f.subject})" for f in causes[1:]})
     rest = f" Also: {', '.join(also[:6])}{f' and {len(also) - 6} more' if len(also) > 6 else ''}." if also else ""
+    warned = [f for f in findings if f.kind == "artefact" and f.verdict is Verdict.WARN]
+    if warned:
+        rest += f" Warned of: {', '.join(sorted({f'{f.check} ({f.subject})' for f in warned})[:6])}."
     return f"{_capital(answer)}: {first.message} Mend it: {first.mend}.{rest}"
 
 

@@ -22,6 +22,9 @@ VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}
 MAX_CLASS_COLUMNS = 12
 _FLOOR = 1e-12  # probability below which NLL no longer falls: float32 softmax may write an exact 0
 
+_RANGE = {"mcc": (-1.0, 1.0), COST: (0.0, float("inf"))}
+"""Scale of the metrics that do not lie in [0, 1]."""
+
 
 def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f1") -> pd.DataFrame:
     """One row per strategy, one for each free-lunch control, one for each trivial predictor.
@@ -103,8 +106,10 @@ def _row(study: Study, differences: pd.DataFrame, name: str, side: Side, kind: i
         out[metric] = e.value[i]
         out[f"{metric}_sd"] = point[:, i].std(ddof=1) if several else np.nan
         out[f"{metric}_min"], out[f"{metric}_max"] = point[:, i].min(), point[:, i].max()
-        out[f"{metric}_low"] = e.low[i] if study.enough[i] else np.nan
-        out[f"{metric}_high"] = e.high[i] if study.enough[i] else np.nan
+        # A t interval may leave the scale; no score does.
+        floor, ceiling = _RANGE.get(metric, (0.0, 1.0))
+        out[f"{metric}_low"] = max(floor, e.low[i]) if study.enough[i] else np.nan
+        out[f"{metric}_high"] = min(ceiling, e.high[i]) if study.enough[i] else np.nan
         d = row(differences, name, study.baseline, metric) or {}
         for mine, theirs in (("", "difference"), ("_low", "low"), ("_high", "high")):
             out[f"{metric}_difference{mine}"] = _known(d.get(theirs))

@@ -113,11 +113,11 @@ class Network(nn.Module):
         )
         self.has_attention = name != "mlp"
         self.decoder = None if layout.per_step else TokenDecoder(config, layout.target_length)
-        self.classifiers = nn.ModuleDict(
-            {
-                head: Classifier(config.hidden, n, head_kinds[head], (head_scales or {}).get(head, 1.0))
-                for head, n in heads.items()
-            }
+        # A list, not a ModuleDict: a head may be called "type" or hold a dot, which module names must not.
+        self.head_names = tuple(heads)
+        self.classifiers = nn.ModuleList(
+            Classifier(config.hidden, n, head_kinds[head], (head_scales or {}).get(head, 1.0))
+            for head, n in heads.items()
         )
 
     def prepare(self, continuous: Tensor, categorical: Tensor) -> Prepared:
@@ -132,7 +132,9 @@ class Network(nn.Module):
         else:
             states, loss, weights = self.encoder(inputs), None, None
         features = states if self.decoder is None else self.decoder(states)
-        logits = {head: classifier(features) for head, classifier in self.classifiers.items()}
+        logits = {
+            head: classifier(features) for head, classifier in zip(self.head_names, self.classifiers, strict=True)
+        }
         return NetworkOutput(logits, features, loss, weights)
 
     def forward(self, continuous: Tensor, categorical: Tensor) -> dict[str, Tensor]:
@@ -142,6 +144,6 @@ class Network(nn.Module):
 
     def classifier(self, head: str) -> Classifier:
         """The classifier of a head."""
-        module = self.classifiers[head]
+        module = self.classifiers[self.head_names.index(head)]
         assert isinstance(module, Classifier)
         return module

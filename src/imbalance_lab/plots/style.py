@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 DPI = 150
 MAX_ROWS = 20
+_DRAWN = "_imbalance_lab_png"  # attribute of a figure that holds its PNG
 WIDTH = 8.0  # inches: 1200 pixels, the widest that a page of text shows without shrinking
 
 INK = "#1f2328"
@@ -202,10 +203,18 @@ def save_png(fig: Figure, path: Path) -> Path:
 
 
 def png_bytes(fig: Figure) -> bytes:
-    """The figure as PNG, without creation time or version, so equal figures have equal bytes."""
-    buffer = BytesIO()
-    fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
-    return buffer.getvalue()
+    """The figure as PNG, without creation time or version, so equal figures have equal bytes.
+
+    A figure is drawn once: its bytes stay with it, for the file and for the page that shows it too.
+    Do not change a figure after it was written.
+    """
+    drawn: bytes | None = getattr(fig, _DRAWN, None)
+    if drawn is None:
+        buffer = BytesIO()
+        fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        drawn = buffer.getvalue()
+        setattr(fig, _DRAWN, drawn)
+    return drawn
 
 
 def empty_figure(message: str, title: str, subtitle: str = "") -> Figure:

@@ -84,7 +84,7 @@ def _palette(png: bytes) -> Picture:
     with Image.open(BytesIO(png)) as image:
         small = image.convert("RGB").quantize(256, dither=Image.Dither.NONE)
     buffer = BytesIO()
-    small.save(buffer, "PNG", optimize=True)
+    small.save(buffer, "PNG", compress_level=6)
     data = buffer.getvalue()
     return Picture(data if len(data) < len(png) else png, "image/png")
 

@@ -104,12 +104,57 @@ def make_classifier(name: Classifier, seed: int, class_weight: str | None = None
     from sklearn.preprocessing import StandardScaler
 
     if name == "random-forest":
-        return RandomForestClassifier(200, class_weight=class_weight, random_state=seed)
+        return RandomForestClassifier(100, class_weight=class_weight, random_state=seed)
     if name == "gradient-boosting":
         return HistGradientBoostingClassifier(class_weight=class_weight, random_state=seed)
     if name == "nearest-neighbours":
         return make_pipeline(StandardScaler(), KNeighborsClassifier())
     return make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000, class_weight=class_weight))
+
+
+def fit_table_model(
+    name: str, options: Mapping[str, Any], X: ArrayLike, y: ArrayLike, seed: int
+) -> tuple[Any, NDArray[np.int64]]:
+    """Fit one table strategy; returns the fitted estimator and the labels (m,) that it was given.
+
+    Resamplers look for neighbours among standardised features; the estimator takes raw ones.
+
+    Parameters
+    ----------
+    name : of :data:`RESAMPLERS` or :data:`ENSEMBLES`, or ``"plain"``
+    options : see :class:`Resampled`, :class:`Ensemble` and :class:`Plain`
+    X : finite floats of shape (n, F)
+    y : int array of shape (n,)
+    seed : of the sampler and of the classifier
+
+    Raises
+    ------
+    InputError
+        Unknown name or option, values that are not finite, or data that the sampler refuses.
+    """
+    inputs, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
+    if not np.isfinite(inputs).all():
+        raise InputError(f"table strategy {name!r}: the inputs hold NaN or infinite values; impute them first")
+    if name == "plain":
+        plain = Plain.model_validate(dict(options))
+        model = make_classifier(plain.classifier, seed, plain.class_weight)
+    elif name in RESAMPLERS:
+        resampled = Resampled.model_validate(dict(options))
+        mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
+        scale = np.where(spread > 0, spread, 1.0)
+        inputs, labels = resample_features(name, (inputs - mean) / scale, labels, seed, resampled.neighbours)
+        inputs = inputs * scale + mean
+        model = make_classifier(resampled.classifier, seed)
+    elif name in ENSEMBLES:
+        from imblearn import ensemble
+
+        count = Ensemble.model_validate(dict(options)).estimators
+        model = getattr(ensemble, ENSEMBLES[name])(n_estimators=count, random_state=seed)
+    else:
+        raise InputError(
+            f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', *RESAMPLERS, *ENSEMBLES])}"
+        )
+    return model.fit(inputs, labels), labels
 
 
 def fit_table_strategy(
@@ -120,57 +165,28 @@ def fit_table_strategy(
     seed: int,
     n_classes: int | None = None,
 ) -> Callable[[ArrayLike], Floats]:
-    """Fit one table strategy and return its ``predict_proba``.
+    """Fit one table strategy and return its ``predict_proba``; parameters and errors of :func:`fit_table_model`.
 
     Parameters
     ----------
-    name : of :data:`RESAMPLERS` or :data:`ENSEMBLES`, or ``"plain"``
-    options : see :class:`Resampled`, :class:`Ensemble` and :class:`Plain`
-    X : finite floats of shape (n, F)
     y : int array of shape (n,), class ids 0 .. n_classes - 1
-    seed : of the sampler and of the classifier
     n_classes : columns of the result; default the largest id plus one
 
     Returns
     -------
     function from (m, F) to float64 probabilities (m, n_classes); 0 for classes without training examples
-
-    Raises
-    ------
-    InputError
-        Unknown name or option, values that are not finite, or data that the sampler refuses.
     """
-    inputs, labels = np.asarray(X, dtype=np.float64), np.asarray(y)
-    if not np.isfinite(inputs).all():
-        raise InputError(f"table strategy {name!r}: the inputs hold NaN or infinite values; impute them first")
-    k = int(n_classes if n_classes is not None else labels.max() + 1)
-    if name == "plain":
-        plain = Plain.model_validate(dict(options))
-        model = make_classifier(plain.classifier, seed, plain.class_weight)
-        model.fit(inputs, labels)
-    elif name in RESAMPLERS:
-        resampled = Resampled.model_validate(dict(options))
-        inputs, labels = resample_features(name, inputs, labels, seed, resampled.neighbours)
-        model = make_classifier(resampled.classifier, seed)
-        model.fit(inputs, labels)
-    elif name in ENSEMBLES:
-        from imblearn import ensemble
+    model, _ = fit_table_model(name, options, X, y, seed)
+    k = int(n_classes if n_classes is not None else np.asarray(y).max() + 1)
+    return lambda rows: class_probabilities(model, rows, k)
 
-        count = Ensemble.model_validate(dict(options)).estimators
-        model = getattr(ensemble, ENSEMBLES[name])(n_estimators=count, random_state=seed)
-        model.fit(inputs, labels)
-    else:
-        raise InputError(
-            f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', *RESAMPLERS, *ENSEMBLES])}"
-        )
-    columns = np.asarray(model.classes_)
 
-    def predict_proba(rows: ArrayLike) -> Floats:
-        out = np.zeros((len(np.asarray(rows)), k))
-        out[:, columns] = model.predict_proba(np.asarray(rows, dtype=np.float64))
-        return out
-
-    return predict_proba
+def class_probabilities(model: Any, rows: ArrayLike, n_classes: int) -> Floats:
+    """Probabilities (m, n_classes) of a fitted classifier; 0 for classes that it was never shown."""
+    inputs = np.asarray(rows, dtype=np.float64)
+    out = np.zeros((len(inputs), n_classes))
+    out[:, np.asarray(model.classes_)] = model.predict_proba(inputs)
+    return out
 
 
 class Plain(BaseModel, frozen=True, extra="forbid"):
@@ -178,7 +194,7 @@ class Plain(BaseModel, frozen=True, extra="forbid"):
 
     What: logistic regression, random forest, gradient boosting or nearest neighbours.
     When: tables and images; compare every resampler with it.
-    Suggested values: classifier random-forest; class_weight balanced for the weighted form.
+    Suggested values: classifier random-forest (100 trees); class_weight balanced for the weighted form.
     Cost: that of the classifier.
     Source: scikit-learn.
     """

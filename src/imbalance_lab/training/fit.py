@@ -23,6 +23,7 @@ from imbalance_lab.strategies.base import Augment, BoundStrategy, LossInputs, Ph
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.evaluate import confusions
+from imbalance_lab.training.feature_phase import FeatureBank, check_resampling, make_bank
 from imbalance_lab.training.resident import Resident
 
 ConfusionMetric = Callable[[NDArray[Any]], NDArray[np.float64]]
@@ -100,8 +101,9 @@ def fit(
     NonFiniteLossError
         If a training loss is NaN or infinite; names epoch and step.
     InputError
-        If the checkpoint belongs to another trial.
+        If the checkpoint belongs to another trial, or a phase resamples features in a way that cannot work.
     """
+    check_resampling(strategy)
     device = train.inputs.values.device
     autocast = autocast_for(config, device)
     steps_per_epoch = math.ceil(len(train) / config.batch_size)
@@ -197,16 +199,18 @@ class _Trainer:
         self.steps_per_epoch = steps_per_epoch
         self.device = train.inputs.values.device
         self.loss_state: dict[str, State] = {}
+        self.phase_number = 0
         self.phase: Phase = strategy.phases[0]
+        self.bank: FeatureBank | None = None
         self.optimizer: torch.optim.AdamW
 
     def enter(self, phase_number: int, losses: dict[str, State] | None = None) -> None:
         """Begin a phase: fresh optimiser and loss state, heads reset and encoder frozen as it says."""
-        self.phase = self.strategy.phases[phase_number]
+        self.phase_number, self.phase, self.bank = phase_number, self.strategy.phases[phase_number], None
         if self.phase.reset_heads and losses is None:
             with torch.random.fork_rng(devices=[]):
                 torch.manual_seed(derive_seed(self.seed, "reset-heads", phase_number))
-                for head in self.network.classifiers:
+                for head in self.network.head_names:
                     self.network.classifier(head).reset_parameters()
         scale_only = self.phase.head_mode == "scale"
         for name, parameter in self.network.named_parameters():
@@ -228,7 +232,9 @@ class _Trainer:
         # Frozen features are those of inference: no dropout, no input noise.
         self.network.train(not self.phase.freeze_encoder)
         generator = torch.Generator(device=device).manual_seed(derive_seed(self.seed, "sampler", e))
+        bank = self._bank()
         order = self.phase.sampler.draw(n, generator, e / config.epochs)
+        orders = bank.orders(generator) if bank is not None else {}
         total = torch.zeros((), device=device)
         bad_step = torch.full((), self.steps_per_epoch, dtype=torch.int64, device=device)
         head_total = {head: torch.zeros((), device=device) for head in self.phase.losses}
@@ -241,8 +247,11 @@ class _Trainer:
                 rate = learning_rate_at(progress, config)
                 for group in self.optimizer.param_groups:
                     group["lr"] = rate
-                index = order[step * config.batch_size : (step + 1) * config.batch_size]
-                loss, per_head = self._step(index, progress, generator)
+                if bank is not None:
+                    loss, per_head = self._feature_step(bank.batch(orders, step, self.steps_per_epoch), progress)
+                else:
+                    index = order[step * config.batch_size : (step + 1) * config.batch_size]
+                    loss, per_head = self._step(index, progress, generator)
                 total += loss
                 for head, value in per_head.items():
                     head_total[head] += value
@@ -257,7 +266,7 @@ class _Trainer:
         return _EpochSummary(
             loss=float(total) / steps,
             head_loss={h: float(v) / steps for h, v in head_total.items()},
-            seen=self._seen(order),
+            seen=self._seen(order) if bank is None else dict(bank.seen),
             learning_rate=rate,
         )
 
@@ -277,13 +286,38 @@ class _Trainer:
                 total = total + value
             if output.reconstruction is not None:
                 total = total + self.denoising_weight * output.reconstruction
+        self._update(total)
+        return total.detach(), values
+
+    def _feature_step(
+        self, batch: dict[str, tuple[Tensor, Tensor]], progress: float
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """One step of the classifiers alone, on rows of the feature bank."""
+        total = torch.zeros((), device=self.device)
+        values: dict[str, Tensor] = {}
+        for head, (features, target) in batch.items():
+            logits = self.network.classifier(head)(features)
+            arguments = LossInputs(logits, target, features, progress)
+            value, self.loss_state[head] = self.phase.losses[head](arguments, self.loss_state[head])
+            values[head] = value.detach()
+            total = total + value
+        if batch:
+            self._update(total)
+        return total.detach(), values
+
+    def _bank(self) -> FeatureBank | None:
+        """The phase's resampled features; made when first asked for, when a resumed network has its weights."""
+        if self.phase.resample is not None and self.bank is None:
+            self.bank = make_bank(self.network, self.train, self.strategy, self.phase_number, self.seed, self.autocast)
+        return self.bank
+
+    def _update(self, total: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
         total.backward()
         nn.utils.clip_grad_norm_(
             [p for p in self.network.parameters() if p.requires_grad], self.config.gradient_clip, foreach=True
         )
         self.optimizer.step()
-        return total.detach(), values
 
     def _mixed(
         self, augment: Augment, inputs: Prepared, targets: dict[str, Tensor], index: Tensor, generator: torch.Generator

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.data import preprocessing
@@ -18,11 +19,16 @@ from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.heads import fit_tau_norm
 from imbalance_lab.training.config import TrainingConfig, resolve_device
 from imbalance_lab.training.evaluate import predict_scores
+from imbalance_lab.training.feature_phase import head_features
 from imbalance_lab.training.fit import Epoch, Selection, autocast_for, fit
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import make_resident
+
+MAX_TAU_ROWS = 200_000
+"""Validation positions of a head that the exponent of tau-normalisation is chosen on."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +61,22 @@ class PreparedTrial:
             fingerprint=fingerprint,
         )
 
+    def after_training(self, metric: str) -> dict[str, dict[str, float]]:
+        """Tau-normalise the classifiers of heads that ask for it; call once, when the training has ended.
+
+        The exponent is the given one, or the one with the best ``metric`` on validation. It goes into
+        ``class_scale``, so that the saved weights serve the same scores. Returns ``{head: {"tau": t}}``.
+        """
+        asked = {h: steps["tau-norm"] for h, steps in self.strategy.posthoc.items() if "tau-norm" in steps}
+        if not asked:
+            return {}
+        device = torch.device(self.device)
+        val = make_resident(self.network, self.loaded.dataset, self.loaded.splits.val, device)
+        features = head_features(self.network, val, autocast_for(self.training, device), MAX_TAU_ROWS)
+        return {
+            h: {"tau": _tau_normalise(self.network, h, options, features[h], metric)} for h, options in asked.items()
+        }
+
     def predict(self, split: str, meta: Mapping[str, Any]) -> Predictions:
         """The predictions table of one split (``val``, ``test`` or ``train``)."""
         index = getattr(self.loaded.splits, split)
@@ -62,6 +84,27 @@ class PreparedTrial:
         data = make_resident(self.network, self.loaded.dataset, index, device)
         scores = predict_scores(self.network, data, autocast_for(self.training, device))
         return to_predictions(self.loaded.dataset, self.loaded.splits, index, scores, {"split": split, **meta})
+
+
+def _tau_normalise(
+    network: Network, head: str, options: Mapping[str, Any], val: tuple[NDArray[Any], NDArray[Any]], metric: str
+) -> float:
+    """Divide the class vectors of ``head`` by the tau-th power of their length, in place; returns tau."""
+    classifier = network.classifier(head)
+    features, true = val
+    with torch.no_grad():
+        vectors: torch.Tensor = classifier.weight.detach()
+        if classifier.kind == "cosine":
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+            features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        vectors = vectors * classifier.class_scale[:, None]
+        bias = None if classifier.bias is None else classifier.bias.cpu().numpy()
+        tau = options.get("tau", "auto")
+        if tau == "auto":
+            tau = fit_tau_norm(features, true, vectors.cpu().numpy(), bias, metric) if len(true) else 0.0
+        length = vectors.norm(dim=1)
+        classifier.class_scale /= torch.where(length > 0, length, 1.0) ** float(tau)
+    return float(tau)
 
 
 def prepare_trial(

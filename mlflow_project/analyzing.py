@@ -1,0 +1,85 @@
+"""The error analysis of a run or of a predictions table that exists already."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imbalance_lab.analysis.metrics import confusion_counts
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.errors import InputError
+from imbalance_lab.predictions import Predictions, read_parquet
+from mlflow_project import runs
+from mlflow_project.grid import WORK
+from mlflow_project.run_artifacts import write_analysis
+from mlflow_project.schema import class_metrics, head_metrics
+from mlflow_project.tracking import RunLogger, open_store, start_parent
+
+
+def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
+    """Analyse the test predictions of a run again and log the result to that run; returns its logger and the verdict.
+
+    The gallery is drawn where the grid's local copy of the data is still there.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or it carries no predictions.
+    """
+    client = runs.client_of_store()
+    run = runs.get_run(client, run_id, "run_id")
+    predictions = runs.predictions_of(client, run, folder / "download")
+    if predictions is None:
+        raise InputError(f"--run_id: run {run_id!r} carries no {runs.PREDICTIONS}, which the analysis is made from")
+    tried = tuple(runs.spec_of(client, run, folder / "download").get("strategies", ()))
+    out = folder / "analysis"
+    dataset = local_dataset(run.data.tags.get("mlflow.parentRunId", run_id), predictions)
+    verdict = write_analysis(predictions, out, tried=tried, dataset=dataset)
+    logger = RunLogger(runs.store_of(client, run), run_id)
+    logger.folder(out)
+    runs.take_launcher(client, run_id, f"Analysed run `{run_id}` again; the report is there. {verdict}")
+    return logger, verdict
+
+
+def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, str]:
+    """Analyse a predictions table and log the result to a new run with the tag ``role=analysis``."""
+    predictions = read_parquet(path)
+    out = folder / "analysis"
+    verdict = write_analysis(predictions, out)
+    store = open_store(experiment)
+    logger = start_parent(store, f"analysis of {path.stem}", {"role": "analysis", **_tags(predictions)})
+    try:
+        logger.metrics(prediction_metrics(predictions))
+        logger.folder(out)
+        logger.client.log_artifact(logger.run_id, str(path), "predictions")
+        logger.describe(verdict)
+    except BaseException:
+        logger.finish("FAILED")
+        raise
+    logger.finish("FINISHED")
+    return logger, verdict
+
+
+def local_dataset(grid_run_id: str, predictions: Predictions) -> SequenceDataset | None:
+    """The data of a grid where its local copy is still there and is what was predicted on; else None."""
+    folder = WORK / grid_run_id / "data"
+    if not (folder / "about.json").is_file():
+        return None
+    dataset = load_cached(folder).dataset
+    return dataset if dataset.digest == predictions.meta.get("digest") else None
+
+
+def prediction_metrics(predictions: Predictions) -> dict[str, float]:
+    """``<split>/<head>/<metric>`` of every head, under the keys that a trained run has."""
+    split = str(predictions.meta.get("split") or "test")
+    values: dict[str, float] = {}
+    for head, p in predictions.heads.items():
+        confusion = confusion_counts(p.true, p.pred, len(p.classes))
+        found = head_metrics(confusion) | class_metrics(confusion, p.classes)
+        values |= {f"{split}/{head}/{name}": v for name, v in found.items()}
+    return values
+
+
+def _tags(predictions: Predictions) -> dict[str, str]:
+    known = {key: predictions.meta.get(key) for key in ("strategy", "seed", "digest", "split")}
+    return {key: str(value) for key, value in known.items() if value is not None}

@@ -1,0 +1,137 @@
+"""``mlflow.models.evaluate(..., evaluators=["default", "imbalance"])``: the error analysis for any classifier."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+import time
+from math import isfinite
+from pathlib import Path
+from typing import Any
+
+from mlflow.entities import Metric
+from mlflow.models import EvaluationResult
+from mlflow.models.evaluation.artifacts import CsvEvaluationArtifact, ImageEvaluationArtifact, TextEvaluationArtifact
+from mlflow.models.evaluation.base import ModelEvaluator
+from mlflow.tracking import MlflowClient
+
+
+class ImbalanceEvaluator(ModelEvaluator):
+    """Adds metrics, tables, figures and the report to the run that evaluates a classifier.
+
+    Scikit-learn and pyfunc models, functions and static predictions are read; probabilities where
+    there are any. Optional keys of ``evaluator_config={"imbalance": {...}}``:
+
+    ``label_list`` (classes, in the order of probability columns), ``probability_columns`` (class to
+    column, or columns), ``train_counts`` (class to count), ``group`` and ``positions`` (values or the
+    name of a column), ``slices`` (columns, or name to values), ``head``, ``split``, ``strategy``,
+    ``seed``, ``tried``, ``resamples``.
+    """
+
+    name = "imbalance"
+
+    @classmethod
+    def can_evaluate(cls, *, model_type: str, evaluator_config: dict[str, Any], **_: Any) -> bool:
+        """Classifiers only."""
+        return model_type == "classifier"
+
+    def evaluate(
+        self,
+        *,
+        model_type: str,
+        dataset: Any,
+        run_id: str,
+        evaluator_config: dict[str, Any] | None,
+        model: Any = None,
+        extra_metrics: Any = None,
+        custom_artifacts: Any = None,
+        predictions: str | None = None,
+        **_: Any,
+    ) -> EvaluationResult:
+        """Analyse and log to ``run_id``.
+
+        Raises
+        ------
+        InputError
+            If a key of the configuration or the model's answer does not fit the data.
+        """
+        # Heavy imports wait for the first evaluation: MLflow loads this module with every plug-in.
+        from imbalance_lab.errors import InputError
+        from imbalance_lab.predictions import write_parquet
+        from mlflow_project.analyzing import prediction_metrics
+        from mlflow_project.evaluation_inputs import (
+            Answer,
+            answer_of_model,
+            answer_of_table,
+            check_config,
+            evaluated,
+        )
+        from mlflow_project.labels_only import write_label_analysis
+        from mlflow_project.run_artifacts import write_analysis
+        from mlflow_project.tracking import metric_key
+
+        config = dict(evaluator_config or {})
+        check_config(config)
+        features = dataset.features_data
+        if model is not None:
+            answer = answer_of_model(model, features, predictions, config)
+        elif dataset.predictions_data is None:
+            raise InputError("the imbalance evaluator needs a model or a column of predictions; neither was given")
+        else:
+            answer = Answer(dataset.predictions_data)
+            if config.get("probability_columns") is not None:
+                scored = answer_of_table(features, None, {**config})
+                answer = Answer(answer.labels, scored.probabilities, scored.classes)
+        head = str(config.get("head") or getattr(dataset, "targets_name", None) or "label")
+        found = evaluated(
+            answer, dataset.labels_data, features, config, head=head, digest=str(dataset.hash), run_id=run_id
+        )
+        tried, resamples = tuple(config.get("tried", ())), int(config.get("resamples", 1000))
+        with tempfile.TemporaryDirectory() as temporary:
+            folder = Path(temporary)
+            if found.has_probabilities:
+                verdict = write_analysis(found.predictions, folder, tried=tried, resamples=resamples)
+                split = found.predictions.meta["split"]
+                write_parquet(found.predictions, folder / "predictions" / f"{split}.parquet")
+            else:
+                verdict = write_label_analysis(found.predictions, folder, tried=tried, resamples=resamples)
+            (folder / "imbalance_notes.json").write_text(
+                json.dumps({"verdict": verdict, "notes": found.notes}, indent=1), encoding="utf-8"
+            )
+            client = MlflowClient()
+            client.log_artifacts(run_id, str(folder))
+            artifacts = _artifacts(folder, run_id)
+        values = {metric_key(k): v for k, v in prediction_metrics(found.predictions).items() if isfinite(v)}
+        prefix = config.get("metric_prefix") or ""
+        values = {f"{prefix}{key}": value for key, value in values.items()}
+        _log_metrics(client, run_id, values)
+        client.set_tag(run_id, "imbalance.verdict", verdict)
+        return EvaluationResult(metrics=values, artifacts=artifacts, run_id=run_id)
+
+
+def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float]) -> None:
+    now = int(time.time() * 1000)
+    client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
+
+
+def _artifacts(folder: Path, run_id: str) -> dict[str, Any]:
+    """What ``EvaluationResult.artifacts`` offers: the main table and figure, and the page."""
+    import pandas as pd
+    from PIL import Image
+
+    base = MlflowClient().get_run(run_id).info.artifact_uri.rstrip("/")
+
+    def uri(path: str) -> str:
+        return f"{base}/{path}"
+
+    with Image.open(folder / "confusion.png") as image:
+        image.load()
+    return {
+        "imbalance_per_class": CsvEvaluationArtifact(
+            uri("tables/per_class.csv"), pd.read_csv(folder / "tables" / "per_class.csv")
+        ),
+        "imbalance_confusion": ImageEvaluationArtifact(uri("confusion.png"), image),
+        "imbalance_report": TextEvaluationArtifact(
+            uri("report/index.html"), (folder / "report" / "index.html").read_text(encoding="utf-8")
+        ),
+    }

@@ -1,0 +1,128 @@
+"""Looking up runs that exist already: what they predicted, what they were told, what launched this process."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import yaml
+from mlflow.entities import Run
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.errors import InputError
+from imbalance_lab.predictions import Predictions, read_parquet
+from mlflow_project.tracking import NOTE, Store, tracking_uri
+
+PREDICTIONS = "predictions/test.parquet"
+REPORT = "error_analysis_report.json"
+
+
+def client_of_store() -> MlflowClient:
+    """A client of the tracking URI that the commands use."""
+    uri = tracking_uri()
+    mlflow.set_tracking_uri(uri)
+    return MlflowClient(tracking_uri=uri)
+
+
+def get_run(client: MlflowClient, run_id: str, flag: str) -> Run:
+    """The run with that id.
+
+    Raises
+    ------
+    InputError
+        Naming ``flag``, if there is no such run or the store does not answer.
+    """
+    if not run_id:
+        raise InputError(f"--{flag}: found nothing; expected the id of a run")
+    try:
+        return client.get_run(run_id)
+    except (MlflowException, OSError) as error:
+        raise InputError(
+            f"--{flag}: no run {run_id!r} in {client.tracking_uri} ({str(error).splitlines()[0]})"
+        ) from None
+
+
+def store_of(client: MlflowClient, run: Run) -> Store:
+    """The store and experiment that a run lies in."""
+    experiment = client.get_experiment(run.info.experiment_id)
+    return Store(client.tracking_uri, experiment.experiment_id, experiment.name)
+
+
+def artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path | None:
+    """A local copy of one artifact under ``folder``, or None where the run does not have it."""
+    parent, _, name = path.rpartition("/")
+    try:
+        names = {Path(item.path).name for item in client.list_artifacts(run_id, parent or None)}
+    except (MlflowException, OSError):  # a folder that is not there is an error in some stores
+        return None
+    if name not in names:
+        return None
+    folder.mkdir(parents=True, exist_ok=True)
+    return Path(client.download_artifacts(run_id, path, str(folder)))
+
+
+def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions | None:
+    """Test predictions of a run, or None where it carries none."""
+    path = artifact(client, run.info.run_id, PREDICTIONS, folder / run.info.run_id)
+    return None if path is None else read_parquet(path)
+
+
+def record_of(client: MlflowClient, run: Run, folder: Path) -> RunRecord | None:
+    """What a comparison takes of a run, or None where it carries no predictions.
+
+    The strategy and the seed come from the run's tags, else from what the table says of itself;
+    the validation score is the metric ``val/<head>/<metric>/selected``.
+    """
+    test = predictions_of(client, run, folder)
+    if test is None:
+        return None
+    run_id, tags, metrics = run.info.run_id, run.data.tags, run.data.metrics
+    report = artifact(client, run_id, REPORT, folder / run_id)
+    scores = [value for key, value in metrics.items() if key.startswith("val/") and key.endswith("/selected")]
+    strategy = tags.get("strategy") or test.meta.get("strategy") or run.info.run_name
+    return RunRecord(
+        strategy=str(strategy),
+        seed=int(tags.get("seed") or test.meta.get("seed") or 0),
+        run_id=run_id,
+        test=test,
+        val_score=scores[0] if len(scores) == 1 else None,
+        seconds=metrics.get("train/seconds"),
+        report=None if report is None else json.loads(report.read_text(encoding="utf-8")),
+    )
+
+
+def spec_of(client: MlflowClient, run: Run, folder: Path) -> dict[str, Any]:
+    """The experiment that a run logged, as plain values; empty where it logged none."""
+    path = artifact(client, run.info.run_id, "spec.yaml", folder / run.info.run_id)
+    found = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
+
+
+def is_simulated(runs: Sequence[Run]) -> bool:
+    """Whether any of the runs was trained on simulated recordings, as its data set says."""
+    for run in runs:
+        for one in run.inputs.dataset_inputs if run.inputs else []:
+            try:
+                source = json.loads(one.dataset.source)
+            except ValueError:  # a data set that another program logged
+                continue
+            if isinstance(source, dict) and source.get("simulated"):
+                return True
+    return False
+
+
+def take_launcher(client: MlflowClient, run_id: str, text: str) -> None:
+    """Under ``mlflow run`` the project's own run exists before the command: say there what this command did.
+
+    ``run_id`` is the run that holds the result.
+    """
+    launcher = os.environ.pop("MLFLOW_RUN_ID", None)
+    if launcher and launcher != run_id:
+        client.set_tag(launcher, "result_run_id", run_id)
+        client.set_tag(launcher, NOTE, text)

@@ -1,0 +1,220 @@
+"""analyze, compare and promote on a finished grid; audit and train on their own."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import mlflow
+import numpy as np
+import pytest
+import yaml
+from grid_fixture import STRATEGIES, tiny_grid, tiny_mapping  # noqa: F401 - the fixture is used by its name
+
+from imbalance_lab.errors import InputError
+from imbalance_lab.predictions import read_parquet, write_parquet
+from mlflow_project.__main__ import main
+from mlflow_project.comparing import baseline_of
+from mlflow_project.promoting import choose_candidate, with_adjustment
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+]
+
+
+@pytest.fixture
+def client(tiny_grid):  # noqa: F811
+    return mlflow.MlflowClient(tracking_uri=tiny_grid.uri)
+
+
+def runs_with_role(client, grid, role):
+    found = client.search_runs([grid.experiment_id], f"tags.role = '{role}'", order_by=["start_time DESC"])
+    return [r for r in found if r.info.status == "FINISHED"]
+
+
+def test_compare_a_grid(tiny_grid, client, capsys):  # noqa: F811
+    assert main(["compare", "--run_ids", tiny_grid.parent]) == 0
+    run = runs_with_role(client, tiny_grid, "comparison")[0]
+    names = {item.path for item in client.list_artifacts(run.info.run_id)}
+    assert {"comparison", "figures", "tables", "leaderboard.png", "verdict.json"} <= names
+    parent = client.get_run(tiny_grid.parent)
+    board = {k: v for k, v in parent.data.metrics.items() if k.startswith("leaderboard/")}
+    assert board == {k: v for k, v in run.data.metrics.items() if k.startswith("leaderboard/")}
+    verdict = json.loads(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/verdict.json"))
+    assert verdict["reason"] in capsys.readouterr().out
+    assert run.data.tags["compared"].count(",") == 1
+    assert "Simulated recordings" in run.data.tags["mlflow.note.content"]
+
+
+def test_compare_by_filter_and_its_errors(tiny_grid, client, capsys):  # noqa: F811
+    assert main(["compare", "--experiment_name", "nowhere"]) == 2
+    assert "no experiment 'nowhere'" in capsys.readouterr().err
+    assert main(["compare", "--experiment_name", "tiny", "--filter", "tags.strategy = 'none'"]) == 2
+    assert "carries predictions/test.parquet" in capsys.readouterr().err
+    assert main(["compare", "--experiment_name", "tiny", "--filter", "what ever"]) == 2
+    assert "not a filter" in capsys.readouterr().err
+    assert main(["compare"]) == 2
+    assert main(["compare", "--run_ids", "f" * 32]) == 2
+    assert "no run" in capsys.readouterr().err
+
+
+def test_compare_refuses_other_data_and_runs_without_predictions(tiny_grid, client, capsys, tmp_path):  # noqa: F811
+    first, second = (tiny_grid.children[s] for s in STRATEGIES)
+    path = mlflow.artifacts.download_artifacts(f"runs:/{second}/predictions/test.parquet", dst_path=str(tmp_path))
+    table = read_parquet(tmp_path / path)
+    other = client.create_run(tiny_grid.experiment_id, tags={"strategy": "cross-entropy", "seed": "0"})
+    other_id = other.info.run_id
+    assert main(["compare", "--run_ids", f"{first},{other_id}"]) == 2
+    assert f"run '{other_id}' carries no predictions/test.parquet" in capsys.readouterr().err
+    write_parquet(replace(table, meta={**table.meta, "digest": "otherdata"}), tmp_path / "test.parquet")
+    client.log_artifact(other_id, str(tmp_path / "test.parquet"), "predictions")
+    assert main(["compare", "--run_ids", f"{first},{other_id}"]) == 2
+    assert "otherdata) are of different data" in capsys.readouterr().err.replace("\n", " ")
+    client.delete_run(other_id)
+
+
+def test_analyze_a_run_and_a_file(tiny_grid, client, capsys, tmp_path):  # noqa: F811
+    run_id = tiny_grid.children["logit-adjusted"]
+    page = "report/index.html"
+    client.log_text(run_id, "old", page)
+    assert main(["analyze", "--run_id", run_id]) == 0
+    assert len(mlflow.artifacts.load_text(f"runs:/{run_id}/{page}")) > 1000
+    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/predictions/test.parquet", dst_path=str(tmp_path))
+    client.create_experiment("tables", artifact_location=(tmp_path / "artifacts").as_uri())
+    assert main(["analyze", "--predictions", path, "--experiment_name", "tables"]) == 0
+    (made,) = client.search_runs([client.get_experiment_by_name("tables").experiment_id])
+    assert (made.info.status, made.data.tags["role"]) == ("FINISHED", "analysis")
+    trained = client.get_run(run_id).data.metrics
+    assert made.data.metrics
+    assert {k: trained[k] for k in made.data.metrics} == pytest.approx(made.data.metrics)
+    assert main(["analyze"]) == 2
+    assert main(["analyze", "--run_id", tiny_grid.parent]) == 2
+    assert "carries no predictions/test.parquet" in capsys.readouterr().err
+
+
+def test_promote_says_which_or_refuses(tiny_grid, client, capsys):  # noqa: F811
+    verdict = json.loads(mlflow.artifacts.load_text(f"runs:/{tiny_grid.parent}/verdict.json"))
+    assert verdict["strategy"] is None  # one seed on two recordings cannot tell
+    assert main(["promote", "--parent_run_id", tiny_grid.parent]) == 2
+    assert "cannot distinguish" in capsys.readouterr().err
+    assert main(["promote", "--parent_run_id", tiny_grid.parent, "--strategy", "best"]) == 2
+    assert "cross-entropy, logit-adjusted" in capsys.readouterr().err
+    assert main(["promote", "--parent_run_id", tiny_grid.children["cross-entropy"]]) == 2
+    assert "holds no comparison" in capsys.readouterr().err
+    assert not client.search_registered_models()
+
+
+def test_promote_registers_model_alias_and_evidence(tiny_grid, client):  # noqa: F811
+    command = ["promote", "--parent_run_id", tiny_grid.parent, "--strategy", "logit-adjusted", "--model_name", "mill"]
+    assert main(command) == 0
+    version = client.get_model_version_by_alias("mill", "champion")
+    child = tiny_grid.children["logit-adjusted"]
+    assert version.tags["promoted_run_id"] == child
+    assert version.tags["verdict"] == "cannot distinguish"
+    assert "someone said so" in version.description
+    assert "Verdict" in version.description
+    assert f"{client.get_run(child).data.metrics['test/command/macro_f1']:.4f}" in version.description
+    model = mlflow.pyfunc.load_model("models:/mill@champion")
+    assert model.metadata.run_id == child
+
+
+def test_promoting_a_corrected_strategy_serves_the_correction(tiny_grid, client):  # noqa: F811
+    run_id = tiny_grid.children["cross-entropy"]
+    tag = "free_lunch_tau.command"
+    before = client.get_run(run_id).data.tags[tag]
+    client.set_tag(run_id, tag, "1.5")  # whatever validation chose, a correction that can be seen
+    try:
+        name = "cross-entropy + free lunch"
+        command = ["promote", "--parent_run_id", tiny_grid.parent, "--strategy", name, "--model_name", "corrected"]
+        assert main(command) == 0
+    finally:
+        client.set_tag(run_id, tag, before)
+    served = mlflow.pyfunc.load_model("models:/corrected@champion")
+    plain = mlflow.pyfunc.load_model(f"models:/{client.get_run(run_id).outputs.model_outputs[0].model_id}")
+    example = plain.input_example
+    p = np.asarray(plain.predict(example)["command_probabilities"], dtype=np.float64)
+    q = np.asarray(served.predict(example)["command_probabilities"], dtype=np.float64)
+    about = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/network/about.json"))
+    counts = np.asarray(about["posthoc"]["command"]["train_counts"], dtype=np.float64)
+    seen = counts > 0
+    z = np.log(p[..., seen]) - 1.5 * np.log(counts[seen] / counts.sum())
+    expected = np.exp(z - z.max(axis=-1, keepdims=True))
+    share = q[..., seen] / q[..., seen].sum(axis=-1, keepdims=True)
+    np.testing.assert_allclose(share, expected / expected.sum(axis=-1, keepdims=True), atol=1e-5)
+    assert not np.allclose(p, q, atol=1e-3)
+
+
+ROWS = [
+    {"strategy": "base", "seed": 0, "run_id": "a", "val_score": 0.5},
+    {"strategy": "base", "seed": 1, "run_id": "b", "val_score": 0.7},
+    {"strategy": "other", "seed": 0, "run_id": "c", "val_score": None},
+]
+
+
+def test_the_best_validation_seed_of_the_chosen_strategy_is_taken():
+    decided = {"strategy": "base", "use_free_lunch": True, "reason": "Choose base. Because."}
+    taken = choose_candidate(decided, ROWS, "")
+    assert (taken.run_id, taken.seed, taken.correct) == ("b", 1, True)
+    assert not choose_candidate(decided, ROWS, "base").correct
+    undecided = {**decided, "strategy": None, "use_free_lunch": False}
+    with pytest.raises(InputError, match="cannot distinguish"):
+        choose_candidate(undecided, ROWS, "")
+    with pytest.raises(InputError, match="no run of 'other' carries a validation score"):
+        choose_candidate(undecided, ROWS, "other")
+
+
+def test_adjustments_add_up_only_at_the_end():
+    assert with_adjustment({}, 1.0) == {"logit-adjust": {"tau": 1.0}}
+    assert with_adjustment({"logit-adjust": {"tau": 0.5}}, 1.0) == {"logit-adjust": {"tau": 1.5}}
+    with pytest.raises(InputError, match="does not apply"):
+        with_adjustment({"logit-adjust": {"tau": 0.5}, "temperature": {"temperature": 2.0}}, 1.0)
+
+
+def test_baseline_must_be_named_where_nothing_says_it(tiny_grid, client):  # noqa: F811
+    from mlflow_project.runs import record_of
+
+    run = client.get_run(tiny_grid.children["logit-adjusted"])
+    record = record_of(client, run, tiny_grid.work / "download")
+    with pytest.raises(InputError, match="--baseline: found nothing"):
+        baseline_of([run], [record])
+
+
+def experiment_file(folder, **changes):
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**tiny_mapping(), **changes}), encoding="utf-8")
+    return str(path)
+
+
+def test_audit_stops_with_3_only_where_the_experiment_says_so(tiny_grid, client, tmp_path, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("mlflow_project.only_audit.WORK", tmp_path)
+    data = {**tiny_mapping()["data"], "faults": {"placeholder-class": 0.5}}
+    for on_fail, code in (("stop", 3), ("warn", 0)):
+        path = experiment_file(tmp_path, data=data, audit={"budget": "quick", "on_fail": on_fail})
+        assert main(["audit", "--experiment", path]) == code
+        out = capsys.readouterr().out
+        assert "Audit: " in out
+        assert "index.html" in out
+        assert "mlflow ui" in out
+    runs = client.search_runs([tiny_grid.experiment_id], "tags.role = 'audit'", order_by=["start_time ASC"])
+    assert [r.info.status for r in runs] == ["FAILED", "FINISHED"]
+    assert all(r.data.tags["audit.failed"] == "True" for r in runs)
+    assert runs[0].data.tags["mlflow.note.content"] in out
+
+
+def test_train_one_strategy_is_the_grids_trial(tiny_grid, client, tmp_path, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("mlflow_project.single.WORK", tmp_path)
+    path = experiment_file(tmp_path)
+    assert main(["train", "--experiment", path, "--strategy", "nothing"]) == 2
+    assert "allowed are cross-entropy, logit-adjusted" in capsys.readouterr().err
+    assert main(["train", "--experiment", path, "--strategy", "logit-adjusted"]) == 0
+    same = (
+        f"tags.strategy = 'logit-adjusted' and tags.role = 'trial' and run_id != '{tiny_grid.children[STRATEGIES[1]]}'"
+    )
+    (run,) = client.search_runs([tiny_grid.experiment_id], same)
+    assert run.info.status == "FINISHED"
+    assert "mlflow.parentRunId" not in run.data.tags
+    grids = client.get_run(tiny_grid.children["logit-adjusted"]).data.metrics
+    tested = {k: v for k, v in run.data.metrics.items() if k.startswith("test/")}
+    assert tested
+    assert tested == {k: grids[k] for k in tested}

@@ -1,0 +1,116 @@
+"""Logged models: they load in a fresh process without pickle, agree with the run's predictions, and can be served."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pytest
+from grid_fixture import tiny_grid  # noqa: F401 - the fixture is used by its name
+
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.predictions import read_parquet
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+]
+
+_LOAD = """
+import sys, warnings
+import numpy as np
+import mlflow.pyfunc
+warnings.simplefilter("error", UserWarning)
+model = mlflow.pyfunc.load_model(sys.argv[1])
+given = np.load(sys.argv[2], allow_pickle=False)
+answer = model.predict({key: given[key] for key in given.files})
+np.savez(sys.argv[3], **{key: np.asarray(value) for key, value in answer.items()})
+"""
+
+
+def model_path(grid):
+    client = mlflow.MlflowClient(tracking_uri=grid.uri)
+    run = client.get_run(grid.children["logit-adjusted"])
+    return client.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location.removeprefix("file://")
+
+
+def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  # noqa: F811
+    loaded = load_cached(tiny_grid.work / "data")
+    rows = loaded.splits.test
+    inputs = {"continuous": loaded.dataset.continuous[rows], "categorical": loaded.dataset.categorical[rows]}
+    np.savez(tmp_path / "in.npz", **inputs)
+    script = tmp_path / "load.py"
+    script.write_text(_LOAD, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, str(script), model_path(tiny_grid), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")],
+        env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "OMP_NUM_THREADS": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "type hints to the" not in done.stderr
+    answer = np.load(tmp_path / "out.npz", allow_pickle=False)
+    test = read_parquet(tiny_grid.work / "trials" / "logit-adjusted-s0" / "predictions" / "test.parquet")
+    for head, p in test.heads.items():
+        target = loaded.dataset.targets[head][rows]
+        row, step = np.nonzero(target >= 0)
+        unit = loaded.dataset.unit[rows][row]
+        place = loaded.dataset.unit_position[rows][row, step]
+        served = {key: i for i, key in enumerate(zip(unit.tolist(), place.tolist(), strict=True))}
+        at = np.array([served[key] for key in zip(p.sequence.tolist(), p.position.tolist(), strict=True)])
+        assert len(at) == len(p) > 0
+        np.testing.assert_allclose(answer[f"{head}_probabilities"][row[at], step[at]], p.probabilities, atol=1e-5)
+        np.testing.assert_array_equal(answer[head][row[at], step[at]], np.array(p.classes)[p.pred])
+
+
+def test_no_file_of_a_model_is_a_pickle(tiny_grid):  # noqa: F811
+    found = [f.name for f in Path(model_path(tiny_grid)).rglob("*") if f.suffix in (".pkl", ".pickle", ".joblib")]
+    assert found == []
+
+
+@contextmanager
+def serving(app):
+    """The address of a server on a free loopback port, in a thread."""
+    import uvicorn
+
+    server = uvicorn.Server(uvicorn.Config(app, host="127.0.0.1", port=0, log_level="error"))
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    deadline = time.monotonic() + 30
+    while not server.started:
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.02)
+    (socket,) = server.servers[0].sockets
+    try:
+        yield f"http://127.0.0.1:{socket.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(10)
+
+
+def test_the_scoring_server_answers_the_logged_example(tiny_grid):  # noqa: F811
+    import requests
+    from mlflow.pyfunc.scoring_server import init
+
+    path = model_path(tiny_grid)
+    model = mlflow.pyfunc.load_model(path)
+    payload = Path(path, "serving_input_example.json").read_text(encoding="utf-8")
+    json_type = {"Content-Type": "application/json"}
+    with serving(init(model)) as address:
+        assert requests.get(f"{address}/ping", timeout=30).status_code == 200
+        answer = requests.post(f"{address}/invocations", data=payload, headers=json_type, timeout=60)
+        wrong = requests.post(f"{address}/invocations", data='{"inputs": {"x": [1]}}', headers=json_type, timeout=60)
+    assert answer.status_code == 200, answer.text
+    assert wrong.status_code == 400
+    served, direct = answer.json()["predictions"], model.predict(model.input_example)
+    np.testing.assert_array_equal(np.asarray(served["command"]), np.asarray(direct["command"]))
+    np.testing.assert_allclose(served["command_probabilities"], direct["command_probabilities"], atol=1e-6)

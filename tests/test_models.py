@@ -1,0 +1,158 @@
+"""Networks: shapes, masks, what missing inputs do, and building the same network again."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.models.attention import Attention
+from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
+from imbalance_lab.models.config import Denoising, ModelConfig
+from imbalance_lab.models.heads import Classifier
+from imbalance_lab.models.inputs import Differences, InputScaler, difference_scale
+
+HEADS = {"command": ("G0", "G1", "G2"), "type": ("X", "XY")}
+
+
+def dataset(n: int = 6, steps: int = 16, length: int = 16, channels: int = 5) -> SequenceDataset:
+    rng = np.random.default_rng(0)
+    continuous = rng.normal(3.0, 2.0, (n, steps, channels)).astype(np.float32)
+    return SequenceDataset(
+        continuous=continuous,
+        categorical=rng.integers(0, 3, (n, steps, 1)),
+        targets={h: rng.integers(0, len(c), (n, length)) for h, c in HEADS.items()},
+        heads=HEADS,
+        groups=np.array([f"r{i}" for i in range(n)]),
+        channels=tuple("abcde"[:channels]),
+        categorical_channels=("stat",),
+        categorical_sizes=(3,),
+        channel_groups={"frame": ("a", "b"), "motor": ("c",)},
+        unit=np.arange(n),
+        unit_position=np.tile(np.arange(length), (n, 1)),
+        unit_length=np.full(n, length),
+    )
+
+
+def network(data: SequenceDataset, kind: str = "linear", **config: object):
+    model = ModelConfig(hidden=16, attention_heads=2, **config)
+    blueprint = make_blueprint(data, model, dict.fromkeys(HEADS, kind), {"command": 30.0} if kind == "cosine" else {})
+    flat = data.continuous.reshape(-1, data.continuous.shape[2])
+    return blueprint, build_network(
+        blueprint, np.nanmean(flat, 0), np.nanstd(flat, 0), data, np.arange(len(data)), seed=1
+    )
+
+
+@pytest.mark.parametrize(("steps", "length"), [(16, 16), (16, 5), (1, 1)])
+def test_output_shapes(steps: int, length: int) -> None:
+    data = dataset(steps=steps, length=length)
+    _, net = network(data)
+    net.eval()
+    scores = net(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))
+    assert {h: tuple(s.shape) for h, s in scores.items()} == {"command": (6, length, 3), "type": (6, length, 2)}
+    assert all(torch.isfinite(s).all() for s in scores.values())
+
+
+def test_scaler_is_part_of_the_model() -> None:
+    data = dataset()
+    _, net = network(data)
+    net.eval()
+    shifted = data.continuous.copy()
+    shifted[0, 3, 2] = np.nan
+    values = net.prepare(torch.from_numpy(shifted), torch.from_numpy(data.categorical)).values
+    assert values[0, 3, 2] == 0
+    assert abs(float(values.mean())) < 0.05
+    assert float(values.std()) == pytest.approx(1.0, abs=0.05)
+
+
+def test_missing_modality_adds_nothing_but_its_bias() -> None:
+    data = dataset()
+    _, net = network(data)
+    net.eval()
+    without = data.continuous.copy()
+    without[:, :, :2] = np.nan
+    other = without.copy()
+    other[:, :, :2] = np.nan
+    categorical = torch.from_numpy(data.categorical)
+    a = net(torch.from_numpy(without), categorical)["command"]
+    b = net(torch.from_numpy(data.continuous), categorical)["command"]
+    assert torch.isfinite(a).all()
+    assert not torch.allclose(a, b)
+
+
+def test_attention_weights_and_fused_kernel_agree() -> None:
+    torch.manual_seed(0)
+    layer = Attention(16, 4, dropout=0.0).eval()
+    x = torch.randn(3, 7, 16)
+    fused, none = layer(x, x)
+    explicit, weights = layer(x, x, weights=True)
+    assert none is None
+    assert weights is not None
+    assert weights.shape == (3, 4, 7, 7)
+    torch.testing.assert_close(weights.sum(-1), torch.ones(3, 4, 7))
+    torch.testing.assert_close(fused, explicit, rtol=1e-5, atol=1e-6)
+
+
+def test_masking_all_heads_leaves_the_bias() -> None:
+    torch.manual_seed(0)
+    layer = Attention(16, 4, dropout=0.0).eval()
+    x = torch.randn(2, 5, 16)
+    out, _ = layer(x, x, head_mask=torch.zeros(4))
+    torch.testing.assert_close(out, layer.output.bias.expand_as(out))
+
+
+def test_cosine_head_returns_cosines() -> None:
+    torch.manual_seed(0)
+    head = Classifier(8, 3, "cosine", 30.0)
+    z = head(100 * torch.randn(50, 8))
+    assert float(z.detach().abs().max()) <= 1 + 1e-6
+    assert head.bias is None
+    data = dataset()
+    _, net = network(data, kind="cosine")
+    net.eval()
+    prepared = net.prepare(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))
+    raw = net.run(prepared).logits["command"]
+    torch.testing.assert_close(
+        net(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))["command"], 30 * raw
+    )
+
+
+def test_reconstruction_only_while_training() -> None:
+    data = dataset()
+    _, net = network(data, denoising=Denoising(noise=0.1, frame_dropout=0.5, weight=0.1))
+    prepared = net.prepare(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))
+    net.train()
+    assert net.run(prepared).reconstruction is not None
+    net.eval()
+    assert net.run(prepared).reconstruction is None
+
+
+def test_same_seed_same_weights_and_round_trip() -> None:
+    data = dataset()
+    blueprint, a = network(data)
+    _, b = network(data)
+    for (name, x), y in zip(a.state_dict().items(), b.state_dict().values(), strict=True):
+        assert torch.equal(x, y), name
+    plain = json.loads(json.dumps(blueprint.to_mapping()))
+    again = rebuild_network(Blueprint.from_mapping(plain), a.state_dict())
+    inputs = torch.from_numpy(data.continuous), torch.from_numpy(data.categorical)
+    a.eval()
+    for head, score in a(*inputs).items():
+        torch.testing.assert_close(again(*inputs)[head], score)
+
+
+def test_differences_ignore_missing_neighbours() -> None:
+    values = torch.tensor([[[0.0], [1.0], [5.0], [5.5]]])
+    observed = torch.tensor([[[True], [True], [False], [True]]])
+    scale = difference_scale(values, observed)
+    assert float(scale) == 1.0
+    out = Differences(scale)(values, observed)[0, :, 0]
+    torch.testing.assert_close(out, torch.tensor([0.0, float(np.arcsinh(1.0)), 0.0, 0.0]))
+
+
+def test_scaler_clips_glitches() -> None:
+    scaler = InputScaler(torch.zeros(1), torch.ones(1))
+    prepared = scaler(torch.tensor([[[1e9], [float("inf")]]]), torch.zeros(1, 2, 0, dtype=torch.long))
+    assert prepared.values[0, :, 0].tolist() == [10.0, 0.0]
+    assert prepared.observed[0, :, 0].tolist() == [True, False]

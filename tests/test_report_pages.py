@@ -1,0 +1,364 @@
+"""Pages: valid HTML, reachable by a screen reader, no outside address, hostile names escaped, below 5 MB."""
+
+import re
+from html.parser import HTMLParser
+from io import BytesIO
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from imbalance_lab.analysis.suite import ErrorAnalysis, run_suite
+from imbalance_lab.audit.finding import Finding, Verdict
+from imbalance_lab.errors import InputError
+from imbalance_lab.plots.per_class import per_class
+from imbalance_lab.plots.rates import slices
+from imbalance_lab.plots.style import Scope
+from imbalance_lab.predictions import HeadPredictions, Predictions
+from imbalance_lab.recommendations import Recommendation
+from imbalance_lab.report.audit_page import render_audit_page
+from imbalance_lab.report.cards import cards
+from imbalance_lab.report.catalogue import SECTIONS, entry_of_table, section_of_figure
+from imbalance_lab.report.comparison_page import render_comparison_page
+from imbalance_lab.report.images import FigureView, figure_view, fit
+from imbalance_lab.report.page import Number, Page, Section, anchor, link_list, render, write
+from imbalance_lab.report.run_report import Results, assemble, render_run_report
+from imbalance_lab.report.tables import table_view
+
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+HOSTILE = '<script>alert("x")</script>&"\'{{ 7*7 }}'
+
+
+class Reader(HTMLParser):
+    """Checks nesting and collects what the assertions need."""
+
+    def __init__(self) -> None:
+        super().__init__(convert_charrefs=True)
+        self.stack: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.stack, f"</{tag}> without a start"
+        assert self.stack.pop() == tag
+
+    def handle_data(self, data):
+        if not self.stack or self.stack[-1] not in ("script", "style"):
+            self.text.append(data)
+
+    def all(self, tag: str) -> list[dict[str, str | None]]:
+        return [attrs for name, attrs in self.tags if name == tag]
+
+
+def read(html: str) -> Reader:
+    reader = Reader()
+    reader.feed(html)
+    reader.close()
+    assert reader.stack == []
+    return reader
+
+
+def check(html: str) -> Reader:
+    """What every page must fulfil."""
+    assert html.startswith("<!doctype html>")
+    assert len(html.encode()) < 5_000_000
+    reader = read(html)
+    for tag in ("header", "main", "footer", "title", "h1"):
+        assert len(reader.all(tag)) == 1, tag
+    assert reader.all("html")[0]["lang"] == "en"
+    assert all(img.get("alt") for img in reader.all("img"))
+    assert all(img["src"].startswith("data:image/") for img in reader.all("img"))
+    assert all(th.get("scope") in ("col", "row") for th in reader.all("th"))
+    assert len(reader.all("caption")) == len(reader.all("table"))
+    assert not reader.all("link")
+    assert all("src" not in script for script in reader.all("script"))
+    assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", html)
+    ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
+    assert len(ids) == len(set(ids))
+    assert all(a["href"][1:] in ids for a in reader.all("a") if a["href"].startswith("#"))
+    return reader
+
+
+def predictions(k: int = 4, n: int = 1200, classes: tuple[str, ...] | None = None, heads: int = 1) -> Predictions:
+    """A 90 % majority; probabilities of a noisy classifier that leans to it."""
+    rng = np.random.default_rng(k)
+    names = classes or tuple(f"C{i}" for i in range(k))
+    prior = np.r_[0.9, np.full(k - 1, 0.1 / max(1, k - 1))]
+    made = {}
+    for i in range(heads):
+        true = rng.choice(k, n, p=prior / prior.sum()).astype(np.int32)
+        logits = np.log(prior) + 4 * np.eye(k)[true] + rng.normal(0, 1.2, (n, k))
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        group = (np.arange(n) // (n // 6)).clip(0, 5).astype(np.int32)
+        place = (np.arange(n) % (n // 6)).astype(np.int32)
+        made[f"head{i}"] = HeadPredictions(
+            classes=names,
+            train_counts=np.bincount(true, minlength=k).astype(np.int64),
+            sequence=group.astype(np.int64),
+            position=place,
+            from_start=place,
+            from_end=(n // 6 - 1 - place).astype(np.int32),
+            group=group,
+            group_names=tuple(f"rec{j}" for j in range(6)),
+            true=true,
+            pred=p.argmax(1).astype(np.int32),
+            probabilities=p.astype(np.float32),
+            slices={"operation": (group % 2).astype(np.int32)},
+            slice_names={"operation": ("face", "pocket")},
+        )
+    return Predictions(made, {"split": "test", "strategy": "focal-2", "seed": 0, "temperature": {"head0": 1.3}})
+
+
+@pytest.fixture(scope="module")
+def analysis() -> ErrorAnalysis:
+    return run_suite(predictions(), resamples=60)
+
+
+@pytest.fixture(scope="module")
+def run_html(analysis: ErrorAnalysis) -> str:
+    return render(render_run_report(analysis, title="focal-2, seed 0", facts={"run": "abc"}))
+
+
+def test_run_report_has_the_sections_in_the_order_of_a_meeting(run_html: str) -> None:
+    reader = check(run_html)
+    titles = [h["id"] for h in reader.all("h2") if "id" in h]
+    assert titles[:5] == [
+        anchor(SECTIONS[s]) for s in ("overall", "per_class", "confusions", "confidence", "recommendations")
+    ]
+    assert len(reader.all("nav")) == 1
+    assert len(reader.all("img")) >= 9
+
+
+def test_run_report_opens_with_verdict_numbers_and_one_figure(run_html: str, analysis: ErrorAnalysis) -> None:
+    head = run_html[run_html.index("<header") : run_html.index("</header>") + len("</header>")]
+    reader = read(head)
+    assert len(reader.all("img")) == 1
+    assert 1 <= len(reader.all("strong")) <= 5
+    value = analysis.heads["head0"].summary.metrics.set_index("metric").loc["macro_f1", "value"]
+    assert f"Macro F1 is {value:.3f}" in "".join(reader.text)
+
+
+def test_run_report_shows_the_numbers_of_the_analysis(run_html: str, analysis: ErrorAnalysis) -> None:
+    worst = analysis.heads["head0"].per_class.table.iloc[0]
+    text = " ".join("".join(read(run_html).text).split())
+    assert f"{100 * worst['recall']:.1f} %" in text
+    assert f"{worst['f1']:.3f}" in text
+    pair = analysis.heads["head0"].confusion.pairs.iloc[0]
+    assert f"{pair['n_true']:,}" in text
+
+
+@pytest.mark.parametrize(("k", "heads"), [(1, 1), (2, 2), (13, 1)])
+def test_run_report_for_one_two_and_many_classes(k: int, heads: int) -> None:
+    found = run_suite(predictions(k, 600, heads=heads), resamples=30)
+    figures = None if heads == 1 else {name: {} for name in found.heads}
+    reader = check(render(render_run_report(found, title=f"{k} classes", figures=figures)))
+    inner = [h["id"] for h in reader.all("h3") if "id" in h]
+    assert any(i.endswith("head-head1") for i in inner) == (heads == 2)
+
+
+def test_hostile_names_are_text_everywhere() -> None:
+    data = predictions(3, 600, classes=(HOSTILE, "b", "c"))
+    found = run_suite(data, resamples=30)
+    figure = per_class(found.heads["head0"].per_class.table, Scope(HOSTILE))
+    figures = {"head0": {"per_class": figure}}
+    html = render(render_run_report(found, title=HOSTILE, facts={HOSTILE: HOSTILE}, figures=figures))
+    reader = check(html)
+    assert "alert(" not in "".join(re.findall(r"<script>(.*?)</script>", html, flags=re.S))
+    assert len(reader.all("script")) == 1
+    assert HOSTILE in "".join(reader.text)
+    assert HOSTILE in reader.all("img")[0]["alt"]
+
+
+def finding(check_name: str, verdict: Verdict, **kwargs) -> Finding:
+    return Finding(check_name, verdict, f"{check_name} says {verdict}", **kwargs)
+
+
+def test_audit_page_puts_the_worst_first_with_evidence() -> None:
+    findings = [
+        finding("vocabulary", Verdict.PASS),
+        finding("power", Verdict.WARN, rate=0.3, n=40, threshold=0.2),
+        finding(
+            "placeholder",
+            Verdict.FAIL,
+            subject="command/G0",
+            rate=0.973,
+            interval=(0.969, 0.977),
+            n=7582,
+            threshold=0.5,
+            evidence=({"class": "G0", "real": 202},),
+            mend="Mask it",
+        ),
+        finding("input leakage", Verdict.NOT_APPLICABLE),
+    ]
+    page = render_audit_page(findings, title="audit", sentence="Artefact: G0 is filler.")
+    assert page.tone == "bad"
+    assert [n.value for n in page.numbers[:3]] == ["1", "1", "97.3 %"]
+    html = render(page)
+    reader = check(html)
+    text = "".join(reader.text)
+    assert "Artefact: G0 is filler." in text
+    assert "What to do: Mask it" in text
+    checks = [h["id"] for h in reader.all("h3") if "id" in h]
+    assert checks[0] == "check-by-check-placeholder-fail"
+    first_row = html[html.index("<tbody>") : html.index("</tr>", html.index("<tbody>"))]
+    assert 'data-tone="fail"' in first_row
+    assert len(reader.all("details")) == 2
+
+
+def test_an_audit_without_findings_still_renders() -> None:
+    check(render(render_audit_page([], title="audit", sentence="Nothing was checked.")))
+
+
+def test_comparison_page_links_to_the_children() -> None:
+    table = pd.DataFrame(
+        {"strategy": ["focal", "base"], "macro_f1": [0.6, 0.5], "macro_f1_low": [0.5, 0.4], "macro_f1_high": [0.7, 0.6]}
+    )
+    page = render_comparison_page(
+        table,
+        title="cmp",
+        verdict="Choose focal.",
+        tone="good",
+        links={"focal": "focal/index.html"},
+        children=[("focal, seed 0", "runs/1/index.html")],
+        sentences={"focal": "better by 0.1"},
+        tables={"verdicts": pd.DataFrame({"strategy": ["focal"], "verdict": ["better"]})},
+    )
+    reader = check(render(page))
+    assert {"focal/index.html", "runs/1/index.html"} <= {a["href"] for a in reader.all("a")}
+    assert any(td.get("data-tone") == "better" for td in reader.all("td"))
+
+
+@pytest.mark.parametrize("href", ["javascript:alert(1)", " JavaScript:x", "data:text/html,x", "vbscript:x"])
+def test_links_with_another_scheme_are_refused(href: str) -> None:
+    with pytest.raises(InputError, match="scheme"):
+        link_list([("x", href)])
+    with pytest.raises(InputError, match="scheme"):
+        table_view(pd.DataFrame({"a": ["x"]}), "t", links={"x": href})
+
+
+def test_cards_hold_priority_support_and_command() -> None:
+    made = [
+        Recommendation(2, "calibration", "ECE 0.2", "fit a temperature", "", ({"ece": 0.2},), "ECE > 0.05", ""),
+        Recommendation(
+            1,
+            "imbalance",
+            "G3 is missed 66 % of the time.",
+            "try it",
+            "recall up",
+            (
+                {
+                    "class": "G3",
+                    "recall": 0.34,
+                    "recall_low": 0.19,
+                    "recall_high": 0.51,
+                    "support": 541,
+                    "recordings": 30,
+                },
+            ),
+            "recall < 0.5",
+            "logit-adjust",
+        ),
+    ]
+    blocks = cards(made)
+    assert [b.priority for b in blocks] == ["Priority 1", "Priority 2"]
+    assert blocks[0].seen == (
+        "G3 is missed 66 % of the time (G3: recall 0.34, 95 % interval 0.19 to 0.51, n = 541, 30 recordings)."
+    )
+    assert blocks[0].command == "mlflow run . -P strategies=logit-adjust"
+    assert blocks[1].command == ""
+    html = render(Page("t", "v", sections=(Section("Recommendations", tuple(blocks)),)))
+    reader = check(html)
+    assert len(reader.all("article")) == 2
+    assert "strategies=logit-adjust" in html
+    assert "No finding" in cards([])[0].text
+
+
+def test_tables_write_intervals_shares_and_missing_values() -> None:
+    frame = pd.DataFrame(
+        {
+            "class": ["a", "b"],
+            "n": [12345, 6],
+            "rate": [0.5, np.nan],
+            "low": [np.nan, np.nan],
+            "high": [np.nan, np.nan],
+            "wilson_low": [0.4, np.nan],
+            "wilson_high": [0.6, np.nan],
+            "f1": [0.25, 0.5],
+            "q": [1e-9, 0.04],
+            "verdict": ["fail", "ok"],
+        }
+    )
+    view = table_view(frame, "t")
+    assert [c.header for c in view.columns] == ["class", "n", "rate", "f1", "q", "verdict"]
+    first, second = view.rows
+    assert [c.text for c in first] == ["a", "12,345", "50.0 %", "0.250", "<0.001", "fail"]
+    assert (first[2].detail, first[2].bar, first[5].tone) == ("40.0 to 60.0", 0.5, "fail")
+    assert (second[2].text, second[2].sort, second[2].bar) == ("n/a", None, None)
+    assert table_view(pd.concat([frame] * 30), "t", most=40).more == 20
+
+
+def test_an_empty_table_says_so_in_a_header_cell() -> None:
+    page = Page("t", "v", sections=(Section("s", (table_view(pd.DataFrame({"a": []}), "empty"),)),))
+    assert "no rows" in "".join(check(render(page)).text)
+
+
+def noise(seed: int, size: int = 200) -> FigureView:
+    buffer = BytesIO()
+    pixels = np.random.default_rng(seed).integers(0, 256, (size, size, 3), dtype=np.uint8)
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return FigureView(f"noise{seed}", buffer.getvalue(), "noise", size, size)
+
+
+def test_pages_stay_below_their_budget_and_say_what_is_left_out() -> None:
+    figures = tuple(noise(i) for i in range(4))
+    page = Page("t", "v", sections=(Section("s", figures),))
+    html = render(page, budget=60_000)
+    assert len(html.encode()) <= 60_000
+    reader = check(html)
+    shown = len(reader.all("img"))
+    assert 0 < shown <= 4
+    assert html.count("is left out here") == 4 - shown
+    with pytest.raises(InputError, match="allowed"):
+        render(page, budget=1_000)
+
+
+def test_figures_shrink_without_loss_of_size_on_screen() -> None:
+    rows = pd.DataFrame(
+        {"operation": ["a", "b"], "n": [50, 60], "rate": [0.5, 0.1], "low": [0.4, 0.05], "high": [0.6, 0.2]}
+    )
+    view = figure_view("slices", slices(rows, Scope("command", "test"), what="operation"))
+    assert view.alt.startswith("Operation a is the worst: 50 % wrong")
+    small = fit([view.png], 10_000_000)[0]
+    assert small is not None
+    assert len(small.data) < 0.7 * len(view.png)
+    with Image.open(BytesIO(small.data)) as image:
+        assert image.size == (view.width, view.height)
+
+
+def test_results_find_their_section_and_nothing_is_lost() -> None:
+    assert section_of_figure("gallery_2") == "gallery"
+    assert section_of_figure("slice_operation") == "slices"
+    assert section_of_figure("unknown") == "more"
+    assert entry_of_table("slice_operation").caption == "Error by slice: operation"
+    assert entry_of_table("my_table").section == "more"
+    page = assemble(
+        {"command": Results({"my_table": pd.DataFrame({"a": [1]})}, {}, {"transitions": "labels are not per step"})},
+        title="t",
+        verdict="v",
+    )
+    text = " ".join("".join(check(render(page)).text).split())
+    assert "My table" in text
+    assert "Transitions — labels are not per step." in text
+
+
+def test_more_than_five_numbers_are_refused(tmp_path) -> None:
+    with pytest.raises(InputError, match="at most 5"):
+        Page("t", "v", numbers=tuple(Number(str(i), "n") for i in range(6)))
+    path = write(Page("t", "v"), tmp_path / "a" / "b.html")
+    check(path.read_text("utf-8"))
