@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -138,7 +139,7 @@ def answer_of_table(table: pd.DataFrame, column: str | None, config: Mapping[str
 
 
 def evaluated(
-    answer: Answer, targets: Any, features: Any, config: Mapping[str, Any], *, head: str, digest: str, run_id: str
+    answer: Answer, targets: Any, features: Any, config: Mapping[str, Any], *, head: str, name: str, run_id: str
 ) -> Evaluated:
     """The predictions table of an answer.
 
@@ -146,6 +147,7 @@ def evaluated(
     ----------
     targets : array of shape (n,), the true labels
     features : the evaluated table; ``group``, ``positions`` and ``slices`` may name its columns
+    name : of the strategy, where the configuration names none
 
     Raises
     ------
@@ -191,13 +193,21 @@ def evaluated(
     )
     meta = {
         "split": str(config.get("split", "test")),
-        "strategy": str(config.get("strategy", "model")),
+        "strategy": str(config.get("strategy", name)),
         "seed": int(config.get("seed", 0)),
-        "digest": digest,
+        "digest": _digest(table),
         "run_id": run_id,
         "notes": notes,
     }
     return Evaluated(Predictions({head: table}, meta), answer.probabilities is not None, tuple(notes))
+
+
+def _digest(table: HeadPredictions) -> str:
+    """Of the labels and where they lie: runs that agree in it can be compared, whatever their inputs were."""
+    found = hashlib.sha256(repr((table.classes, table.group_names)).encode())
+    for column in (table.true, table.group, table.sequence, table.position):
+        found.update(np.ascontiguousarray(column).tobytes())
+    return found.hexdigest()[:16]
 
 
 def _by_class(named: Any, listed: Sequence[Any] | None) -> dict[Any, str]:

@@ -83,8 +83,10 @@ class ImbalanceEvaluator(ModelEvaluator):
                 scored = answer_of_table(features, None, {**config})
                 answer = Answer(answer.labels, scored.probabilities, scored.classes)
         head = str(config.get("head") or getattr(dataset, "targets_name", None) or "label")
+        client = MlflowClient()
+        run = client.get_run(run_id)
         found = evaluated(
-            answer, dataset.labels_data, features, config, head=head, digest=str(dataset.hash), run_id=run_id
+            answer, dataset.labels_data, features, config, head=head, name=run.info.run_name, run_id=run_id
         )
         tried, resamples = tuple(config.get("tried", ())), int(config.get("resamples", 1000))
         with tempfile.TemporaryDirectory() as temporary:
@@ -98,9 +100,8 @@ class ImbalanceEvaluator(ModelEvaluator):
             (folder / "imbalance_notes.json").write_text(
                 json.dumps({"verdict": verdict, "notes": found.notes}, indent=1), encoding="utf-8"
             )
-            client = MlflowClient()
             client.log_artifacts(run_id, str(folder))
-            artifacts = _artifacts(folder, run_id)
+            artifacts = _artifacts(folder, run.info.artifact_uri.rstrip("/"))
         values = {metric_key(k): v for k, v in prediction_metrics(found.predictions).items() if isfinite(v)}
         prefix = config.get("metric_prefix") or ""
         values = {f"{prefix}{key}": value for key, value in values.items()}
@@ -114,12 +115,10 @@ def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float]) ->
     client.log_batch(run_id, metrics=[Metric(key, value, now, 0) for key, value in values.items()])
 
 
-def _artifacts(folder: Path, run_id: str) -> dict[str, Any]:
+def _artifacts(folder: Path, base: str) -> dict[str, Any]:
     """What ``EvaluationResult.artifacts`` offers: the main table and figure, and the page."""
     import pandas as pd
     from PIL import Image
-
-    base = MlflowClient().get_run(run_id).info.artifact_uri.rstrip("/")
 
     def uri(path: str) -> str:
         return f"{base}/{path}"

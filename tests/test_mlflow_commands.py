@@ -80,7 +80,9 @@ def test_analyze_a_run_and_a_file(tiny_grid, client, capsys, tmp_path):  # noqa:
     client.log_text(run_id, "old", page)
     assert main(["analyze", "--run_id", run_id]) == 0
     assert len(mlflow.artifacts.load_text(f"runs:/{run_id}/{page}")) > 1000
-    path = mlflow.artifacts.download_artifacts(f"runs:/{run_id}/predictions/test.parquet", dst_path=str(tmp_path))
+    given = read_parquet(tiny_grid.work / "trials" / "logit-adjusted-s0" / "predictions" / "test.parquet")
+    path = str(tmp_path / "table.parquet")
+    write_parquet(replace(given, heads={"command": given.heads["command"]}), tmp_path / "table.parquet")
     client.create_experiment("tables", artifact_location=(tmp_path / "artifacts").as_uri())
     assert main(["analyze", "--predictions", path, "--experiment_name", "tables"]) == 0
     (made,) = client.search_runs([client.get_experiment_by_name("tables").experiment_id])

@@ -140,34 +140,39 @@ def test_static_labels_give_no_calibration(store):
     assert "Calibration error (ECE)" not in page
 
 
-def test_static_probabilities(store):
+def test_static_probabilities_of_two_models_can_be_compared(store):
+    from mlflow_project.__main__ import main
+
     table, groups = rare_table()
-    p = np.random.default_rng(1).dirichlet(np.ones(3), size=len(table)).round(6)
-    p[:, 0] = 1 - p[:, 1:].sum(axis=1)
-    classes = ["common", "less", "rare"]
-    table["said"] = np.array(classes)[p.argmax(axis=1)]
-    columns = {c: f"p_{c}" for c in classes}
-    for i, c in enumerate(classes):
-        table[columns[c]] = p[:, i]
     table["machine"] = groups
-    with mlflow.start_run() as run:
-        result = mlflow.models.evaluate(
-            data=table,
-            targets="target",
-            predictions="said",
-            model_type="classifier",
-            evaluators="imbalance",
-            evaluator_config={"probability_columns": columns, "group": "machine", "resamples": 100},
-        )
-    check_metrics(result.metrics, table["target"], table["said"])
-    assert "calibration.png" in names_of(store, run.info.run_id)
+    classes = ["common", "less", "rare"]
+    columns = {c: f"p_{c}" for c in classes}
+    for name, seed in (("first", 1), ("second", 2)):
+        p = np.random.default_rng(seed).dirichlet(np.ones(3), size=len(table))
+        said = table.assign(said=np.array(classes)[p.argmax(axis=1)], **dict(zip(columns.values(), p.T, strict=True)))
+        with mlflow.start_run(run_name=name) as run:
+            result = mlflow.models.evaluate(
+                data=said,
+                targets="target",
+                predictions="said",
+                model_type="classifier",
+                evaluators="imbalance",
+                evaluator_config={"probability_columns": columns, "group": "machine", "resamples": 100},
+            )
+        check_metrics(result.metrics, said["target"], said["said"])
+        assert "calibration.png" in names_of(store, run.info.run_id)
+    assert main(["compare", "--experiment_name", "evaluated", "--baseline", "first"]) == 0
+    (made,) = store.search_runs([run.info.experiment_id], "tags.role = 'comparison'")
+    assert made.data.metrics["leaderboard/target/macro_f1/second"] == pytest.approx(
+        result.metrics["test/target/macro_f1"]
+    )
 
 
 def test_what_labels_allow_does_not_depend_on_probabilities():
     table, groups = rare_table()
     said = np.where(table["a"] > 1, "less", "common")
     config = {"group": groups, "positions": np.arange(len(table)) // 20, "label_list": ["common", "less", "rare"]}
-    common = {"head": "target", "digest": "d", "run_id": "r"}
+    common = {"head": "target", "name": "n", "run_id": "r"}
     random = np.random.default_rng(0).dirichlet(np.ones(3), size=len(table))
     found = [
         evaluated(Answer(said, p, c), table["target"], None, config, **common).predictions
@@ -210,7 +215,7 @@ def test_outputs_of_pyfunc_models():
 )
 def test_wrong_input_is_one_sentence(answer, config, message):
     with pytest.raises(InputError, match=message):
-        evaluated(answer, ["x", "y", "y"], None, config, head="h", digest="d", run_id="r")
+        evaluated(answer, ["x", "y", "y"], None, config, head="h", name="n", run_id="r")
 
 
 def test_wrong_configuration_and_model_type():
