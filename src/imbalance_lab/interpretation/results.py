@@ -28,7 +28,8 @@ class Budget:
     all_channels : whether every channel is permuted alone, or ``channels`` of the two most important frames
     correlated : whether groups of correlated channels are permuted
     cases : explained positions of each class; ``case_classes`` classes at most, the rarest first
-    steps : integration steps, four times as many where these leave more than 5 % unexplained; ``random_steps`` for the randomised network
+    steps : integration steps, four times as many where these leave more than 5 % unexplained;
+        ``random_steps`` for the randomised network
     temporal_cases : positions of each class whose moments are exchanged
     offsets, reaches : steps from the scored position
     points : points of each class in the maps; ``tsne`` iterations (0: no t-SNE)
