@@ -22,6 +22,7 @@ from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_
 from imbalance_lab.training.fit import Epoch
 from imbalance_lab.training.table_trial import TableTrial
 from imbalance_lab.training.trial import PreparedTrial
+from mlflow_project.interpreting import write_interpretation
 from mlflow_project.models import log_network, write_network
 from mlflow_project.run_artifacts import write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
@@ -72,6 +73,17 @@ def log_outcome(
             selection=spec.selection.metric,
             collapse_epoch=collapsed,
         )
+    tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
+    if spec.interpret.budget != "off" and isinstance(trial, PreparedTrial):
+        with clock("interpret"):
+            tags["interpretation"] = write_interpretation(
+                trial.network,
+                trial.loaded,
+                folder,
+                spec.interpret.budget,
+                task.seed,
+                title=f"{task.name}: what it looks at",
+            )
     with clock("model"):
         values = _final_metrics(test)
         model_id = _log_model(logger.run_id, folder, trial, posthoc, {"strategy": task.strategy})
@@ -91,7 +103,6 @@ def log_outcome(
         _attach_to_model(logger, model_id, values)
         classes_seen = {h: dict(zip(trial.loaded.dataset.heads[h], best.seen[h], strict=True)) for h in best.seen}
         (folder / "seen_classes.json").write_text(json.dumps(classes_seen, indent=1), encoding="utf-8")
-        tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
         if collapsed is not None:
             tags["collapse_epoch"] = collapsed
         for head, steps in posthoc.items():

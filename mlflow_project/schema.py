@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -98,7 +99,10 @@ def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     d = loaded.dataset
-    name = "simulated recordings" if d.facts.get("simulated") else str(d.facts.get("name", "data"))
+    place = str(d.facts.get("path", ""))
+    name = (
+        "simulated recordings" if d.facts.get("simulated") else Path(place).name or str(d.facts.get("source", "data"))
+    )
     profile = {
         "sequences": len(d),
         "recordings": len(np.unique(d.groups)),

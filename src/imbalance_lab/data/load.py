@@ -31,7 +31,8 @@ def load_data(options: DataOptions, base_dir: Path | None = None) -> LoadedData:
     """
     base = base_dir or Path()
     loaded = _load(options, base)
-    facts = {"source": options.source, "simulated": options.source == "simulated", **loaded.dataset.facts}
+    place = {"path": options.path} if hasattr(options, "path") else {}
+    facts = {"source": options.source, **place, "simulated": options.source == "simulated", **loaded.dataset.facts}
     return replace(loaded, dataset=replace(loaded.dataset, facts=facts))
 
 

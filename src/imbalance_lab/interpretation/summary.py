@@ -69,7 +69,7 @@ def _permutation(i: Interpretation) -> Iterator[str]:
         yield (
             f"Among {len(table)} {what}, permuting {first['feature']} costs the most {metric}: "
             f"{first['drop']:.3f}{interval(first['low'], first['high'])}; {counted} of {len(table)} have an interval "
-            "above 0."
+            f"above 0, where chance alone would give about {0.025 * len(table):.1f}."
         )
 
 

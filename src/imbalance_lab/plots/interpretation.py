@@ -250,9 +250,9 @@ def moments(
         ax.fill_between(context["reach"], low, high, color=ACCENT, alpha=0.2, lw=0)
         ax.plot(context["reach"], context["probability"], color=ACCENT, marker="o", ms=4.5, lw=1.5)
         ax.set_xscale("symlog", base=2, linthresh=1)
-        shown = context["reach"].iloc[:: max(1, len(context) // 7)].to_list()
-        if shown[-1] != context["reach"].iloc[-1]:
-            shown = [*shown[:-1], int(context["reach"].iloc[-1])]
+        widest = int(context["reach"].iloc[-1])
+        shown = [r for r in (0, *(2**i for i in range(24))) if r < widest / 1.6]
+        shown.append(widest)
         ax.set_xticks(shown, [str(r) for r in shown])
         ax.minorticks_off()
         ax.set(xlabel="steps kept on either side", ylabel="probability of the true class", ylim=(0, None))
