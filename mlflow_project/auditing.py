@@ -91,11 +91,12 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
     page = render_audit_page(
         report.findings,
         title=f"{name}: audit of the data",
-        sentence=report.sentence,
+        sentence=report.sentence.partition(". ")[0].rstrip(".") + ".",
         lead=figures["overview"],
         figures={name: f for name, f in figures.items() if name != "overview"},
         tables={"trivial predictors": trivial_table(report)},
         facts={
+            "verdict in full": report.sentence,
             "digest": dataset.digest,
             **{k: v for k, v in dataset.facts.items() if isinstance(v, (str, int, float))},
         },
