@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
@@ -48,8 +49,6 @@ def log_network(
 
     ``example`` is a small batch of raw (continuous, categorical) inputs.
     """
-    import os
-
     continuous, categorical = (np.ascontiguousarray(x) for x in example)
     layout = blueprint.layout
     inputs: list[ColSpec | TensorSpec] = [
@@ -65,16 +64,30 @@ def log_network(
         outputs.append(TensorSpec(np.dtype(str), (-1, layout.target_length), head))
         shape = (-1, layout.target_length, len(classes))
         outputs.append(TensorSpec(np.dtype(np.float32), shape, f"{head}_probabilities"))
+    pins = requirements()
+    return log_pyfunc(run_id, "serving_model.py", {"network": str(folder)}, (inputs, outputs), batch, pins, params)
+
+
+def log_pyfunc(
+    run_id: str,
+    code: str,
+    artifacts: Mapping[str, str],
+    schema: tuple[list[ColSpec | TensorSpec], list[ColSpec | TensorSpec]],
+    example: Mapping[str, Any],
+    pins: list[str],
+    params: Mapping[str, Any],
+) -> str:
+    """Log a model from code (``code`` is a file beside this one) to a run that goes on; returns its model id."""
     before = os.environ.get("MLFLOW_RUN_ID")
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
-            python_model=str(Path(__file__).with_name("serving_model.py")),
-            artifacts={"network": str(folder)},
+            python_model=str(Path(__file__).with_name(code)),
+            artifacts=dict(artifacts),
             code_paths=[str(Path(imbalance_lab.__file__).parent)],
-            signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-            input_example=batch,
-            pip_requirements=requirements(),
+            signature=ModelSignature(inputs=Schema(schema[0]), outputs=Schema(schema[1])),
+            input_example=dict(example),
+            pip_requirements=pins,
             params=dict(params),
         )
     # Leaving the block ended the run; the caller ends it when everything is logged.

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import mlflow
 import numpy as np
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, TensorSpec
 
-import imbalance_lab
 from imbalance_lab.training.table_trial import TableTrial
-from mlflow_project.models import MODEL_NAME, requirements
+from mlflow_project.models import log_pyfunc, requirements
 
 _REQUIREMENTS = ("mlflow", "scikit-learn", "imbalanced-learn", "skops", "numpy", "pydantic", "pandas", "scipy", "torch")
 
@@ -62,20 +58,5 @@ def log_table_models(
     for head, classes in dataset.heads.items():
         outputs.append(TensorSpec(np.dtype(str), (-1, 1), head))
         outputs.append(TensorSpec(np.dtype(np.float32), (-1, 1, len(classes)), f"{head}_probabilities"))
-    before = os.environ.get("MLFLOW_RUN_ID")
-    with mlflow.start_run(run_id=run_id):
-        info = mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
-            python_model=str(Path(__file__).with_name("serving_table.py")),
-            artifacts={"classifiers": str(folder)},
-            code_paths=[str(Path(imbalance_lab.__file__).parent)],
-            signature=ModelSignature(inputs=Schema(inputs), outputs=Schema(outputs)),
-            input_example=batch,
-            pip_requirements=requirements(_REQUIREMENTS),
-            params=dict(params),
-        )
-    # Leaving the block ended the run; the caller ends it when everything is logged.
-    mlflow.tracking.MlflowClient().update_run(run_id, status="RUNNING")
-    if before is not None:
-        os.environ["MLFLOW_RUN_ID"] = before
-    return str(info.model_id)
+    pins = requirements(_REQUIREMENTS)
+    return log_pyfunc(run_id, "serving_table.py", {"classifiers": str(folder)}, (inputs, outputs), batch, pins, params)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import time
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -181,13 +180,3 @@ def _progress(work: Path, task: TrialTask, epoch: int, epochs: int, score: float
     }
     partial.write_text(json.dumps(state), encoding="utf-8")
     os.replace(partial, folder / f"{task.name}.json")
-
-
-def result_to_mapping(result: TrialResult) -> dict[str, Any]:
-    """Plain values, for the grid's own record."""
-    return asdict(result)
-
-
-def stderr(text: str) -> None:
-    """One line on stderr, at once."""
-    print(text, file=sys.stderr, flush=True)

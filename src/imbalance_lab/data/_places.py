@@ -11,14 +11,14 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset
+from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset, primary_head
 
 Ints = NDArray[np.int64]
 
 
 def main_head(dataset: SequenceDataset) -> str:
     """The head that faults are planted in: ``command`` where there is one, else the first."""
-    return "command" if "command" in dataset.targets else next(iter(dataset.targets))
+    return primary_head(dataset.targets)
 
 
 def _numbered(dataset: SequenceDataset) -> tuple[Ints, int]:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData
+from imbalance_lab.data.dataset import IGNORE, LoadedData, primary_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.interpretation import attribution as attr
 from imbalance_lab.interpretation.ablation import head_ablation
@@ -244,7 +244,7 @@ def _choose_head(loaded: LoadedData, rows: Ints, head: str | None, split: str) -
     scored = [h for h in targets if (np.asarray(targets[h][rows]) != IGNORE).any()]
     if not scored or (head is not None and head not in scored):
         raise InputError(f"interpretation: the {split} split has no scored position{f' of {head!r}' if head else ''}")
-    return head or ("command" if "command" in scored else scored[0])
+    return head or primary_head(scored)
 
 
 def _float32(data: ScoredSet) -> torch.autocast:

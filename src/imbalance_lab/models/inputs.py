@@ -8,8 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-CLIP = 10.0
-"""Scaled values beyond this many standard deviations are clipped: a sensor glitch is not a signal."""
+from imbalance_lab.data.preprocessing import CLIP
 
 
 class Prepared(NamedTuple):
