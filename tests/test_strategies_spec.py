@@ -155,6 +155,7 @@ BAD_BOUND = [
     ("sampler: {token-balanced: {target: {G9: 1}}}", "head 'command', key sampler: share for unknown class 'G9'"),
     ("table: smote", "key table: found 'smote'"),
     ("{sampler: rarest-class, loss: logit-adjusted}", "corrected 2 times"),
+    ("{schedule: {crt: {resample: smote, weights: balanced}}}", "corrected 2 times, by weights.*resample smote"),
     (
         "{loss: balanced-softmax, heads: {command: {weights: {explicit: {G0: 0.1, G1: 1, G2: 3}}}}}",
         "head 'command': the class",
@@ -234,6 +235,8 @@ def test_two_stage_phases():
         (0.0, 0.6, False, False, None),
         (0.6, 1.0, True, True, "smote"),
     ]
+    assert bound("schedule: {crt: {resample: smote}}").prior_correction["command"] == 1
+    assert bound("schedule: {crt: {resample: tomek-links}}").prior_correction["command"] == 0
     lws = bound("head: lws").phases[1]
     assert (lws.freeze_encoder, lws.reset_heads, lws.head_mode) == (True, False, "scale")
     tau = bound("head: tau-norm")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import difflib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
@@ -23,17 +23,25 @@ class _Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+def _off(value: Any) -> Any:
+    """YAML 1.1 reads an unquoted ``off`` as false."""
+    return "off" if value is False else value
+
+
+Budget = Annotated[Literal["full", "quick", "off"], BeforeValidator(_off)]
+
+
 class AuditSection(_Section):
     """What a failed audit does: stop (exit code 3) or warn and go on. ``budget: off`` skips it."""
 
     on_fail: Literal["stop", "warn"] = "stop"
-    budget: Literal["full", "quick", "off"] = "full"
+    budget: Budget = "full"
 
 
 class InterpretSection(_Section):
     """How much interpretation each child run gets at its end."""
 
-    budget: Literal["quick", "full", "off"] = "quick"
+    budget: Budget = "quick"
 
 
 class SelectionSection(_Section):

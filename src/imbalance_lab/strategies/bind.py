@@ -183,10 +183,13 @@ def _corrections(spec: StrategySpec, phase: PhaseSpec, context: HeadContext, pri
 
 
 def _total(spec: StrategySpec, head: str, corrections: list[ledger.Correction]) -> float:
-    """Power of the prior that training corrects for: losses act on what the sampler left of it."""
+    """Power of the prior that training corrects for: losses act on what the sampler left of it.
+
+    A resampler of features comes after the losses were bound to the natural shares, so that both count in full.
+    """
     by_slot = {c.slot: float(c.power or 0.0) for c in corrections if c.slot != "posthoc"}
     sampler, loss = by_slot.get("sampler", 0.0), by_slot.get("loss", 0.0)
-    return sampler + by_slot.get("weights", 0.0) + loss * (1 - sampler)
+    return sampler + by_slot.get("resample", 0.0) + by_slot.get("weights", 0.0) + loss * (1 - sampler)
 
 
 def _kind(spec: StrategySpec, head: str) -> tuple[Any, float]:

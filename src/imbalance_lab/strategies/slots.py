@@ -170,6 +170,10 @@ def nominal_corrections(
             out.append(ledger.Correction(choice.slot, choice.name, power))
     if weights is not None:
         out.append(ledger.Correction("weights", weights.name, nominal_weight_power(weights)))
+    if phase.resample is not None:
+        # Cleaning samplers take away single points; all others bring the classes to one size.
+        cleans = phase.resample in ("tomek-links", "edited-nearest-neighbours")
+        out.append(ledger.Correction("resample", phase.resample, 0.0 if cleans else 1.0))
     return out
 
 
