@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -10,6 +11,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.network import Network
+from imbalance_lab.training.table_network import ClassicalModel
 from mlflow_project import runs
 from mlflow_project.tracking import RunLogger
 
@@ -17,15 +19,24 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-    from imbalance_lab.models.build import Blueprint
-
 PREFIX = "interpretation_"
 _NETWORK = "network"
+_CLASSIFIERS = "classifiers"
 _BUDGETS = ("quick", "full")
 
 
+@dataclass(frozen=True)
+class Inputs:
+    """What a logged model reads and answers: channels, classes by head, steps of a window."""
+
+    channels: tuple[str, ...]
+    categorical_channels: tuple[str, ...]
+    heads: Mapping[str, tuple[str, ...]]
+    steps: int
+
+
 def write_interpretation(
-    network: Network,
+    network: Network | ClassicalModel,
     loaded: LoadedData,
     folder: Path,
     budget: Literal["quick", "full"],
@@ -61,7 +72,7 @@ def write_interpretation(
 def interpret_run(
     run_id: str, budget: str, data: str, folder: Path, progress: Callable[[str], None]
 ) -> tuple[RunLogger, str]:
-    """Interpret the network that a child run logged and log the result to it; returns its logger and one sentence.
+    """Interpret the model that a child run logged and log the result to it; returns its logger and one sentence.
 
     The data are the grid's local copy where it is there, else those that the run's experiment names;
     ``data`` replaces their path.
@@ -71,6 +82,8 @@ def interpret_run(
     InputError
         If the budget or run is unknown, the run holds no network, or the data do not fit the network.
     """
+    from imbalance_lab.training.table_files import load_classifiers
+    from imbalance_lab.training.table_trial import TableInputs
     from mlflow_project.models import read_network
 
     if budget not in _BUDGETS:
@@ -78,11 +91,26 @@ def interpret_run(
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
     stored = runs.artifact(client, run_id, _NETWORK, folder / "download")
-    if stored is None:
-        raise InputError(f"--run_id: run {run_id!r} holds no {_NETWORK}/; only trained child runs can be interpreted")
-    network, blueprint, _ = read_network(stored)
+    classifiers = runs.artifact(client, run_id, _CLASSIFIERS, folder / "download") if stored is None else None
+    network: Network | ClassicalModel
+    if stored is not None:
+        network, blueprint, _ = read_network(stored)
+        inputs = Inputs(
+            blueprint.channels, blueprint.categorical_channels, dict(blueprint.heads), blueprint.layout.steps
+        )
+    elif classifiers is not None:
+        about, models = load_classifiers(classifiers)
+        heads = {head: tuple(classes) for head, classes in about["heads"].items()}
+        rows = TableInputs(tuple(about["mean"]), tuple(about["categorical_sizes"]))
+        network = ClassicalModel(rows, {head: len(classes) for head, classes in heads.items()}, models)
+        inputs = Inputs(tuple(about["channels"]), tuple(about["categorical_channels"]), heads, 1)
+    else:
+        raise InputError(
+            f"--run_id: run {run_id!r} holds no {_NETWORK}/ and no {_CLASSIFIERS}/; only trained child runs can be "
+            "interpreted"
+        )
     loaded = _data_of(client, run, data, folder)
-    _check_fit(blueprint, loaded, run, data)
+    _check_fit(inputs, loaded, run, data)
     tags = run.data.tags
     title = f"Interpretation of {tags.get('strategy', run.info.run_name)}, seed {tags.get('seed', '?')}, test split"
     out = folder / "interpretation"
@@ -112,13 +140,13 @@ def _data_of(client: MlflowClient, run: Run, data: str, folder: Path) -> LoadedD
     return load_data(parse_experiment(plain, where=f"runs:/{run.info.run_id}/spec.yaml", overrides=overrides).data)
 
 
-def _check_fit(blueprint: Blueprint, loaded: LoadedData, run: Run, data: str) -> None:
+def _check_fit(inputs: Inputs, loaded: LoadedData, run: Run, data: str) -> None:
     dataset = loaded.dataset
     for what, wanted, found in (
-        ("channels", blueprint.channels, dataset.channels),
-        ("categorical channels", blueprint.categorical_channels, dataset.categorical_channels),
-        ("heads", tuple(blueprint.heads.items()), tuple(dataset.heads.items())),
-        ("steps of a window", blueprint.layout.steps, dataset.continuous.shape[1]),
+        ("channels", inputs.channels, dataset.channels),
+        ("categorical channels", inputs.categorical_channels, dataset.categorical_channels),
+        ("heads", tuple(inputs.heads.items()), tuple(dataset.heads.items())),
+        ("steps of a window", inputs.steps, dataset.continuous.shape[1]),
     ):
         if wanted != found:
             raise InputError(f"--data: the {what} differ from those that run {run.info.run_id!r} was trained on")

@@ -20,6 +20,7 @@ from imbalance_lab.predictions import HeadPredictions, Predictions, write_parque
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
 from imbalance_lab.training.fit import Epoch
+from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import TableTrial
 from imbalance_lab.training.trial import PreparedTrial
 from mlflow_project.interpreting import write_interpretation
@@ -74,10 +75,10 @@ def log_outcome(
             collapse_epoch=collapsed,
         )
     tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
-    if spec.interpret.budget != "off" and isinstance(trial, PreparedTrial):
+    if spec.interpret.budget != "off":
         with clock("interpret"):
             tags["interpretation"] = write_interpretation(
-                trial.network,
+                trial.network if isinstance(trial, PreparedTrial) else classical_model(trial),
                 trial.loaded,
                 folder,
                 spec.interpret.budget,

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import mlflow
 import numpy as np
 from mlflow.pyfunc.model import PythonModel
-
-_TRUSTED = ("sklearn.", "imblearn.", "numpy.")
 
 
 class TableModel(PythonModel):
@@ -28,21 +25,9 @@ class TableModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the classifiers; refuses a file with types of other packages than those that made it."""
-        import skops.io
+        from imbalance_lab.training.table_files import load_classifiers
 
-        folder = Path(context.artifacts["classifiers"])
-        self.about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        self.models: dict[str, Any] = {}
-        for number, head in enumerate(self.about["heads"]):
-            file = folder / f"{number}.skops"
-            if not file.exists():
-                self.models[head] = None
-                continue
-            types = skops.io.get_untrusted_types(file=file)
-            foreign = [t for t in types if not t.startswith(_TRUSTED)]
-            if foreign:
-                raise ValueError(f"{file.name} holds {foreign[0]}, expected types of scikit-learn and imbalanced-learn")
-            self.models[head] = skops.io.load(file, trusted=types)
+        self.about, self.models = load_classifiers(Path(context.artifacts["classifiers"]))
 
     def predict(self, context, model_input, params=None):  # type: ignore[no-untyped-def]  # MLflow reads the hints
         """Score a batch; see the class."""

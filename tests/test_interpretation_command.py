@@ -89,17 +89,17 @@ def test_a_network_and_data_that_do_not_fit_are_named():
     from dataclasses import replace
     from types import SimpleNamespace
 
-    from mlflow_project.interpreting import _check_fit
+    from mlflow_project.interpreting import Inputs, _check_fit
 
     loaded = tiny()
-    blueprint = make_blueprint(loaded.dataset, ModelConfig(hidden=8, attention_heads=2), {"command": "linear"}, {})
+    inputs = Inputs(("a", "b", "c"), (), {"command": ("A", "B")}, 6)
     run = SimpleNamespace(
         info=SimpleNamespace(run_id="r1"), data=SimpleNamespace(params={"data.digest": loaded.dataset.digest})
     )
-    _check_fit(blueprint, loaded, run, "")
+    _check_fit(inputs, loaded, run, "")
     with pytest.raises(InputError, match="channels differ"):
-        _check_fit(replace(blueprint, channels=("a", "b", "z")), loaded, run, "")
+        _check_fit(replace(inputs, channels=("a", "b", "z")), loaded, run, "")
     other = SimpleNamespace(info=run.info, data=SimpleNamespace(params={"data.digest": "0" * 16}))
     with pytest.raises(InputError, match="was trained on 0000"):
-        _check_fit(blueprint, loaded, other, "")
-    _check_fit(blueprint, loaded, other, "named")
+        _check_fit(inputs, loaded, other, "")
+    _check_fit(inputs, loaded, other, "named")

@@ -44,6 +44,10 @@ from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.plots.style import title_of
 from imbalance_lab.report.interpretation_report import figures_of, headline
+from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.training.table_network import classical_model
+from imbalance_lab.training.table_trial import bind_table, prepare_table_trial
+from imbalance_lab.training.trial import selection_of
 
 MACRO = metric_by_name("macro_f1")
 
@@ -429,6 +433,29 @@ def test_what_does_not_apply_is_absent_with_a_reason():
     drawn = figures_of(found)
     assert "attention_encoder" not in drawn
     assert "importance_channels" in drawn
+
+
+def test_classical_classifiers_are_permuted_and_the_rest_is_absent():
+    table = dataset(n=120, steps=1, length=1)
+    x = table.continuous[:, 0, 1] > 0
+    table = replace(table, targets={"command": x[:, None].astype(np.int64)}, channel_groups={})
+    everything = loaded(table)
+    strategy = parse_strategy("forest", {"table": {"plain": {"classifier": "random-forest"}}})
+    trial = prepare_table_trial(everything, strategy, bind_table(strategy, everything, 0), 0)
+    list(trial.train(selection_of("auto/macro_f1", table.heads, "command")))
+    model = classical_model(trial)
+    probabilities = trial.predict("test", {}).heads["command"].probabilities
+    seen = model.run(make_scored(model, table, everything.splits.test).inputs).logits["command"][:, 0].softmax(-1)
+    np.testing.assert_allclose(seen.numpy(), probabilities, atol=1e-6)
+    found = interpret(model, everything, "quick")
+    assert found.permutation.table["feature"].iloc[0] == table.channels[1]
+    assert found.permutation.table["drop"].iloc[0] > 0.3
+    for part in ("attention", "ablation", "attribution", "embeddings"):
+        assert "a classical classifier has no" in found.absent[part]
+        assert getattr(found, part) is None
+    drawn = set(figures_of(found))
+    assert "importance_channels" in drawn
+    assert not any(name.startswith(("attention", "embedding", "attribution")) for name in drawn)
 
 
 def test_token_targets_read_the_decoder(data):

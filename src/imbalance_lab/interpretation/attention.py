@@ -97,6 +97,11 @@ def _named(stem: str, found: tuple[Floats, Floats, Floats], bare: bool = False) 
     return {stem: mean, f"{lead}low": low, f"{lead}high": high}
 
 
+def _network_of(data: ScoredSet) -> Network:
+    assert isinstance(data.network, Network)  # only networks have attention
+    return data.network
+
+
 def layer_weights(network: Network, inputs: Prepared, layer: str) -> tuple[Tensor, dict[str, Tensor]]:
     """Attention weights (B, heads, queries, keys) of the encoder or of the decoder's cross-attention, and the logits.
 
@@ -124,7 +129,7 @@ def _summed(
     size = max(1, data.rows_per_pass() // 4)
     for start in range(0, len(data), size):
         index = np.arange(start, min(start + size, len(data)))
-        weights, _ = layer_weights(data.network, data.take(index), layer)
+        weights, _ = layer_weights(_network_of(data), data.take(index), layer)
         weights = weights.float()
         queries, keys = weights.shape[-2:]
         total = weights.sum(dim=0) if total is None else total + weights.sum(dim=0)
@@ -158,7 +163,7 @@ def _cases(
         return pd.DataFrame(columns=["case", "label", "attention_head", "key", "weight"]), pd.DataFrame(
             columns=["case", "label", "pred", "window", "position"]
         )
-    weights, logits = layer_weights(data.network, data.take(cases.window), layer)
+    weights, logits = layer_weights(_network_of(data), data.take(cases.window), layer)
     at = torch.arange(len(cases), device=data.device)
     position = torch.from_numpy(cases.position).to(data.device)
     queries = weights[at, :, position].cpu().numpy()  # (cases, heads, keys)

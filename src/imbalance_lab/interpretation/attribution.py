@@ -70,7 +70,9 @@ def attribute(data: ScoredSet, head: str, cases: Cases, *, steps: int = 32) -> A
     """
     from captum.attr import IntegratedGradients, Saliency
 
-    forward = _log_odds(data.network, head)
+    network = data.network
+    assert isinstance(network, Network)  # classical classifiers have no gradients
+    forward = _log_odds(network, head)
     size = max(1, data.rows_per_pass() // steps)
     found: dict[str, list[Tensor]] = {SALIENCY: [], INTEGRATED: []}
     scores: list[Tensor] = []
@@ -78,7 +80,7 @@ def attribute(data: ScoredSet, head: str, cases: Cases, *, steps: int = 32) -> A
     for start in range(0, len(cases), size):
         part = cases.take(np.arange(start, min(start + size, len(cases))))
         inputs = data.take(part.window)
-        parts = tuple(x.detach().clone().requires_grad_() for x in _read_by(data.network, inputs))
+        parts = tuple(x.detach().clone().requires_grad_() for x in _read_by(network, inputs))
         baseline = tuple(torch.zeros_like(x) for x in parts)
         where = (
             inputs.observed,

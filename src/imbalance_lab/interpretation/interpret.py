@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -16,9 +16,9 @@ from imbalance_lab.data.dataset import IGNORE, LoadedData, primary_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.interpretation import attribution as attr
 from imbalance_lab.interpretation.ablation import head_ablation
-from imbalance_lab.interpretation.attention import attention_maps
+from imbalance_lab.interpretation.attention import AttentionMaps, attention_maps
 from imbalance_lab.interpretation.difficulty import token_difficulty
-from imbalance_lab.interpretation.embeddings import embeddings
+from imbalance_lab.interpretation.embeddings import Embeddings, embeddings
 from imbalance_lab.interpretation.features import Feature, channels, correlated, frames
 from imbalance_lab.interpretation.heads import head_association
 from imbalance_lab.interpretation.passes import Counting, counting_for
@@ -47,9 +47,12 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.table_network import ClassicalModel
 
 _CORRELATION_ROWS = 4000
 _HEAT_REACH = 12
+_CLASSICAL = "a classical classifier"
+_POSITIONS = 64  # steps of the windows that the budgets are made for
 
 
 @dataclass(frozen=True)
@@ -69,7 +72,7 @@ class _Setting:
 
 
 def interpret(
-    network: Network,
+    network: Network | ClassicalModel,
     loaded: LoadedData,
     budget: Literal["quick", "full"] = "quick",
     seed: int = 0,
@@ -78,10 +81,10 @@ def interpret(
     progress: Callable[[str], None] | None = None,
     split: str = "test",
 ) -> Interpretation:
-    """Interpret a trained network on one split of its data.
+    """Interpret a trained network, or classical classifiers, on one split of its data.
 
-    The network is used as it was trained, before any post-hoc correction, in float32 on the device
-    that it is on; it is left in evaluation mode.
+    What does not apply to the model is absent with a reason. The model is used as it was trained, before
+    any post-hoc correction, in float32 on the device that it is on; it is left in evaluation mode.
 
     Parameters
     ----------
@@ -119,7 +122,9 @@ def interpret(
         rows = index[scored_windows({h: np.asarray(t[index]) for h, t in dataset.targets.items()})]
         chosen = _choose_head(loaded, rows, head, split)
         data = make_scored(network, dataset, rows)
-        few = subset(data, choose_windows(data.recording, BUDGETS[budget].windows, seed))
+        # A row of a table is one position, a window is many.
+        most = BUDGETS[budget].windows * max(1, _POSITIONS // data.steps)
+        few = subset(data, choose_windows(data.recording, most, seed))
         scores = predict_scores(network, Resident(data.inputs, data.targets), _float32(data))
         predictions = to_predictions(dataset, loaded.splits, rows, scores, {"split": split})
     target = data.targets[chosen].cpu().numpy()
@@ -139,24 +144,11 @@ def interpret(
     with part("permutation"):
         permutation, cumulative, groups = _permutation(setting, attribution, absent)
     with part("attention"):
-        looked = choose_cases(target[_rows_in(data, few)], few.recording, len(setting.classes), 1, seed)
-        attention = attention_maps(few, chosen, setting.classes, looked, seed)
-        ablation = head_ablation(few, setting.counting, metric=metric, seed=seed)
-        if attention is None:
-            for name in ("attention", "ablation"):
-                absent[name] = "the network has no attention layer"
+        attention, ablation = _attention(setting, absent)
     with part("temporal"):
         offsets, context, blocks = _temporal(setting, absent)
     with part("embeddings"):
-        points = choose_cases(
-            target, data.recording, len(setting.classes), setting.budget.points, seed, one_per_window=False
-        )
-        slices = {name: values[rows] for name, values in dataset.slices.items()}
-        mapped = None
-        if len(points) > 3:
-            mapped = embeddings(data, points, setting.classes, slices, tsne_iterations=setting.budget.tsne, seed=seed)
-        else:
-            absent["embeddings"] = f"only {len(points)} scored positions"
+        mapped = _embeddings(setting, absent)
     result = Interpretation(
         meta={
             "head": chosen,
@@ -265,6 +257,10 @@ def _rows_in(data: ScoredSet, few: ScoredSet) -> Ints:
 def _attribution(s: _Setting, absent: dict[str, str]) -> Attribution | None:
     names = s.loaded.dataset.channels
     k = len(s.classes)
+    network = s.data.network
+    if isinstance(network, ClassicalModel):
+        absent["attribution"] = f"{_CLASSICAL} has no gradients; permutation measures its inputs"
+        return None
     if not names or k < 2:
         absent["attribution"] = "there is no continuous channel" if not names else "the head has one class"
         return None
@@ -281,7 +277,7 @@ def _attribution(s: _Setting, absent: dict[str, str]) -> Attribution | None:
         steps *= 4
         found = attr.attribute(s.data, s.head, cases, steps=steps)
     random = attr.attribute(
-        replace(s.data, network=randomised(s.data.network, s.seed)), s.head, cases, steps=s.budget.random_steps
+        replace(s.data, network=randomised(network, s.seed)), s.head, cases, steps=s.budget.random_steps
     )
     per_step = s.data.per_step
     reach = min(_HEAT_REACH, s.data.steps - 1)
@@ -329,19 +325,23 @@ def _permutation(
     elif has_frames:
         found = permutation_importance(s.few, first, s.counting, **options)
         top = ranked_features(found.table, first, s.head, ["frame"])[:2]
-        screened = _screened(s, top, single, attribution)
+        order, by = _screening(s, single, attribution, options)
+        inside = {i for f in top for i in f.continuous}
+        codes = {i for f in top for i in f.categorical}
+        screened = [f for f in order if set(f.continuous) & inside or set(f.categorical) & codes][: s.budget.channels]
         more = permutation_importance(s.few, screened, s.counting, **options)
         found = PermutationImportance(pd.concat([found.table, more.table], ignore_index=True), found.base)
         absent["permutation of every channel"] = (
-            f"the quick budget permutes {len(screened)} channels, those that integrated gradients name first "
+            f"the quick budget permutes {len(screened)} channels, those that come first by {by} "
             f"in the two most important groups ({', '.join(f.name for f in top)})"
         )
     else:
-        screened = _screened(s, list(single), single, attribution, 4 * s.budget.channels)
+        order, by = _screening(s, single, attribution, options)
+        screened = order[: 4 * s.budget.channels]
         found = permutation_importance(s.few, screened, s.counting, **options)
         if len(screened) < len(single):
             absent["permutation of every channel"] = (
-                f"the quick budget permutes the {len(screened)} channels that integrated gradients name first"
+                f"the quick budget permutes the {len(screened)} channels that come first by {by}"
             )
     kinds = ["frame"] if has_frames and not s.budget.all_channels else ["channel", "categorical"]
     ranked = ranked_features(found.table, [*first, *single], s.head, kinds)
@@ -358,19 +358,41 @@ def _permutation(
     return found, cumulative, members
 
 
-def _screened(
-    s: _Setting, within: list[Feature], single: tuple[Feature, ...], attribution: Attribution | None, limit: int = 0
-) -> list[Feature]:
-    """Single channels inside ``within``, those with the largest integrated gradients first; categorical ones last."""
-    inside = {i for f in within for i in f.continuous}
-    codes = {i for f in within for i in f.categorical}
-    candidates = [f for f in single if set(f.continuous) & inside or set(f.categorical) & codes]
-    if attribution is not None:
-        table = attribution.channels
-        table = table[(table["method"] == attr.INTEGRATED) & (table["class"] == "all")]
-        share = dict(zip(table["channel"], table["share"], strict=True))
-        candidates.sort(key=lambda f: -share.get(f.name, 0.0) if f.continuous else 0.0)
-    return candidates[: limit or s.budget.channels]
+def _screening(
+    s: _Setting, single: tuple[Feature, ...], attribution: Attribution | None, options: Mapping[str, Any]
+) -> tuple[list[Feature], str]:
+    """Single channels, those to look at first in front, and by what; categorical ones last under gradients."""
+    if attribution is None:
+        once = permutation_importance(s.few, single, s.counting, **{**options, "repeats": 1})
+        return ranked_features(once.table, single, s.head, ["channel", "categorical"]), "one permutation of each"
+    table = attribution.channels
+    table = table[(table["method"] == attr.INTEGRATED) & (table["class"] == "all")]
+    share = dict(zip(table["channel"], table["share"], strict=True))
+    order = sorted(single, key=lambda f: -share.get(f.name, 0.0) if f.continuous else 0.0)
+    return order, "integrated gradients"
+
+
+def _attention(s: _Setting, absent: dict[str, str]) -> tuple[AttentionMaps | None, pd.DataFrame | None]:
+    cases = choose_cases(s.target[_rows_in(s.data, s.few)], s.few.recording, len(s.classes), 1, s.seed)
+    attention = attention_maps(s.few, s.head, s.classes, cases, s.seed)
+    ablation = head_ablation(s.few, s.counting, metric=s.metric, seed=s.seed)
+    if attention is None:
+        model = _CLASSICAL if isinstance(s.data.network, ClassicalModel) else "the network"
+        for name in ("attention", "ablation"):
+            absent[name] = f"{model} has no attention layer"
+    return attention, ablation
+
+
+def _embeddings(s: _Setting, absent: dict[str, str]) -> Embeddings | None:
+    if isinstance(s.data.network, ClassicalModel):
+        absent["embeddings"] = f"{_CLASSICAL} has no hidden features"
+        return None
+    points = choose_cases(s.target, s.data.recording, len(s.classes), s.budget.points, s.seed, one_per_window=False)
+    if len(points) <= 3:
+        absent["embeddings"] = f"only {len(points)} scored positions"
+        return None
+    slices = {name: values[s.data.rows] for name, values in s.loaded.dataset.slices.items()}
+    return embeddings(s.data, points, s.classes, slices, tsne_iterations=s.budget.tsne, seed=s.seed)
 
 
 def _temporal(

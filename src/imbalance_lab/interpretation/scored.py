@@ -15,6 +15,7 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.statistics import cluster_bootstrap_weights
 from imbalance_lab.training.resident import make_resident
+from imbalance_lab.training.table_network import ClassicalModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -29,14 +30,14 @@ class ScoredSet:
 
     Attributes
     ----------
-    network : in evaluation mode
+    network : in evaluation mode; classical classifiers stand behind the same interface
     inputs, targets : as in :class:`imbalance_lab.training.resident.Resident`, n windows
     rows : int64 array of shape (n,), rows of the data set
     recording : int64 array of shape (n,), code of each window's recording, ``0 .. recordings - 1``
     recordings : number of recordings
     """
 
-    network: Network
+    network: Network | ClassicalModel
     inputs: Prepared
     targets: dict[str, torch.Tensor]
     rows: Ints
@@ -68,6 +69,8 @@ class ScoredSet:
 
     def rows_per_pass(self) -> int:
         """Windows of one forward pass: as many as stay in the cache of a CPU, far more on a GPU."""
+        if isinstance(self.network, ClassicalModel):
+            return 8192  # a call costs milliseconds, however few its rows
         cells = max(1, self.steps * (self.inputs.values.shape[2] + self.inputs.categorical.shape[2]))
         return max(1, min(8192, 2**28 // cells) if self.device.type == "cuda" else min(256, 2**23 // cells))
 
@@ -88,10 +91,10 @@ class Cases:
         return Cases(self.window[index], self.position[index], self.label[index])
 
 
-def make_scored(network: Network, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
+def make_scored(network: Network | ClassicalModel, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
     """Prepare the sequences at ``rows`` on the network's device."""
     network.eval()
-    device = next(network.parameters()).device
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
     resident = make_resident(network, dataset, rows, device)
     names, recording = np.unique(dataset.groups[rows], return_inverse=True)
     return ScoredSet(network, resident.inputs, resident.targets, rows, recording.astype(np.int64), len(names))

@@ -9,19 +9,23 @@ from torch import Tensor
 
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.models.network import Network
+from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.training.resident import Resident
 
 EVALUATION_BATCH = 256
 
 
 def confusion_on_device(logits: Tensor, target: Tensor, into: Tensor) -> Tensor:
-    """Add the scored positions to ``into``, int64 (K, K), rows true, columns predicted; no host synchronisation."""
-    k = into.shape[0]
+    """Add the scored positions to ``into``, int64 (K, K), rows true, columns predicted; no host synchronisation.
+
+    ``logits`` (..., K), ``target`` (...). For n models at once: ``logits`` (n, ..., K), ``into`` (n, K, K).
+    """
+    k, models = into.shape[-1], into.shape[:-2]
     scored = target != IGNORE
-    cell = torch.where(scored, target * k + logits.argmax(dim=-1), k * k).flatten()
-    flat = torch.zeros(k * k + 1, dtype=torch.int64, device=into.device)
-    flat.scatter_add_(0, cell, torch.ones_like(cell))
-    return into + flat[:-1].view(k, k)
+    cell = torch.where(scored, target * k + logits.argmax(dim=-1), k * k).reshape(*models, -1)
+    flat = torch.zeros(*models, k * k + 1, dtype=torch.int64, device=into.device)
+    flat.scatter_add_(-1, cell, torch.ones_like(cell))
+    return into + flat[..., :-1].unflatten(-1, (k, k))
 
 
 @torch.inference_mode()
@@ -49,7 +53,7 @@ def confusions(network: Network, data: Resident, autocast: torch.autocast) -> di
 
 
 @torch.inference_mode()
-def predict_scores(network: Network, data: Resident, autocast: torch.autocast) -> dict[str, NDArray[np.float32]]:
+def predict_scores(network: Predictor, data: Resident, autocast: torch.autocast) -> dict[str, NDArray[np.float32]]:
     """Class scores (logits ready for a softmax) of every head, float32 (n, L, K)."""
     network.eval()
     device = data.inputs.values.device

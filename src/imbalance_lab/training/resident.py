@@ -11,7 +11,7 @@ from torch import Tensor
 
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.inputs import Prepared
-from imbalance_lab.models.network import Network
+from imbalance_lab.models.predictor import Predictor
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class Resident:
 
 
 def make_resident(
-    network: Network, dataset: SequenceDataset, index: NDArray[np.int64], device: torch.device, chunk: int = 4096
+    network: Predictor, dataset: SequenceDataset, index: NDArray[np.int64], device: torch.device, chunk: int = 4096
 ) -> Resident:
     """Scale the sequences at ``index`` with the network's own scaler and keep them on ``device``."""
     parts = []
