@@ -77,6 +77,16 @@ def cluster_bootstrap_weights(n_groups: int, resamples: int, rng: np.random.Gene
     return rng.multinomial(n_groups, np.full(n_groups, 1.0 / n_groups), size=resamples)
 
 
+def percentile_tail(confidence: float, n_groups: int | None = None) -> float:
+    """Share of resamples beyond each end of a percentile interval; smaller with few groups, as there."""
+    from scipy.special import ndtr, stdtrit
+
+    tail = (1 - confidence) / 2
+    if n_groups is None or n_groups < 2:
+        return tail
+    return float(ndtr(np.sqrt(n_groups / (n_groups - 1)) * stdtrit(n_groups - 1, tail)))
+
+
 def percentile_interval(
     samples: ArrayLike, confidence: float = 0.95, axis: int = 0, n_groups: int | None = None
 ) -> tuple[Floats, Floats]:
@@ -90,18 +100,16 @@ def percentile_interval(
     ----------
     Hesterberg (2015), What Teachers Should Know about the Bootstrap, "expanded percentile interval".
     """
-    from scipy.stats import norm, t
-
     values = np.asarray(samples, dtype=np.float64)
-    tail = (1 - confidence) / 2
-    if n_groups is not None and n_groups > 1:
-        tail = float(norm.cdf(np.sqrt(n_groups / (n_groups - 1)) * t.ppf(tail, n_groups - 1)))
-    moved = np.moveaxis(values, axis, 0)
-    quantile = np.nanquantile if np.isnan(moved).any() else np.quantile
-    flat = moved.reshape(len(moved), -1)
-    out = np.full((2, flat.shape[1]), np.nan)
-    known = ~np.isnan(flat).all(axis=0)
-    if known.any():
-        out[:, known] = quantile(flat[:, known], [tail, 1 - tail], axis=0)
-    low, high = out.reshape(2, *moved.shape[1:])
+    tail = percentile_tail(confidence, n_groups)
+    moved = np.moveaxis(values, axis, -1)
+    # Sorted along contiguous memory (NaN last), the quantiles cost a third of what they do along the first axis.
+    flat = np.sort(moved.reshape(-1, moved.shape[-1]), axis=1)
+    out = np.full((2, len(flat)), np.nan)
+    whole = ~np.isnan(flat[:, -1])
+    partly = ~whole & ~np.isnan(flat[:, 0])
+    for chosen, quantile in ((whole, np.quantile), (partly, np.nanquantile)):
+        if chosen.any():
+            out[:, chosen] = quantile(flat[chosen], [tail, 1 - tail], axis=1)
+    low, high = out.reshape(2, *moved.shape[:-1])
     return low, high

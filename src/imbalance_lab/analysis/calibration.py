@@ -37,14 +37,21 @@ def width_bin(values: NDArray[Any], bins: int, closed: Literal["right", "left"] 
 
 def mass_edges(confidence: ArrayLike, bins: int) -> Floats:
     """Edges of ``bins`` bins of equal mass (quantiles), 0 and 1 outermost; equal edges are merged."""
-    edges = np.quantile(np.asarray(confidence, dtype=np.float64), np.linspace(0.0, 1.0, bins + 1))
+    # Sorted first: numpy sorts float32 six times as fast as it partitions at many places.
+    ordered = np.sort(np.asarray(confidence)).astype(np.float64)
+    edges = np.quantile(ordered, np.linspace(0.0, 1.0, bins + 1))
     edges[0], edges[-1] = 0.0, 1.0
     return np.unique(edges)
 
 
-def mass_bin(values: NDArray[Any], edges: Floats) -> NDArray[np.int64]:
+def mass_bin(values: NDArray[Any], edges: NDArray[np.floating[Any]]) -> NDArray[np.int64]:
     """Index of the left-closed bin between ``edges`` that each value falls in."""
-    return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    if len(edges) > 64:
+        return np.clip(np.searchsorted(edges, values, side="right") - 1, 0, len(edges) - 2)
+    index = np.zeros(values.shape, dtype=np.int8)
+    for edge in edges[1:-1]:  # a comparison with each of a few edges is vectorised, a binary search is not
+        index += values >= edge
+    return index.astype(np.int64)
 
 
 def _top_label(probabilities: ArrayLike, true: ArrayLike) -> tuple[Floats, NDArray[np.bool_]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,7 +26,7 @@ class Chains:
     first: NDArray[np.bool_]
     repeated: int
 
-    def take(self, values: NDArray[np.generic]) -> NDArray[np.generic]:
+    def take(self, values: NDArray[Any]) -> NDArray[Any]:
         """``values`` of the kept positions in chain order."""
         return values if self.order is None else values[self.order]
 

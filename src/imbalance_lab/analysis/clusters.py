@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 MIN_POSITIONS = 20
 MIN_RECORDINGS = 3
 MAX_CLUSTERS = 1000
-_MAX_CELLS = 20_000_000  # clusters x classes x max(classes, bins): bounds the memory of per-cluster counts
+MAX_CELLS = 20_000_000  # clusters x classes x max(classes, bins): bounds the memory of per-cluster counts
 
 
 @dataclass(frozen=True)
@@ -26,30 +26,33 @@ class Clusters:
 
     With more than ``MAX_CLUSTERS`` groups (every row of a table is its own), groups are united
     at random: a random union of independent groups is again independent of the others, so
-    intervals stay valid while memory stays bounded. ``pooled`` says that this happened.
+    intervals stay valid while memory stays bounded. ``pooled`` says that this happened. ``sizes``
+    counts the positions of each group code.
     """
 
     lookup: NDArray[np.int32]
+    sizes: NDArray[np.int64]
     n: int
     recordings: int
     pooled: bool
 
     def codes(self, group: NDArray[np.int32]) -> NDArray[np.int32]:
         """Cluster of each position, from its group code."""
-        return self.lookup[group]
+        return self.lookup.take(group)
 
 
 def clusters_of(head: HeadPredictions, cells_per_cluster: int = 1) -> Clusters:
     """Clusters of a head's positions; ``cells_per_cluster`` is the size of the largest count array per cluster."""
-    present = np.bincount(head.group, minlength=len(head.group_names)) > 0
+    sizes = np.bincount(head.group, minlength=len(head.group_names))
+    present = sizes > 0
     n_groups = int(present.sum())
-    cap = max(30, min(MAX_CLUSTERS, _MAX_CELLS // max(cells_per_cluster, 1)))
+    cap = max(30, min(MAX_CLUSTERS, MAX_CELLS // max(cells_per_cluster, 1)))
     lookup = np.zeros(len(present), dtype=np.int32)
     lookup[present] = np.arange(n_groups)
     pooled = n_groups > cap
     if pooled:
         lookup[present] = np.random.default_rng(0).permutation(n_groups) % cap
-    return Clusters(lookup, min(n_groups, cap), n_groups, pooled)
+    return Clusters(lookup, sizes, min(n_groups, cap), n_groups, pooled)
 
 
 def bootstrap_weights(clusters: Clusters, resamples: int, rng: np.random.Generator) -> Floats | None:

@@ -10,9 +10,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import ratio, resampled
+from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled
+from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, mass_bin_edges, tally_calibration
+from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, tally_calibration
 from imbalance_lab.predictions import HeadPredictions
 from imbalance_lab.statistics import percentile_interval
 
@@ -28,7 +29,9 @@ class Confidence:
     ----------
     scores : variant (as predicted, temperature, prior undone), metric (ece, ece_mass, classwise_ece, brier, nll),
         value, low, high
-    reliability : variant, kind (width, mass), bin_low, bin_high, count, mean_confidence, accuracy; empty bins left out
+        of the population. Binned errors are sums of absolute gaps, so noise raises the value: it may lie above high
+    reliability : variant, kind (width, mass), bin_low, bin_high, count, mean_confidence, accuracy, low, high (of the
+        accuracy, cluster bootstrap); empty bins left out
     classwise : class, ece and its interval, per class, as predicted
     histogram : confidence bin, right, wrong
     scatter : of the wrong positions: confidence bin, true probability bin, count
@@ -78,6 +81,29 @@ def _scores(packed: Floats, ends: list[int], k: int) -> Floats:
 METRICS = ("ece", "ece_mass", "classwise_ece", "brier", "nll")
 
 
+def _gaps(packed: Floats, ends: list[int], k: int) -> Floats:
+    """Signed gaps of the bins as shares of the positions, (block, 2 + K, 15): equal width, equal mass, each class."""
+    n, width, mass, per_class, _, _ = np.split(packed, ends[:-1], axis=1)
+    mass = np.pad(mass, ((0, 0), (0, BINS - mass.shape[1])))  # equal edges are merged
+    return (np.concatenate([width, mass, per_class], axis=1) / n).reshape(len(packed), 2 + k, BINS)
+
+
+def _intervals(packed: Floats, ends: list[int], k: int, weights: Floats) -> tuple[Floats, Floats]:
+    """Intervals in the order of :func:`_scores`: percentiles for means, inverted tests for sums of absolute gaps."""
+    n_groups = weights.shape[1]
+    drawn = resampled(packed, weights, lambda x: x)
+    low, high = percentile_interval(_scores(drawn, ends, k), n_groups=n_groups)
+    gaps = _gaps(packed.sum(axis=0, keepdims=True), ends, k)[0]
+    deviations = _gaps(drawn, ends, k) - gaps
+    each = [0, 1, *range(len(METRICS), len(METRICS) + k)]
+    low[each], high[each] = absolute_sum_interval(gaps, deviations, n_groups)
+    # The mean over classes is one sum over the bins of all of them.
+    low[2:3], high[2:3] = absolute_sum_interval(
+        gaps[2:].reshape(1, -1) / k, deviations[:, 2:].reshape(len(deviations), 1, -1) / k, n_groups
+    )
+    return low, high
+
+
 def _score_table(prepared: Prepared, tally: CalibrationTally) -> tuple[pd.DataFrame, Floats]:
     """Scores with intervals, and (K, 3) value, low, high of each class's ECE."""
     k = len(prepared.head.classes)
@@ -85,16 +111,18 @@ def _score_table(prepared: Prepared, tally: CalibrationTally) -> tuple[pd.DataFr
     value = _scores(packed.sum(axis=0, keepdims=True), ends, k)[0]
     low = high = np.full(len(value), np.nan)
     if prepared.weights is not None:
-        samples = resampled(packed, prepared.weights, lambda x: _scores(x, ends, k))
-        low, high = percentile_interval(samples, n_groups=prepared.clusters.n)
+        low, high = _intervals(packed, ends, k, prepared.weights)
     all_of = np.stack([value, low, high], axis=1)
     table = pd.DataFrame(all_of[: len(METRICS)], columns=["value", "low", "high"])
     table.insert(0, "metric", METRICS)
     return table, all_of[len(METRICS) :]
 
 
-def _bin_rows(kind: str, edges: Floats, counts: NDArray[np.int64], confidence: Floats) -> pd.DataFrame:
+def _bin_rows(
+    kind: str, edges: Floats, counts: NDArray[np.int64], confidence: Floats, weights: Floats | None
+) -> pd.DataFrame:
     total = counts.sum(axis=0)
+    low, high = ratio_interval(counts[..., 1], counts.sum(axis=2), weights)
     n = total.sum(axis=1)
     table = pd.DataFrame(
         {
@@ -104,14 +132,17 @@ def _bin_rows(kind: str, edges: Floats, counts: NDArray[np.int64], confidence: F
             "count": n,
             "mean_confidence": ratio(confidence.sum(axis=0), n),
             "accuracy": ratio(total[:, 1], n),
+            "low": low,
+            "high": high,
         }
     )
     return table[table["count"] > 0].reset_index(drop=True)
 
 
-def _bins(tally: CalibrationTally, mass_edges: Floats) -> pd.DataFrame:
-    width = _bin_rows("width", np.linspace(0, 1, BINS + 1), *_width(tally))
-    return pd.concat([width, _bin_rows("mass", mass_edges, tally.mass, tally.mass_confidence)], ignore_index=True)
+def _bins(tally: CalibrationTally, mass_edges: Floats, weights: Floats | None) -> pd.DataFrame:
+    width = _bin_rows("width", np.linspace(0, 1, BINS + 1), *_width(tally), weights)
+    mass = _bin_rows("mass", mass_edges, tally.mass, tally.mass_confidence, weights)
+    return pd.concat([width, mass], ignore_index=True)
 
 
 def _scatter(prepared: Prepared) -> pd.DataFrame:
@@ -184,8 +215,8 @@ def confidence_analysis(prepared: Prepared, meta: Mapping[str, Any] | None = Non
     classes = np.empty((0, 3))
     for variant, tally in tallies.items():
         table, per_class = _score_table(prepared, tally)
-        edges = mass_bin_edges(prepared.head) if variant == "as predicted" else np.linspace(0, 1, BINS + 1)
-        rows = _bins(tally, edges)
+        edges = prepared.mass_edges if variant == "as predicted" else np.linspace(0, 1, BINS + 1)
+        rows = _bins(tally, edges, prepared.weights)
         if variant == "as predicted":
             classes = per_class
         else:  # their equal-mass bins would need a second pass for the quantiles
@@ -198,6 +229,10 @@ def confidence_analysis(prepared: Prepared, meta: Mapping[str, Any] | None = Non
     classwise["support"] = prepared.confusion.sum(axis=1)
     if len(prepared.head) and prepared.clusters.n < 2:
         notes.append("one recording: no interval can be given")
+    if prepared.weights is not None:
+        notes.append(
+            "intervals of ECE are for the population; noise raises what is observed, so the value may lie above its own"
+        )
     notes.append(f"NLL clips probabilities at {CLIP:.3g}")
     temperature = (meta.get("temperature") or {}).get(prepared.name)
     power = (meta.get("prior_correction") or {}).get(prepared.name)

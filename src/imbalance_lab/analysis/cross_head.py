@@ -11,7 +11,17 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import MIN_RECORDINGS, clusters_of, ratio, ratio_interval, verdicts
+from imbalance_lab.analysis.clusters import (
+    MAX_CELLS,
+    MAX_CLUSTERS,
+    MIN_RECORDINGS,
+    clusters_of,
+    ratio,
+    ratio_interval,
+    verdicts,
+)
+from imbalance_lab.analysis.scatter import scatter
+from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.statistics import benjamini_hochberg, cluster_bootstrap_weights, wilson
 
@@ -89,12 +99,29 @@ def _places(heads: Mapping[str, HeadPredictions], lookups: Mapping[str, NDArray[
     return _Places(scored, wrong, cluster)
 
 
-def _count(cluster: NDArray[Any], mask: NDArray[np.bool_] | None, c: int) -> NDArray[np.int64]:
-    return np.bincount(cluster if mask is None else cluster[mask], minlength=c)
+def _pattern_counts(places: _Places, c: int) -> tuple[dict[str, NDArray[np.int64]], NDArray[np.int64]]:
+    """Places by what the heads do there, so that every joint count is a sum over few patterns.
 
-
-def _both(a: NDArray[np.bool_] | None, b: NDArray[np.bool_] | None) -> NDArray[np.bool_] | None:
-    return b if a is None else a if b is None else a & b
+    Returns
+    -------
+    state : head to int array of shape (P,): 0 right, 1 wrong, 2 not scored, of each of the P patterns
+    counts : int64 array of shape (C, P)
+    """
+    codes = np.zeros(len(places.cluster), dtype=np.int64)
+    for i in range(0, len(codes), BLOCK):
+        part = slice(i, i + BLOCK)
+        for j, (name, wrong) in enumerate(places.wrong.items()):
+            codes[part] += 3**j * wrong[part]
+            if (scored := places.scored[name]) is not None:
+                codes[part] += 2 * 3**j * ~scored[part]
+    patterns = np.arange(3 ** len(places.wrong))
+    if c * len(patterns) > MAX_CELLS:  # many heads, but never more patterns than places
+        patterns, codes = np.unique(codes, return_inverse=True)
+    counts = np.zeros((c, len(patterns)), dtype=np.int64)
+    for i in range(0, len(codes), BLOCK):
+        part = slice(i, i + BLOCK)
+        scatter(counts, places.cluster[part].astype(np.int64) * len(patterns) + codes[part])
+    return {name: patterns // 3**j % 3 for j, name in enumerate(places.wrong)}, counts
 
 
 def _excess(joint: Any, a: Any, b: Any, n: Any) -> tuple[float, float, float, float]:
@@ -122,10 +149,13 @@ def _shared_clusters(heads: Mapping[str, HeadPredictions]) -> tuple[dict[str, ND
     index = {g: i for i, g in enumerate(names)}
     codes = {name: np.array([index[g] for g in h.group_names], dtype=np.int32) for name, h in heads.items()}
     present = np.zeros(len(names), dtype=bool)
-    for name, h in heads.items():
-        present[codes[name][np.flatnonzero(np.bincount(h.group, minlength=len(h.group_names)))]] = True
-    longest = max(heads.values(), key=len)
-    cap = clusters_of(longest).n if clusters_of(longest).pooled else int(present.sum())
+    shared = {(id(h.group), id(h.group_names)): (name, h.group) for name, h in heads.items()}  # count an array once
+    for name, group in shared.values():
+        present[codes[name][np.flatnonzero(np.bincount(group, minlength=len(codes[name])))]] = True
+    cap = int(present.sum())
+    if cap > MAX_CLUSTERS:
+        longest = clusters_of(max(heads.values(), key=len))
+        cap = longest.n if longest.pooled else cap
     lookup = np.zeros(len(names), dtype=np.int32)
     lookup[present] = np.random.default_rng(0).permutation(int(present.sum())) % cap
     return {name: lookup[c] for name, c in codes.items()}, min(cap, int(present.sum())), int(present.sum())
@@ -141,13 +171,10 @@ def cross_head(predictions: Predictions, resamples: int = 1000, seed: int = 0) -
     weights = None
     if c > 1 and resamples:
         weights = cluster_bootstrap_weights(c, resamples, np.random.default_rng([seed, 3])).astype(np.float64)
-    cluster = places.cluster
-    any_scored: NDArray[np.bool_] | None = None
-    if all(s is not None for s in places.scored.values()):
-        any_scored = np.logical_or.reduce([s for s in places.scored.values() if s is not None])
-    any_wrong = np.logical_or.reduce(list(places.wrong.values()))
-    n = _count(cluster, any_scored, c)
-    right = n - _count(cluster, any_wrong, c)
+    state, patterns = _pattern_counts(places, c)
+    states = np.stack(list(state.values()))
+    n = patterns[:, (states < 2).any(axis=0)].sum(axis=1)
+    right = n - patterns[:, (states == 1).any(axis=0)].sum(axis=1)
     low, high = ratio_interval(right[:, None], n[:, None], weights)
     wilson_low, wilson_high = wilson(right.sum(), n.sum())
     exact = pd.DataFrame(
@@ -166,10 +193,9 @@ def cross_head(predictions: Predictions, resamples: int = 1000, seed: int = 0) -
     )
     rows = []
     for a, b in combinations(heads, 2):
-        both = _both(places.scored[a], places.scored[b])
-        wrong_a, wrong_b = (_both(both, places.wrong[x]) for x in (a, b))
-        joint = _both(wrong_a, wrong_b)
-        counts = [_count(cluster, m, c) for m in (joint, wrong_a, wrong_b, both)]
+        both = (state[a] < 2) & (state[b] < 2)
+        wrong_a, wrong_b = both & (state[a] == 1), both & (state[b] == 1)
+        counts = [patterns[:, mask].sum(axis=1) for mask in (wrong_a & wrong_b, wrong_a, wrong_b, both)]
         expected, lift, phi, p = _excess(*counts)
         rows.append(
             {

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.scatter import pick, scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import wilson
 
@@ -88,8 +89,8 @@ def _null(prepared: Prepared) -> NDArray[np.float64]:
     n = len(head)
     rows = np.arange(n) if n <= NULL_ROWS else np.sort(rng.choice(n, NULL_ROWS, replace=False))
     p, pred, true = head.probabilities[rows], head.pred[rows], head.true[rows]
-    each, edge, rare = np.arange(len(rows)), _edge(prepared, rows), _rare(prepared)
-    confidence = p[each, pred]
+    row_start, edge, rare = np.arange(0, p.size, p.shape[1]), _edge(prepared, rows), _rare(prepared)
+    confidence = pick(p, pred)
     # Ranks of all classes once: 1 + the number of larger probabilities; ties differ by nothing that matters here.
     order = np.argsort(-p, axis=1, kind="stable")
     ranks = np.empty(p.shape, dtype=np.int16)
@@ -99,7 +100,8 @@ def _null(prepared: Prepared) -> NDArray[np.float64]:
         label = rng.permutation(true)
         w = label != pred
         own = label[w]
-        primary, tags = _conditions(confidence[w], p[each[w], own], ranks[each[w], own], edge[w], rare[own], p.shape[1])
+        cell = row_start[w] + own
+        primary, tags = _conditions(confidence[w], p.take(cell), ranks.take(cell), edge[w], rare[own], p.shape[1])
         counts = np.concatenate([np.bincount(primary, minlength=len(PRIMARY)), tags.sum(axis=1)])
         shares.append(ratio(counts, np.full(len(counts), w.sum())))
     return np.stack(shares)
@@ -154,10 +156,10 @@ def failure_modes(prepared: Prepared) -> FailureModes:
             errors.confidence[part], errors.true_prob[part], errors.rank[part], _edge(prepared, rows), rare[true], k
         )
         cluster = prepared.clusters.codes(head.group[rows]).astype(np.int64)
-        primary_counts += np.bincount(cluster * n_primary + primary, minlength=c * n_primary).reshape(c, -1)
-        class_counts += np.bincount(true.astype(np.int64) * n_primary + primary, minlength=k * n_primary).reshape(k, -1)
+        scatter(primary_counts, cluster * n_primary + primary)
+        scatter(class_counts, true.astype(np.int64) * n_primary + primary)
         for j in range(n_tags):
-            tag_counts[:, j] += np.bincount(cluster[tags[j]], minlength=c)
+            scatter(tag_counts, cluster[tags[j]] * n_tags + j)
     total = primary_counts.sum(axis=1, keepdims=True)
     null = _null(prepared)
     by_class = pd.DataFrame(class_counts, columns=[m.replace(" ", "_") for m in PRIMARY])

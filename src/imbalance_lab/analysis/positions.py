@@ -17,7 +17,7 @@ _TABLE = np.searchsorted(DISTANCE_EDGES, np.arange(_LAST + 1), side="right") - 1
 
 def distance_bin(distance: NDArray[Any]) -> NDArray[np.int64]:
     """Bin of a distance (in positions, 0 or more) to the true start or end."""
-    return _TABLE[np.clip(distance, 0, _LAST)]
+    return _TABLE.take(distance, mode="clip")
 
 
 def distance_names() -> list[str]:
@@ -31,6 +31,7 @@ def distance_names() -> list[str]:
 
 def relative_bin(from_start: NDArray[Any], from_end: NDArray[Any]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """Tenth of the true sequence that a position lies in, and whether its sequence has more than one position."""
-    last = from_start.astype(np.int64) + from_end
-    tenth = np.minimum(from_start * np.int64(N_RELATIVE) // (last + 1), N_RELATIVE - 1)
-    return np.maximum(tenth, 0), last > 0
+    last = from_start.astype(np.float64) + from_end
+    # Division of float64 rounds correctly, so that its floor is that of the integers, and is vectorised.
+    tenth = (from_start * np.float64(N_RELATIVE) / (last + 1.0)).astype(np.int64)
+    return np.clip(tenth, 0, N_RELATIVE - 1), last > 0

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import Clusters, bootstrap_weights, clusters_of
-from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, tally_head
+from imbalance_lab.analysis.scatter import pick, row_max
+from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, mass_bin_edges, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions
 
@@ -42,6 +43,8 @@ class Prepared:
     Attributes
     ----------
     weights : float64 array of shape (resamples, clusters), or None with a single recording
+    mass_edges : edges of the equal-mass bins of confidence
+    wrong : whether each position is predicted wrongly, shape (n,)
     macro : bool array of shape (K,)
         Classes of the macro averages: those with positions in the split, unless the data set says otherwise.
     seed : for subsamples of permutation nulls
@@ -51,7 +54,9 @@ class Prepared:
     head: HeadPredictions
     clusters: Clusters
     weights: NDArray[np.float64] | None
+    mass_edges: NDArray[np.float64]
     tally: Tally
+    wrong: NDArray[np.bool_]
     errors: ErrorRows
     macro: NDArray[np.bool_]
     seed: int
@@ -62,23 +67,21 @@ class Prepared:
         return self.tally.confusion.sum(axis=0)
 
 
-def error_rows(head: HeadPredictions) -> ErrorRows:
-    """The wrong positions with the confidence, the true class's probability and its rank."""
-    parts = [
-        np.flatnonzero(head.true[i : i + BLOCK] != head.pred[i : i + BLOCK]) + i for i in range(0, len(head), BLOCK)
-    ]
-    row = np.concatenate(parts) if parts else np.empty(0, dtype=np.intp)
+def error_rows(head: HeadPredictions, wrong: NDArray[np.bool_]) -> ErrorRows:
+    """The positions marked in ``wrong`` with the confidence, the true class's probability and its rank."""
+    row = np.flatnonzero(wrong)
+    true, pred = head.true[row], head.pred[row]
     confidence, true_prob, best_other = (np.empty(len(row), dtype=np.float32) for _ in range(3))
     rank = np.empty(len(row), dtype=np.int16)
     for i in range(0, len(row), BLOCK):
-        block, chosen = slice(i, i + BLOCK), row[i : i + BLOCK]
-        p, each = head.probabilities[chosen], np.arange(len(chosen))
-        own = p[each, head.true[chosen]]
-        confidence[block], true_prob[block] = p[each, head.pred[chosen]], own
+        block = slice(i, i + BLOCK)
+        p = head.probabilities.take(row[block], axis=0)
+        own = pick(p, true[block])
+        confidence[block], true_prob[block] = pick(p, pred[block]), own
         rank[block] = 1 + np.count_nonzero(p > own[:, None], axis=1)
-        p[each, head.true[chosen]] = 0.0
-        best_other[block] = p.max(axis=1)
-    return ErrorRows(row, head.true[row], head.pred[row], confidence, true_prob, best_other, rank)
+        p[np.arange(len(p)), true[block]] = 0.0
+        best_other[block] = row_max(p)
+    return ErrorRows(row, true, pred, confidence, true_prob, best_other, rank)
 
 
 def macro_classes(
@@ -109,8 +112,14 @@ def prepare(
     resamples: int = 1000,
     seed: int = 0,
     classes_in_macro: Sequence[str | int] | None = None,
+    like: Prepared | None = None,
 ) -> Prepared:
     """Count a head once for all its analyses.
+
+    Parameters
+    ----------
+    like : another head of the same run, prepared with the same ``resamples`` and ``seed``: its bootstrap draws are
+        used again where it has as many clusters
 
     Raises
     ------
@@ -121,8 +130,13 @@ def prepare(
         raise InputError(f"head {name!r} has no scored position; an analysis needs at least one")
     k = len(head.classes)
     clusters = clusters_of(head, k * max(k, BINS))
-    weights = bootstrap_weights(clusters, resamples, np.random.default_rng([seed, 1]))
-    tally = tally_head(head, clusters, binned_scores=len(head) * k > EXACT_SCORES)
+    if like is not None and like.clusters.n == clusters.n:
+        weights = like.weights
+    else:
+        weights = bootstrap_weights(clusters, resamples, np.random.default_rng([seed, 1]))
+    edges = mass_bin_edges(head)
+    tally = tally_head(head, clusters, edges, binned_scores=len(head) * k > EXACT_SCORES)
+    wrong = head.true != head.pred
     support = tally.confusion.sum(axis=(0, 2))
     macro = macro_classes(head, support, classes_in_macro)
-    return Prepared(name, head, clusters, weights, tally, error_rows(head), macro, seed)
+    return Prepared(name, head, clusters, weights, edges, tally, wrong, error_rows(head, wrong), macro, seed)

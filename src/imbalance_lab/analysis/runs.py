@@ -40,9 +40,11 @@ class ErrorRuns:
 
 def run_lengths(wrong: NDArray[np.bool_], first: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Length of each run of consecutive errors, in chain order."""
-    starts = wrong & (first | np.concatenate([[True], ~wrong[:-1]]))
-    label = np.cumsum(starts)[wrong]
-    return np.bincount(label - 1) if label.size else np.empty(0, dtype=np.int64)
+    at = np.flatnonzero(wrong)
+    begins = first[at]
+    begins[:1] = True
+    begins[1:] |= np.diff(at) != 1
+    return np.diff(np.append(np.flatnonzero(begins), len(at)))
 
 
 def _expected_lengths(n: NDArray[np.int64], e: NDArray[np.int64], longest: int) -> NDArray[np.float64]:
@@ -77,11 +79,10 @@ def error_runs(prepared: Prepared, chains: Chains) -> ErrorRuns:
     """
     from scipy.stats import norm
 
-    head = prepared.head
-    wrong = np.asarray(chains.take(head.true) != chains.take(head.pred))
+    wrong = np.asarray(chains.take(prepared.wrong))
     at = np.flatnonzero(chains.first)
     n = np.diff(np.append(at, len(wrong)))
-    e = np.add.reduceat(wrong.astype(np.int64), at) if len(at) else np.empty(0, dtype=np.int64)
+    e = np.add.reduceat(wrong, at, dtype=np.int64) if len(at) else np.empty(0, dtype=np.int64)
     lengths = run_lengths(wrong, chains.first)
     errors, runs = int(e.sum()), len(lengths)
     expected = e * (n - e + 1) / n

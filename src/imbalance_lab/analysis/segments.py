@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.chains import Chains, chains_of
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio, ratio_interval
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.scatter import scatter
+from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import wilson
 
 WITHIN = (1, 2, 4)
@@ -44,26 +46,49 @@ class Segments:
     missed_by_class: pd.DataFrame
 
 
-def _segments(
-    labels: NDArray[Any], first: NDArray[np.bool_]
-) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.bool_]]:
-    """(start, end inclusive) of maximal stretches of one label within a chain, and the start marks."""
+def _segments(labels: NDArray[Any], first: NDArray[np.bool_]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """(start, end inclusive) of maximal stretches of one label within a chain."""
     marks = first.copy()
     marks[1:] |= labels[1:] != labels[:-1]
     start = np.flatnonzero(marks)
-    return start, np.append(start[1:], len(labels)) - 1, marks
+    return start, np.append(start[1:], len(labels)) - 1
 
 
-def distance_to_change(labels: NDArray[Any], first: NDArray[np.bool_]) -> NDArray[np.signedinteger[Any]]:
-    """Positions to the nearest true change within the chain; 1 for the two beside it, over n without any."""
-    n = len(labels)
-    start, end, _ = _segments(labels, first)
-    opens, closes = first[start], np.append(first[start[1:]], True)  # the segment begins or ends its chain
-    small = np.int32 if 4 * n < np.iinfo(np.int32).max else np.int64  # half the memory to read where it fits
-    before = np.where(opens, -2 * n - 2, start - 1).astype(small)
-    after = np.where(closes, 3 * n + 2, end + 1).astype(small)
-    length, index = end - start + 1, np.arange(n, dtype=small)
+def distance_to_change(
+    start: NDArray[np.intp], end: NDArray[np.intp], first: NDArray[np.bool_], closes: NDArray[np.bool_], part: slice
+) -> NDArray[np.int32]:
+    """Positions to the nearest true change within the chain; 1 for the two beside it, very large without any.
+
+    Parameters
+    ----------
+    start, end : of the segments, shape (segments,), ``end`` inclusive
+    first : bool of shape (n,), whether a chain begins here
+    closes : bool of shape (segments,), whether the segment is the last of its chain
+    part : the positions asked for
+    """
+    i, j = part.start, min(part.stop, len(first))
+    touched = slice(np.searchsorted(end, i), np.searchsorted(start, j))
+    s, e, far = start[touched], end[touched] + 1, 1 << 29
+    before = np.where(first[s], -far, s - 1 - i).astype(np.int32)
+    after = np.where(closes[touched], far, e - i).astype(np.int32)
+    length, index = np.minimum(e, j) - np.maximum(s, i), np.arange(j - i, dtype=np.int32)
     return np.minimum(index - np.repeat(before, length), np.repeat(after, length) - index)
+
+
+def _place_counts(
+    prepared: Prepared, chains: Chains, start: NDArray[np.intp], end: NDArray[np.intp]
+) -> NDArray[np.int64]:
+    """(C, places, 2) positions by cluster, distance to a true change ("within" excludes the ones before), wrong."""
+    c, places = prepared.clusters.n, len(WITHIN) + 1
+    closes = np.append(chains.first[start[1:]], True)
+    counts = np.zeros((c, places, 2), dtype=np.int64)
+    for i in range(0, len(chains.first), BLOCK):
+        part = slice(i, i + BLOCK)
+        rows = part if chains.order is None else chains.order[part]
+        place = _PLACE.take(distance_to_change(start, end, chains.first, closes, part), mode="clip")
+        cluster = prepared.clusters.codes(prepared.head.group[rows]).astype(np.int64)
+        scatter(counts, (cluster * places + place) * 2 + prepared.wrong[rows])
+    return counts
 
 
 def _nearest(key: NDArray[np.int64], into: NDArray[np.int64]) -> NDArray[np.int64]:
@@ -85,8 +110,8 @@ def match_segments(
 
     Parameters
     ----------
-    true, pred : (start, end, class), each of shape (segments,), on one axis where chains lie further apart
-        than the tolerance
+    true, pred : (start, end, class), each of shape (segments,), by start, on one axis where chains lie further
+        apart than the tolerance; at most 65,536 classes
     extent : larger than any coordinate plus the tolerance
 
     Returns
@@ -94,9 +119,12 @@ def match_segments(
     found : bool, one per true segment; hit : bool, one per predicted segment. Two segments match when they have
         the same class, are each other's nearest by start, and start and end differ by at most ``tolerance``.
     """
-    keys = [s.astype(np.int64) + c.astype(np.int64) * extent for s, _, c in (true, pred)]
-    orders = [np.argsort(k, kind="stable") for k in keys]
-    a, b = (k[o] for k, o in zip(keys, orders, strict=True))
+    # By class, then by start; a stable sort of 16-bit integers is a radix sort, and segments come by start.
+    orders = [np.argsort(c.astype(np.uint16), kind="stable") for _, _, c in (true, pred)]
+    a, b = (
+        s[o].astype(np.int64) + c[o].astype(np.int64) * extent
+        for (s, _, c), o in zip((true, pred), orders, strict=True)
+    )
     found, hit = np.zeros(len(a), dtype=bool), np.zeros(len(b), dtype=bool)
     if len(a) and len(b):
         j = _nearest(a, b)
@@ -156,9 +184,8 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
     head = prepared.head
     chains = chains_of(head) if chains is None else chains
     true, pred = chains.take(head.true), chains.take(head.pred)
-    cluster = prepared.clusters.codes(np.asarray(chains.take(head.group), dtype=np.int32))
-    first = chains.first
-    start, end, _ = _segments(true, first)
+    first, group, clusters = chains.first, chains.take(head.group), prepared.clusters
+    start, end = _segments(true, first)
     n_chains = int(first.sum())
     inner = len(start) - n_chains  # true changes
     mean_length = len(true) / len(start)
@@ -168,13 +195,8 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
     )
     if applicable and inner == 0:
         verdict = "no true change in any sequence"
-    distance = distance_to_change(true, first)
-    wrong = true != pred
     names = [*(f"within {w}" for w in WITHIN), f"inside (more than {WITHIN[-1]})"]
-    c, places = prepared.clusters.n, len(WITHIN) + 1
-    place = _PLACE[np.minimum(distance, WITHIN[-1] + 1)]
-    counts = np.bincount((cluster * np.int64(places) + place) * 2 + wrong, minlength=c * places * 2)
-    counts = counts.reshape(c, places, 2)
+    counts = _place_counts(prepared, chains, start, end)
     counts[:, :-1] = counts[:, :-1].cumsum(axis=1)  # within 4 includes within 2
     n, errors = counts.sum(axis=2), counts[..., 1]
     near, whole = slice(len(WITHIN) - 1, len(WITHIN)), n[:, -2:].sum(axis=1, keepdims=True)
@@ -182,19 +204,19 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
         np.concatenate([errors[:, near], errors[:, -2:].sum(axis=1, keepdims=True)], axis=1),
         np.concatenate([n[:, near], whole], axis=1),
     )
-    p_start, p_end, _ = _segments(pred, first)
+    p_start, p_end = _segments(pred, first)
     # Chains are set further apart than the tolerance, so that no segment matches across their ends.
-    shift = np.cumsum(first) * (2 * tolerance + 2)
-    extent = int(len(true) + shift[-1] + tolerance + 1)
+    gap = 2 * tolerance + 2
+    shift, p_shift = np.cumsum(first[start]) * gap, np.cumsum(first[p_start]) * gap
     matched = match_segments(
-        (start + shift[start], end + shift[end], true[start]),
-        (p_start + shift[p_start], p_end + shift[p_end], pred[p_start]),
+        (start + shift, end + shift, true[start]),
+        (p_start + p_shift, p_end + p_shift, pred[p_start]),
         tolerance,
-        extent,
+        extent=len(true) + n_chains * gap + tolerance + 1,
     )
-    missed = np.add.reduceat((~wrong).astype(np.int64), start) == 0
+    missed = np.logical_and.reduceat(chains.take(prepared.wrong), start)
     length = end - start + 1
-    group = np.searchsorted(LENGTHS, length, side="right") - 1
+    by_length = np.searchsorted(LENGTHS, length, side="right") - 1
     ends = [*LENGTHS[1:], None]
     labels = [
         f"{a}+" if b is None else (str(a) if b == a + 1 else f"{a}-{b - 1}") for a, b in zip(LENGTHS, ends, strict=True)
@@ -207,8 +229,12 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
         transition_difference=float(difference[0]),
         transition_p=float(p[0]),
         scores=_score_table(
-            head.classes, (true[start], pred[p_start]), (cluster[start], cluster[p_start]), matched, prepared
+            head.classes,
+            (true[start], pred[p_start]),
+            (clusters.codes(group[start]), clusters.codes(group[p_start])),
+            matched,
+            prepared,
         ),
-        missed=_missed_table(labels, group, missed, "length"),
+        missed=_missed_table(labels, by_length, missed, "length"),
         missed_by_class=_missed_table(list(head.classes), true[start], missed, "class"),
     )

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import benjamini_hochberg, wilson
 
@@ -52,7 +53,7 @@ def _counts(prepared: Prepared, codes: list[tuple[NDArray[np.int32], int]]) -> N
     """(C, cells, 2) positions by cluster, joint cell of the code columns, right/wrong."""
     head, c = prepared.head, prepared.clusters.n
     cells = int(np.prod([size for _, size in codes]))
-    total = np.zeros(c * cells * 2, dtype=np.int64)
+    total = np.zeros((c, cells, 2), dtype=np.int64)
     for i in range(0, len(head), BLOCK):
         part = slice(i, i + BLOCK)
         index = prepared.clusters.codes(head.group[part]).astype(np.int64)
@@ -60,9 +61,9 @@ def _counts(prepared: Prepared, codes: list[tuple[NDArray[np.int32], int]]) -> N
             index *= size
             index += code[part]
         index *= 2
-        index += head.true[part] != head.pred[part]
-        total += np.bincount(index, minlength=len(total))
-    return total.reshape(c, cells, 2)
+        index += prepared.wrong[part]
+        scatter(total, index)
+    return total
 
 
 def _search(prepared: Prepared, found: list[tuple[list[str], NDArray[np.int64], NDArray[np.float64]]]) -> pd.DataFrame:
@@ -171,9 +172,8 @@ def _families(prepared: Prepared, by_class: NDArray[np.int64]) -> pd.DataFrame:
 def recording_table(prepared: Prepared, top: int = 200) -> pd.DataFrame:
     """Error rate of each recording, worst first, at most ``top``; its interval is Wilson's (one recording each)."""
     head = prepared.head
-    size = len(head.group_names)
-    n = np.bincount(head.group, minlength=size)
-    wrong = np.bincount(head.group[prepared.errors.row], minlength=size)
+    n = prepared.clusters.sizes
+    wrong = np.bincount(head.group[prepared.errors.row], minlength=len(n))
     present = np.flatnonzero(n)
     rate = wrong[present] / n[present]
     chosen = present[np.argsort(-rate, kind="stable")[:top]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -74,14 +74,28 @@ def run_suite(
     InputError
         If no head has a scored position.
     """
+    from threadpoolctl import threadpool_limits
+
     scored = _ordered(predictions)
     if not scored:
         raise InputError("the predictions table has no scored position in any head; nothing can be analysed")
+    # The products of the bootstrap are small: threads of the BLAS gain nothing and burn a core each waiting for more.
+    with threadpool_limits(1, user_api="blas"):
+        return _analysed(predictions, scored, tried, resamples, seed)
+
+
+def _analysed(
+    predictions: Predictions,
+    scored: Mapping[str, HeadPredictions],
+    tried: Collection[str],
+    resamples: int,
+    seed: int,
+) -> ErrorAnalysis:
     meta = dict(predictions.meta)
     macro = meta.get("classes_in_macro") or {}
-    heads, shared = {}, None
+    heads, shared, prepared = {}, None, None
     for name, head in scored.items():
-        prepared = prepare(head, name, resamples, seed, macro.get(name))
+        prepared = prepare(head, name, resamples, seed, macro.get(name), prepared)
         if shared is None or shared[0].sequence is not head.sequence or shared[0].position is not head.position:
             shared = (head, chains_of(head))
         heads[name] = analyse_head(prepared, meta, shared[1])

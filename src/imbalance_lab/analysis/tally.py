@@ -1,13 +1,13 @@
 """One pass over a head's positions into counts per recording, from which most analyses are computed.
 
-Positions are read in blocks and every count is a bincount. Tallies of shards (files, machines)
-of the same head and clusters add up with :func:`merge`, so memory does not grow with the number
-of positions.
+Positions are read in blocks that fit the cache, and each is added into one set of counts. Tallies of
+shards (files, machines) of the same head and clusters add up with :func:`merge`, so memory does
+not grow with the number of positions.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis import positions
 from imbalance_lab.analysis.calibration import mass_bin, width_bin
 from imbalance_lab.analysis.clusters import Clusters
+from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
 from imbalance_lab.predictions import HeadPredictions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
 BLOCK = 1 << 15
+_CELLS = 1 << 17  # positions x classes of a block: its codes and weights stay in the second-level cache
 FINE = 60  # bins of confidence: 15 bins and the edges .8 and .9 are unions of these
 BINS = 15
 CLIP = float(np.finfo(np.float32).eps)  # probabilities are float32; scikit-learn's log_loss clips there too
@@ -93,49 +95,63 @@ def score_bin(probabilities: NDArray[np.float32]) -> NDArray[np.int32]:
     return np.right_shift(bits, SCORE_SHIFT, out=bits)
 
 
-def _count(index: NDArray[Any], shape: tuple[int, ...], weights: NDArray[Any] | None = None) -> NDArray[Any]:
-    return np.bincount(index.ravel(), weights=weights, minlength=int(np.prod(shape))).reshape(shape)
+def _rows(k: int) -> int:
+    """Positions per block with k classes."""
+    return max(1 << 10, min(BLOCK, _CELLS // k))
 
 
-def calibration_block(
-    p: NDArray[np.float32],
-    true: NDArray[np.int32],
-    pred: NDArray[np.int32],
-    cluster: NDArray[np.int64],
-    n_clusters: int,
-    edges: Floats,
-) -> CalibrationTally:
-    """Counts of one block of b positions; p (b, K), cluster int64 (b,), edges of the equal-mass bins."""
-    rows, k = np.arange(len(p)), p.shape[1]
-    confidence, own = p[rows, pred], p[rows, true]
-    right = (pred == true).astype(np.int64)
-    c = n_clusters
-    fine = cluster * FINE + width_bin(confidence, FINE)
-    m = len(edges) - 1
-    by_mass = cluster * m + mass_bin(confidence, edges.astype(np.float32))
-    # ceil(p * B) is 0 only for p = 0, which carries no probability: bin B is shared by nothing else.
-    index = np.ceil(p * np.float32(BINS)).astype(np.int64)
-    index += (cluster * (k * (BINS + 1)))[:, None] + np.arange(k) * (BINS + 1)
-    per_class = _count(index, (c, k, BINS + 1), p.ravel())
-    positive = _count(index[rows, true], (c, k, BINS + 1))
-    squared = np.einsum("ij,ij->i", p, p) - 2 * own + 1
+def _no_calibration(c: int, k: int, m: int) -> CalibrationTally:
+    """A tally of nothing; classes have a bin more, for probability 0."""
     return CalibrationTally(
-        fine=_count(fine * 2 + right, (c, FINE, 2)),
-        fine_confidence=_count(fine, (c, FINE), confidence),
-        mass=_count(by_mass * 2 + right, (c, m, 2)),
-        mass_confidence=_count(by_mass, (c, m), confidence),
-        class_probability=_fold_zero(per_class),
-        class_positive=_fold_zero(positive),
-        brier=_count(cluster, (c,), squared),
-        nll=_count(cluster, (c,), -np.log(np.maximum(own, np.float32(CLIP)))),
+        fine=np.zeros((c, FINE, 2), dtype=np.int64),
+        fine_confidence=np.zeros((c, FINE)),
+        mass=np.zeros((c, m, 2), dtype=np.int64),
+        mass_confidence=np.zeros((c, m)),
+        class_probability=np.zeros((c, k, BINS + 1)),
+        class_positive=np.zeros((c, k, BINS + 1), dtype=np.int64),
+        brier=np.zeros(c),
+        nll=np.zeros(c),
     )
 
 
-def _fold_zero(counts: NDArray[Any]) -> NDArray[Any]:
+def _folded(t: CalibrationTally) -> CalibrationTally:
     """Probability exactly 0 belongs to the first bin [0, 1/B]."""
-    out = counts[..., 1:].copy()
-    out[..., 0] += counts[..., 0]
-    return out
+    found = {}
+    for name in ("class_probability", "class_positive"):
+        counts = getattr(t, name)
+        found[name] = counts[..., 1:].copy()
+        found[name][..., 0] += counts[..., 0]
+    return replace(t, **found)
+
+
+def _count_calibration(
+    total: CalibrationTally,
+    p: NDArray[np.float32],
+    true: NDArray[np.int64],
+    pred: NDArray[np.int32],
+    cluster: NDArray[np.int64],
+    edges: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Add a block of b positions; p (b, K), edges of the equal-mass bins. Returns the true class's probability (b,)."""
+    c, k, bins = total.class_probability.shape
+    confidence, own = pick(p, pred), pick(p, true)
+    confidence64 = confidence.astype(np.float64)
+    right = pred == true
+    for code, counts, sums in (
+        (cluster * FINE + width_bin(confidence, FINE), total.fine, total.fine_confidence),
+        (cluster * (len(edges) - 1) + mass_bin(confidence, edges), total.mass, total.mass_confidence),
+    ):
+        scatter(sums, code, confidence64)
+        scatter(counts, code * 2 + right)
+    # ceil(p * B) is 0 only for p = 0, which carries no probability: bin B is shared by nothing else.
+    offsets = np.arange(0, c * k * bins, bins).reshape(c, k)
+    index = np.ceil(p * np.float32(BINS)).astype(np.int64)
+    index += offsets.take(cluster, axis=0)
+    scatter(total.class_probability, index, p.astype(np.float64))
+    scatter(total.class_positive, pick(index, true))
+    scatter_runs(total.brier, cluster, np.einsum("ij,ij->i", p, p) - 2 * own + 1)
+    scatter_runs(total.nll, cluster, -np.log(np.maximum(own, np.float32(CLIP))))
+    return own
 
 
 def mass_bin_edges(head: HeadPredictions, bins: int = BINS, cap: int = 200_000) -> Floats:
@@ -147,42 +163,35 @@ def mass_bin_edges(head: HeadPredictions, bins: int = BINS, cap: int = 200_000) 
     return mass_edges(head.probabilities[rows, head.pred[rows]], bins) if len(rows) else np.array([0.0, 1.0])
 
 
-def _block(head: HeadPredictions, part: slice, clusters: Clusters, edges: Floats, binned_scores: bool) -> Tally:
-    p, true, pred = head.probabilities[part], head.true[part], head.pred[part]
-    cluster = clusters.codes(head.group[part]).astype(np.int64)
-    k, c = p.shape[1], clusters.n
-    wrong = (true != pred).astype(np.int64)
-    true64 = true.astype(np.int64)
-    scores = positive = None
-    if binned_scores:
-        index = score_bin(p)
-        index += np.arange(k, dtype=np.int32) * SCORE_BINS
-        scores = _count(index, (k, SCORE_BINS))
-        positive = _count(index[np.arange(len(p)), true], (k, SCORE_BINS))
-    start, end = head.from_start[part], head.from_end[part]
-    relative, inside = positions.relative_bin(start, end)
+def _no_tally(c: int, k: int, m: int, binned_scores: bool) -> Tally:
     d, r = positions.N_DISTANCE, positions.N_RELATIVE
-    own = p[np.arange(len(p)), true]
     return Tally(
-        confusion=_count((cluster * k + true64) * k + pred, (c, k, k)),
-        true_probability=_count(true64, (k,), own),
-        scores=scores,
-        positive_scores=positive,
-        from_start=_count((cluster * d + positions.distance_bin(start)) * 2 + wrong, (c, d, 2)),
-        from_end=_count((cluster * d + positions.distance_bin(end)) * 2 + wrong, (c, d, 2)),
-        relative=_count(((cluster * r + relative) * 2 + wrong)[inside], (c, r, 2)),
-        calibration=calibration_block(p, true, pred, cluster, c, edges),
+        confusion=np.zeros((c, k, k), dtype=np.int64),
+        true_probability=np.zeros(k),
+        scores=np.zeros((k, SCORE_BINS), dtype=np.int64) if binned_scores else None,
+        positive_scores=np.zeros((k, SCORE_BINS), dtype=np.int64) if binned_scores else None,
+        from_start=np.zeros((c, d, 2), dtype=np.int64),
+        from_end=np.zeros((c, d, 2), dtype=np.int64),
+        relative=np.zeros((c, r, 2), dtype=np.int64),
+        calibration=_no_calibration(c, k, m),
     )
 
 
-def _add(total: Any, part: Any) -> None:
-    """Add ``part`` into ``total`` in place: the blocks of one pass share one set of arrays."""
-    for f in fields(total):
-        x, y = getattr(total, f.name), getattr(part, f.name)
-        if isinstance(x, CalibrationTally):
-            _add(x, y)
-        elif x is not None:
-            x += y
+def _count_scores(scores: Ints, positive: Ints, p: NDArray[np.float32], true: NDArray[np.int64]) -> None:
+    index = score_bin(p) + np.arange(0, scores.size, SCORE_BINS)
+    scatter(scores, index)
+    scatter(positive, pick(index, true))
+
+
+def _count_places(
+    total: Tally, start: NDArray[Any], end: NDArray[Any], cluster: NDArray[np.int64], wrong: NDArray[np.bool_]
+) -> None:
+    d, r = positions.N_DISTANCE, positions.N_RELATIVE
+    scatter(total.from_start, (cluster * d + positions.distance_bin(start)) * 2 + wrong)
+    scatter(total.from_end, (cluster * d + positions.distance_bin(end)) * 2 + wrong)
+    relative, inside = positions.relative_bin(start, end)
+    place = (cluster * r + relative) * 2 + wrong
+    scatter(total.relative, place if inside.all() else place[inside])
 
 
 def tally_head(
@@ -197,10 +206,20 @@ def tally_head(
     binned_scores : also bin the scores for AUPRC (large tables); otherwise they are ranked exactly elsewhere
     """
     edges = mass_bin_edges(head) if edges is None else edges
-    total = _block(head, slice(0, min(BLOCK, len(head))), clusters, edges, binned_scores)
-    for i in range(BLOCK, len(head), BLOCK):
-        _add(total, _block(head, slice(i, i + BLOCK), clusters, edges, binned_scores))
-    return total
+    c, k = clusters.n, len(head.classes)
+    total = _no_tally(c, k, len(edges) - 1, binned_scores)
+    rows, edges32 = _rows(k), edges.astype(np.float32)
+    for i in range(0, len(head), rows):
+        part = slice(i, i + rows)
+        p, pred = np.ascontiguousarray(head.probabilities[part]), head.pred[part]
+        true, cluster = head.true[part].astype(np.int64), clusters.codes(head.group[part]).astype(np.int64)
+        scatter(total.confusion, (cluster * k + true) * k + pred)
+        own = _count_calibration(total.calibration, p, true, pred, cluster, edges32)
+        scatter_runs(total.true_probability, true, own)
+        if total.scores is not None and total.positive_scores is not None:
+            _count_scores(total.scores, total.positive_scores, p, true)
+        _count_places(total, head.from_start[part], head.from_end[part], cluster, true != pred)
+    return replace(total, calibration=_folded(total.calibration))
 
 
 def tally_calibration(
@@ -210,25 +229,20 @@ def tally_calibration(
 
     The predicted class is the largest of the changed probabilities; without a shift it stays.
     """
-    total: CalibrationTally | None = None
-    edges = np.linspace(0.0, 1.0, BINS + 1)
+    total = _no_calibration(clusters.n, len(head.classes), BINS)
+    edges = np.linspace(0.0, 1.0, BINS + 1).astype(np.float32)
     tiny = np.float32(np.finfo(np.float32).tiny)
-    for i in range(0, len(head), BLOCK):
-        part = slice(i, i + BLOCK)
+    rows = _rows(len(head.classes))
+    for i in range(0, len(head), rows):
+        part = slice(i, i + rows)
         z = np.log(np.maximum(head.probabilities[part], tiny))
         z *= np.float32(inverse_temperature)
         if log_shift is not None:
             z += log_shift
-        z -= z.max(axis=1, keepdims=True)
+        z -= row_max(z)[:, None]
         np.exp(z, out=z)
         z /= z.sum(axis=1, keepdims=True)
         pred = head.pred[part] if log_shift is None else z.argmax(axis=1).astype(np.int32)
         cluster = clusters.codes(head.group[part]).astype(np.int64)
-        counts = calibration_block(z, head.true[part], pred, cluster, clusters.n, edges)
-        if total is None:
-            total = counts
-        else:
-            _add(total, counts)
-    if total is None:
-        raise ValueError("no positions to count")
-    return total
+        _count_calibration(total, z, head.true[part].astype(np.int64), pred, cluster, edges)
+    return _folded(total)

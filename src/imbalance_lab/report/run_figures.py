@@ -90,8 +90,11 @@ def _reliability(head: HeadAnalysis, scope: Scope) -> Figure:
     for variant in dict.fromkeys(bins["variant"]):
         part = bins[bins["variant"] == variant]
         right = (part["accuracy"] * part["count"]).round()
-        low, high = wilson(right.to_numpy(), part["count"].to_numpy())
-        curves[_variant(variant, head)] = part.assign(low=low, high=high)
+        low, high = wilson(right.to_numpy(), part["count"].to_numpy())  # one recording has no cluster bootstrap
+        known = part["low"].notna()
+        curves[_variant(variant, head)] = part.assign(
+            low=part["low"].where(known, low), high=part["high"].where(known, high)
+        )
     ece: Mapping[str, float] = {
         _variant(v, head): float(x)
         for v, m, x in zip(scores["variant"], scores["metric"], scores["value"], strict=True)
