@@ -299,6 +299,15 @@ def test_recall_against_false_alarms_names_the_largest_gain(k: int) -> None:
     assert text_outside(fig) == []
 
 
+def test_a_comparison_of_one_strategy_names_its_highest_recall() -> None:
+    rows = [
+        {"strategy": "base", "class": c, "recall": r, "false_alarms": 0.1, "support": 50}
+        for c, r in (("x", 0.5), ("y", 0.7))
+    ]
+    fig = drawn(comparison.recall_against_false_alarms(pd.DataFrame(rows), SCOPE, baseline="base"))
+    assert "Highest recall: y 70 %" in title_of(fig)
+
+
 def test_flows_and_costs_say_net_and_range() -> None:
     table = pd.DataFrame(
         {"class": ["a", LONG], "n": [100, 50], "fixed": [10, 5], "broken": [20, 0], "still_wrong": [3, 1]}

@@ -181,7 +181,8 @@ def recall_against_false_alarms(table: pd.DataFrame, scope: Scope, *, baseline: 
 def _recall_headline(table: pd.DataFrame, baseline: str | None) -> str:
     base = table[table["strategy"] == baseline].set_index("class")["recall"]
     rest = table[table["strategy"] != baseline]
-    gain = rest["recall"] - rest["class"].map(base)
+    # With no other strategy the map is empty and has no number in it.
+    gain = rest["recall"] - rest["class"].map(base).astype("float64")
     if len(rest) == 0 or not gain.notna().any():
         best = table.iloc[int(np.argmax(table["recall"]))]
         return f"Highest recall: {label(best['class'])} {percent(float(best['recall']))} with {label(best['strategy'])}"
