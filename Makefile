@@ -36,6 +36,10 @@ format: $(DEV_STAMP)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# Speed and memory: benchmarks/results/performance.json and docs/performance.md. `make bench ARGS=--tiny` checks the code.
+bench: $(DEV_STAMP)
+	$(BIN)/python benchmarks/performance.py $(ARGS)
+
 ui: $(STAMP)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db
 

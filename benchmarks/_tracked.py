@@ -1,0 +1,80 @@
+"""``python -m mlflow_project`` with a clock on every call to the tracking store; ``grid.py`` runs it.
+
+    python benchmarks/_tracked.py FILE run --experiment ... --jobs 1
+
+The clock lives in this process, so the grid must run in it: one job. FILE gets the seconds, the
+number of calls, and the calls that took most.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+
+@dataclass
+class Clock:
+    """Seconds and calls by name; a call within a call belongs to the outer one."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+    calls: dict[str, int] = field(default_factory=dict)
+    busy: bool = False
+
+    def on(self, name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        """``function``, timed under ``name``."""
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            if self.busy:
+                return function(*args, **kwargs)
+            self.busy, begun = True, time.perf_counter()
+            try:
+                return function(*args, **kwargs)
+            finally:
+                self.busy = False
+                self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
+                self.calls[name] = self.calls.get(name, 0) + 1
+
+        return call
+
+
+def watch(clock: Clock) -> None:
+    """Put the clock on every public method of MLflow's client, and on the logging of a model."""
+    import mlflow
+
+    client = mlflow.tracking.MlflowClient
+    for name in dir(client):
+        method = getattr(client, name)
+        if not name.startswith("_") and callable(method):
+            setattr(client, name, clock.on(name, method))
+    pyfunc: Any = importlib.import_module("mlflow.pyfunc")  # as an attribute of mlflow it may be a placeholder still
+    pyfunc.log_model = clock.on("log_model", pyfunc.log_model)
+
+
+def main(argv: list[str]) -> int:
+    from mlflow_project.__main__ import main as command
+
+    clock = Clock()
+    watch(clock)
+    code = command(argv[1:])
+    found = {
+        "seconds": sum(clock.seconds.values()),
+        "calls": sum(clock.calls.values()),
+        "by_call": [
+            {"call": name, "calls": clock.calls[name], "seconds": seconds}
+            for name, seconds in sorted(clock.seconds.items(), key=lambda item: -item[1])
+        ],
+    }
+    Path(argv[0]).write_text(json.dumps(found), encoding="utf-8")
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,328 @@
+"""The benchmarks run at their smallest size and write what docs/performance.md is made from; nothing is timed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from importlib import import_module
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+from grid_fixture import Grid, tiny_grid  # noqa: F401 - a fixture
+
+FOLDER = Path(__file__).resolve().parents[1] / "benchmarks"
+KEYS = {"benchmark", "command", "size", "date", "environment", "seconds", "tables", "facts", "not_measured"}
+
+
+@pytest.fixture(autouse=True)
+def _on_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when a script is started: its folder comes first."""
+    monkeypatch.syspath_prepend(str(FOLDER))
+
+
+def script(name: str) -> ModuleType:
+    return import_module(name)
+
+
+def result_of(name: str, path: Path, *flags: str) -> dict[str, Any]:
+    assert script(name).main(["--size", "tiny", "--json", str(path / f"{name}.json"), *flags]) == 0
+    return json.loads((path / f"{name}.json").read_text(encoding="utf-8"))
+
+
+def check_shape(result: dict[str, Any], name: str) -> None:
+    assert set(result) == KEYS
+    assert (result["benchmark"], result["size"]) == (name, "tiny")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", result["date"])
+    around = result["environment"]
+    assert around["cores"] >= 1
+    assert around["memory_gib"] > 0
+    assert {"torch", "numpy", "mlflow"} <= set(around["versions"])
+    assert all(isinstance(row, dict) for rows in result["tables"].values() for row in rows)
+    assert all(rows for rows in result["tables"].values())
+    assert str(FOLDER.parent) not in json.dumps(result)
+
+
+def entry_of(result: dict[str, Any]) -> dict[str, Any]:
+    """A result as performance.py keeps it."""
+    more = {key: result[key] for key in ("command", "seconds", "date", "environment")}
+    return {"status": "done", "result": result} | more
+
+
+def test_startup(tmp_path: Path) -> None:
+    result = result_of("startup", tmp_path)
+    check_shape(result, "startup")
+    rows = {row["command"]: row["seconds"] for row in result["tables"]["start"]}
+    assert rows["python -m mlflow_project --help"] == result["facts"]["help_s"] > 0
+    assert result["facts"]["goal_met"] == (result["facts"]["help_s"] < result["facts"]["goal_s"])
+    assert "make run" in result["not_measured"][0]
+
+
+def test_startup_says_why_a_command_fails(tmp_path: Path) -> None:
+    with pytest.raises(script("_common").CaseError, match="ended with 3"):
+        script("startup").process_seconds(("-c", "raise SystemExit(3)"), tmp_path)
+
+
+def test_training_and_the_plain_loop_do_the_same_work(tmp_path: Path) -> None:
+    result = result_of("training", tmp_path)
+    check_shape(result, "training")
+    cases = {row["case"]: row for row in result["tables"]["cases"]}
+    assert set(cases) == {"trainer", "plain loop", "trainer, a process per core"}
+    for row in cases.values():
+        if row["processes"] == 1:  # a step's milliseconds and the rate are of the same number of sequences
+            assert row["sequences_per_s"] == pytest.approx(row["batch"] / row["ms_per_step"] * 1000, rel=1e-4)
+        assert row["least"] <= row["sequences_per_s"] <= row["most"]
+    ratio = next(r for r in result["tables"]["ratios"] if "one thread each" in r["ratio"])
+    expected = cases["trainer"]["sequences_per_s"] / cases["plain loop"]["sequences_per_s"]
+    assert ratio["median"] == pytest.approx(expected, rel=1e-4)
+    assert any("CUDA" in line for line in result["not_measured"])
+
+
+def test_plain_loop_takes_every_step_and_trains() -> None:
+    training = script("training")
+    loaded = training.load("tiny", "")
+    index = np.resize(loaded.splits.train, 20)
+    config = training.TrainingConfig(epochs=1, batch_size=8, learning_rate=0.01, device="cpu", precision="float32")
+    trial = training.prepare_trial(
+        loaded, training.strategy_of(loaded.dataset, index), training.model_of("tiny"), config, 0
+    )
+    before = [p.detach().clone() for p in trial.network.parameters()]
+    assert training.plain_loop(trial.network, loaded.dataset, index, config, 0.1) == 20
+    changed = [not bool((a == b).all()) for a, b in zip(before, trial.network.parameters(), strict=True)]
+    assert np.mean(changed) > 0.9
+
+
+def test_samplers(tmp_path: Path) -> None:
+    result = result_of("samplers", tmp_path)
+    check_shape(result, "samplers")
+    registry = import_module("imbalance_lab.strategies.registry")
+    rows = result["tables"]["samplers"]
+    assert {row["sampler"] for row in rows} == {*registry.names("sampler"), *script("samplers").TORCH}
+    assert all(row["draws_per_s"] > 0 and row["peak_mib"] >= row["added_mib"] for row in rows)
+
+
+def test_labels_of_the_samplers_hold_every_class() -> None:
+    target = script("samplers").labels(1000)
+    assert target.shape == (1000, 1)
+    assert set(target[:, 0].tolist()) == {0, 1, 2, 3}
+
+
+def test_curves(tmp_path: Path) -> None:
+    result = result_of("curves", tmp_path)
+    check_shape(result, "curves")
+    points, slopes = result["tables"]["points"], result["tables"]["slopes"]
+    assert [(p["what"], p["against"], p["value"]) for p in points] == [
+        ("training step", "channels", 2),
+        ("training step", "channels", 4),
+        ("comparison", "positions", 300),
+        ("comparison", "positions", 600),
+    ]
+    for row, (a, b) in zip(slopes, (points[:2], points[2:]), strict=True):
+        assert (row["from"], row["to"], row["points"]) == (a["value"], b["value"], 2)
+        assert row["seconds_slope"] == pytest.approx(np.log2(b["seconds"] / a["seconds"]), abs=1e-3)
+
+
+def test_curve_ends_where_the_next_point_would_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
+    curves, common = script("curves"), script("_common")
+    timing = common.Timing(1.0, 1.0, 1100.0, 2100.0, {"calls": [(1.0, 0.5)], "empty_mib": 100.0})
+    monkeypatch.setattr(curves, "available_gib", lambda: 10.0)
+    points, gaps = curves._curve(lambda **case: timing, "analysis", "positions", (10, 20, 200), {})
+    assert [p["value"] for p in points] == [10, 20]  # 2000 MiB at 20: 19.5 GiB at 200
+    assert points[0] | {"value": 0} == {
+        "what": "analysis",
+        "against": "positions",
+        "value": 0,
+        "seconds": 1.0,
+        "cpu_s": 0.5,
+        "data_mib": 1000.0,
+        "added_mib": 1000.0,
+        "peak_mib": 2100.0,
+    }
+    assert gaps == ["Analysis at 200 positions: it would need about 20 GiB, more than was free."]
+
+
+def test_grid_that_was_run_before(tiny_grid: Grid, tmp_path: Path) -> None:  # noqa: F811
+    folder = tiny_grid.work.parents[1]
+    result = result_of("grid", tmp_path, "--store", str(folder), "--parent", tiny_grid.parent)
+    check_shape(result, "grid")
+    parts = {row["part"]: row for row in result["tables"]["parts"]}
+    assert {"train", "predict", "analyse", "model", "log", "rest"} <= set(parts)
+    assert sum(row["share"] for row in parts.values()) == pytest.approx(1.0, abs=1e-4)
+    assert result["facts"]["trials"] == len(tiny_grid.children)
+    clock = {row["what"]: row["seconds"] for row in result["tables"]["clock"]}
+    assert clock["sum of the trials"] == pytest.approx(sum(row["seconds"] for row in parts.values()), rel=1e-4)
+    assert clock["the trials, as run"] >= clock["sum of the trials"] * 0.9  # one job: one after the other
+
+
+def test_grid_names_what_went_wrong(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    grid, error = script("grid"), script("_common").CaseError
+    with pytest.raises(error, match="no results under outputs/nothing"):
+        grid.read_grid(tmp_path, "nothing")
+
+    def ends(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        return subprocess.CompletedProcess(command, 2, "", "imbalance-lab: no such experiment file\n")
+
+    monkeypatch.setattr(grid.subprocess, "run", ends)
+    with pytest.raises(error, match=r"the grid ended with 2: .*no such experiment file"):
+        grid.run_grid("tiny", tmp_path / "grid")
+
+
+def test_clock_on_the_store_counts_outer_calls_only() -> None:
+    clock = script("_tracked").Clock()
+    inner = clock.on("inner", lambda: 1)
+    outer = clock.on("outer", lambda: inner() + inner())
+    assert (outer(), inner()) == (2, 1)
+    assert clock.calls == {"outer": 1, "inner": 1}
+
+
+def _fails(how: str) -> Any:
+    if how == "raises":
+        raise ValueError("first line\nsecond line")
+    return lambda: os._exit(9)
+
+
+def test_failing_cases_are_reported_not_fatal() -> None:
+    common = script("_common")
+    with common.Workers(_fails) as workers:
+        with pytest.raises(common.CaseError, match=r"^ValueError: first line$"):
+            workers.time({"how": "raises"})
+        with pytest.raises(common.CaseError, match="the process died"):
+            workers.time({"how": "dies"})
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux can let a peak begin anew")
+def test_peak_is_that_of_the_call() -> None:
+    common = script("_common")
+    np.ones(40_000_000).sum()  # 305 MiB, gone before the call
+    timing = common.timed(lambda: float(np.ones(10_000_000).sum()))
+    assert timing.value == 1e7
+    assert 60 < timing.peak - timing.before < 150  # 76 MiB
+
+
+def test_slope_is_the_exponent() -> None:
+    slope = script("_common").slope
+    x = [10.0, 100.0, 1000.0]
+    assert slope(x, [3 * v**1.5 for v in x]) == pytest.approx(1.5)
+    assert slope([10.0], [1.0]) is None
+    assert slope(x, [0.0, 2.0, 20.0]) == pytest.approx(1.0)  # a zero has no logarithm
+
+
+def test_results_hold_no_nan_and_six_digits(tmp_path: Path) -> None:
+    common = script("_common")
+    common.write_json(tmp_path / "r.json", {"a": float("nan"), "b": np.float64(1 / 3), "c": (np.int64(2),)})
+    assert json.loads((tmp_path / "r.json").read_text(encoding="utf-8")) == {"a": None, "b": 0.333333, "c": [2]}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (None, ""),
+        (True, "yes"),
+        (12345, "12,345"),
+        (0.0, "0"),
+        (1234567.0, "1,230,000"),
+        (0.012345, "0.0123"),
+        (1e-5, "< 0.001"),
+        (59.96, "60.0"),
+        (-2.5, "-2.50"),
+    ],
+)
+def test_numbers_are_readable(value: object, text: str) -> None:
+    assert script("_markdown").number(value) == text
+
+
+def test_all_benchmarks_go_on_when_one_fails(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    performance = script("performance")
+    (tmp_path / "works.py").write_text(
+        "import json, sys; json.dump({'metric': 1.5, 'rows': [{'a': 2}]}, open(sys.argv[-1], 'w'))", encoding="utf-8"
+    )
+    (tmp_path / "breaks.py").write_text("raise SystemExit('it broke')", encoding="utf-8")
+    monkeypatch.setattr(performance, "FOLDER", tmp_path)
+    parts = {"breaks": "breaks", "analysis": "works", "scale": "not_there"}
+    monkeypatch.setattr(performance, "PARTS", {name: performance.Part(file, {}) for name, file in parts.items()})
+    assert performance.main(["--tiny", "--json", str(tmp_path / "all.json")]) == 0
+    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert {name: entry["status"] for name, entry in found.items()} == {
+        "breaks": "failed",
+        "analysis": "done",
+        "scale": "absent",
+    }
+    assert found["breaks"]["reason"] == "it broke"
+    assert found["analysis"]["result"]["metric"] == 1.5
+    text = (tmp_path / "all.md").read_text(encoding="utf-8")
+    assert "| metric | 1.50 |" in text
+    assert "Engines and scale: absent" in text
+    assert "Tiny sizes" in text
+
+
+def test_a_benchmark_past_its_limit_is_ended_with_its_children(tmp_path: Path) -> None:
+    performance = script("performance")
+    inner = f"import time; time.sleep(1); open({str(tmp_path / 'late')!r}, 'w')"
+    outer = f"import subprocess, sys; subprocess.run([sys.executable, '-c', {inner!r}])"
+    assert performance._run([sys.executable, "-c", outer], str(tmp_path), 0.4) == "not finished after 0.4 s"
+    time.sleep(1.2)
+    assert not (tmp_path / "late").exists()
+
+
+def test_only_keeps_what_the_file_holds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    performance = script("performance")
+    monkeypatch.setattr(performance, "run_part", lambda name, *rest: {"status": "failed", "reason": name, "seconds": 0})
+    for only in ("grid", "training"):
+        performance.main(["--tiny", "--only", only, "--json", str(tmp_path / "all.json")])
+    found = json.loads((tmp_path / "all.json").read_text(encoding="utf-8"))["benchmarks"]
+    assert set(found) == {"grid", "training"}
+    with pytest.raises(SystemExit):
+        performance.main(["--only", "nothing", "--json", str(tmp_path / "all.json")])
+
+
+def test_flags_hide_the_paths_of_the_machine() -> None:
+    hidden = script("performance")._without_paths(("--size", "tiny", "--data", "/somewhere/recordings"))
+    assert hidden == ["--size", "tiny", "--data", "RECORDINGS"]
+
+
+def test_document_says_what_was_measured_and_what_not() -> None:
+    document, common = script("document"), script("_common")
+    around = common.environment()
+    facts = {"goal_s": 1.0, "help_s": 0.25, "goal_met": True}
+    rows = [{"command": "python -m mlflow_project --help", "seconds": 0.25, "least": 0.2, "most": 0.3, "cpu_s": 0.2}]
+    result = {
+        "command": "python benchmarks/startup.py --size default",
+        "seconds": 3.0,
+        "date": "2026-01-02",
+        "environment": around,
+        "tables": {"start": rows},
+        "facts": facts,
+        "not_measured": ["A cold run was not measured."],
+    }
+    failed = {"status": "failed", "reason": "it broke", "seconds": 1.0, "date": "2026-01-02", "environment": around}
+    text = document.write({"size": "default", "benchmarks": {"startup": entry_of(result), "training": failed}})
+    assert "| `python -m mlflow_project --help` | below 1.00 s | 0.250 s | met |" in text
+    assert "2026-01-02" in text
+    assert f"torch {around['versions']['torch']}" in text
+    assert "- A cold run was not measured." in text
+    assert "- Training: failed (it broke)." in text
+    assert "- Samplers: `benchmarks/samplers.py` was not run." in text
+    assert "None" not in text
+    assert "nan" not in text
+
+
+def test_document_in_the_repository_is_made_from_its_results() -> None:
+    document = script("document")
+    if not document.RESULTS.exists():
+        pytest.skip("benchmarks/results/performance.json has not been measured yet")
+    results = json.loads(document.RESULTS.read_text(encoding="utf-8"))
+    assert document.DOCUMENT.read_text(encoding="utf-8") == document.write(results)
+
+
+def test_measure_accepts_the_flags_that_it_documents(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("startup", "training", "grid", "samplers", "curves"):
+        with pytest.raises(SystemExit) as ended:
+            script(name).main(["--help"])
+        assert ended.value.code == 0
+        assert "--size {tiny,default,full}" in capsys.readouterr().out
