@@ -76,6 +76,30 @@ class ModalityProjection(nn.Module):
         return total
 
 
+class Corruption(nn.Module):
+    """The random numbers of the denoising autoencoder: its one source of them, so that it can be exchanged.
+
+    Parameters
+    ----------
+    noise : standard deviation of the noise; 0 draws none
+    frame_dropout : probability that a modality is hidden; 0 hides none
+    modalities : how many there are; a single one is never hidden
+    """
+
+    def __init__(self, noise: float, frame_dropout: float, modalities: int) -> None:
+        super().__init__()
+        self.noise, self.modalities = noise, modalities
+        self.frame_dropout = frame_dropout if modalities > 1 else 0.0
+
+    def forward(self, values: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """For ``values`` (B, T, C): standard normal numbers (B, T, C), and which modalities are shown, bool (B, M)."""
+        noise = torch.randn_like(values) if self.noise else None
+        shown = None
+        if self.frame_dropout:
+            shown = torch.rand(len(values), self.modalities, device=values.device) >= self.frame_dropout
+        return noise, shown
+
+
 class Encoder(nn.Module):
     """Sequence encoder.
 
@@ -87,8 +111,7 @@ class Encoder(nn.Module):
     def __init__(self, config: ModelConfig, layout: Layout, scale: Tensor) -> None:
         super().__init__()
         h = config.hidden
-        self.noise = config.denoising.noise
-        self.frame_dropout = config.denoising.frame_dropout
+        self.corruption = Corruption(config.denoising.noise, config.denoising.frame_dropout, len(layout.modalities))
         self.denoise = config.denoising.weight > 0 and layout.channels > 0
         self.differences = Differences(scale)
         self.project = ModalityProjection(layout, h)
@@ -125,11 +148,11 @@ class Encoder(nn.Module):
         return Encoded(self.dropout(states), loss, weights)
 
     def _corrupt(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
-        if self.noise:
-            values = values + self.noise * torch.randn_like(values)
-        if self.frame_dropout and len(self.membership) > 1:
-            shown = (torch.rand(len(values), len(self.membership), device=values.device) >= self.frame_dropout).float()
-            channels = (shown @ self.membership)[:, None] > 0  # (B, 1, C)
+        noise, shown = self.corruption(values)
+        if noise is not None:
+            values = values + self.corruption.noise * noise
+        if shown is not None:
+            channels = (shown.to(self.membership.dtype) @ self.membership)[:, None] > 0  # (B, 1, C)
             values, observed = values * channels, observed & channels
         return values * observed, observed
 

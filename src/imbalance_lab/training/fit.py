@@ -4,75 +4,39 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imbalance_lab.data.dataset import IGNORE
-from imbalance_lab.errors import NonFiniteLossError
-from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.strategies.base import Augment, BoundStrategy, LossInputs, Phase, State
-from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
+from imbalance_lab.strategies.base import BoundStrategy, LossInputs, Phase, State
+from imbalance_lab.strategies.masking import working
 from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.training.course import (
+    Course,
+    Epoch,
+    EpochSummary,
+    Selection,
+    copied,
+    learning_rate_at,
+    moved,
+    non_finite,
+)
 from imbalance_lab.training.evaluate import confusions
 from imbalance_lab.training.feature_phase import FeatureBank, check_resampling, make_bank
+from imbalance_lab.training.phases import make_optimizer, mixed, reset_heads, seen_counts
 from imbalance_lab.training.resident import Resident
 
-ConfusionMetric = Callable[[NDArray[Any]], NDArray[np.float64]]
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """What happened in one epoch; all plain values.
-
-    ``number`` counts from 1. ``confusion[head]`` is that of validation, (K, K) nested lists;
-    ``seen[head]`` counts the scored training positions of each class that the sampler brought;
-    ``score`` is the selection metric; ``best`` says that this epoch is the choice so far;
-    ``stopped`` is the reason when training ended here before its last epoch.
-    """
-
-    number: int
-    phase: int
-    loss: float
-    score: float
-    best: bool
-    seconds: float
-    steps: int
-    learning_rate: float
-    confusion: dict[str, list[list[int]]]
-    seen: dict[str, list[int]]
-    stopped: str = ""
-    head_loss: dict[str, float] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Selection:
-    """Which epoch to keep: the one with the largest ``metric`` of ``head`` on validation."""
-
-    head: str
-    metric: ConfusionMetric
+__all__ = ["Epoch", "Selection", "autocast_for", "fit", "learning_rate_at"]
 
 
 def autocast_for(config: TrainingConfig, device: torch.device) -> torch.autocast:
     """bfloat16 autocast where the configuration wants it, else one that does nothing."""
     wanted = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
-
-
-def learning_rate_at(progress: float, config: TrainingConfig) -> float:
-    """Linear warm-up, then half a cosine down to 1 % of the peak; ``progress`` in [0, 1)."""
-    if progress < config.warmup:
-        return config.learning_rate * (0.04 + 0.96 * progress / config.warmup)
-    rest = (progress - config.warmup) / (1.0 - config.warmup)
-    return config.learning_rate * (0.01 + 0.99 * 0.5 * (1.0 + math.cos(math.pi * rest)))
 
 
 def fit(
@@ -106,78 +70,28 @@ def fit(
     check_resampling(strategy)
     device = train.inputs.values.device
     autocast = autocast_for(config, device)
-    steps_per_epoch = math.ceil(len(train) / config.batch_size)
-    phases = [strategy.phases.index(strategy.phase_at(e / config.epochs)) for e in range(config.epochs)]
-    trainer = _Trainer(network, train, strategy, config, seed, denoising_weight, autocast, steps_per_epoch)
-    best_weights = _copy(network.state_dict())
-    best_score, since_best, start = -math.inf, 0, 0
-    saved = load_checkpoint(checkpoint, fingerprint) if checkpoint else None
+    steps = math.ceil(len(train) / config.batch_size)
+    course = Course(strategy, config, selection, checkpoint, fingerprint)
+    trainer = _Trainer(network, train, strategy, config, seed, denoising_weight, autocast, steps)
+    initial = copied(network.state_dict())
+    saved = course.resume()
     if saved:
-        start = len(saved["epochs"])
-        trainer.enter(phases[start - 1], losses={h: _to(s, device) for h, s in saved["loss_state"].items()})
+        trainer.enter(course.phases[course.done - 1], {h: moved(s, device) for h, s in saved["loss_state"].items()})
         network.load_state_dict(saved["network"])
         trainer.optimizer.load_state_dict(saved["optimizer"])
-        best_weights, best_score, since_best = saved["best_weights"], saved["best_score"], saved["since_best"]
         for done in saved["epochs"]:
             yield Epoch(**done)
-        if saved["epochs"][-1]["stopped"]:
-            start = config.epochs
-    history = list(saved["epochs"]) if saved else []
-    for e in range(start, config.epochs):
-        if e == 0 or phases[e] != phases[e - 1]:
-            trainer.enter(phases[e])
+    while not course.ended:
+        if course.begins_phase:
+            trainer.enter(course.phases[course.done])
         begun = time.perf_counter()
-        summary = trainer.epoch(e)
+        summary = trainer.epoch(course.done)
         confusion = confusions(network, val, autocast)
-        score = float(selection.metric(confusion[selection.head]))
-        candidate = phases[e] == phases[-1]
-        best = candidate and (score > best_score or best_score == -math.inf)
-        if best:
-            best_score, since_best, best_weights = score, 0, _copy(network.state_dict())
-        elif candidate:
-            since_best += 1
-        done_early = since_best >= config.patience and e + 1 < config.epochs
-        epoch = Epoch(
-            number=e + 1,
-            phase=phases[e],
-            loss=summary.loss,
-            head_loss=summary.head_loss,
-            score=score,
-            best=best,
-            seconds=time.perf_counter() - begun,
-            steps=steps_per_epoch,
-            learning_rate=summary.learning_rate,
-            confusion={h: c.tolist() for h, c in confusion.items()},
-            seen=summary.seen,
-            stopped=f"no better {selection.head} score for {config.patience} epochs" if done_early else "",
-        )
-        history.append(asdict(epoch))
-        if checkpoint:
-            save_checkpoint(
-                checkpoint,
-                {
-                    "fingerprint": fingerprint,
-                    "epochs": history,
-                    "network": network.state_dict(),
-                    "optimizer": trainer.optimizer.state_dict(),
-                    "loss_state": trainer.loss_state,
-                    "best_weights": best_weights,
-                    "best_score": best_score,
-                    "since_best": since_best,
-                },
-            )
+        seconds = time.perf_counter() - begun
+        epoch = course.add(summary, confusion, seconds, steps, lambda: copied(network.state_dict()))
+        course.save(network.state_dict(), trainer.optimizer.state_dict(), trainer.loss_state, initial)
         yield epoch
-        if done_early:
-            break
-    network.load_state_dict(best_weights)
-
-
-@dataclass(frozen=True)
-class _EpochSummary:
-    loss: float
-    head_loss: dict[str, float]
-    seen: dict[str, list[int]]
-    learning_rate: float
+    network.load_state_dict(initial if course.best_weights is None else course.best_weights)
 
 
 class _Trainer:
@@ -208,25 +122,12 @@ class _Trainer:
         """Begin a phase: fresh optimiser and loss state, heads reset and encoder frozen as it says."""
         self.phase_number, self.phase, self.bank = phase_number, self.strategy.phases[phase_number], None
         if self.phase.reset_heads and losses is None:
-            with torch.random.fork_rng(devices=[]):
-                torch.manual_seed(derive_seed(self.seed, "reset-heads", phase_number))
-                for head in self.network.head_names:
-                    self.network.classifier(head).reset_parameters()
-        scale_only = self.phase.head_mode == "scale"
-        for name, parameter in self.network.named_parameters():
-            in_head = name.startswith("classifiers.")
-            is_scale = name.endswith("class_scale")
-            frozen = (self.phase.freeze_encoder and not in_head) or (is_scale != (scale_only and in_head) and in_head)
-            parameter.requires_grad_(not frozen)
-        trained = [p for p in self.network.parameters() if p.requires_grad]
-        fused = self.device.type == "cuda"
-        self.optimizer = torch.optim.AdamW(
-            trained, lr=self.config.learning_rate, weight_decay=self.config.weight_decay, fused=fused
-        )
+            reset_heads(self.network, self.seed, phase_number)
+        self.optimizer = make_optimizer(self.network, self.phase, self.config)
         start = losses if losses is not None else {}
         self.loss_state = {h: start.get(h, loss.init_state(self.device)) for h, loss in self.phase.losses.items()}
 
-    def epoch(self, e: int) -> _EpochSummary:
+    def epoch(self, e: int) -> EpochSummary:
         """One pass of ``len(train)`` drawn sequences."""
         config, device, n = self.config, self.device, len(self.train)
         # Frozen features are those of inference: no dropout, no input noise.
@@ -258,29 +159,26 @@ class _Trainer:
                 bad_step = torch.where(torch.isfinite(loss), bad_step, torch.clamp(bad_step, max=step))
         first_bad = int(bad_step)
         if first_bad < self.steps_per_epoch:
-            raise NonFiniteLossError(
-                f"the training loss became non-finite in epoch {e + 1}, step {first_bad + 1} of {self.steps_per_epoch} "
-                f"(strategy {self.strategy.name}, learning rate {rate:.3g}): lower the learning rate or the weights"
-            )
+            raise non_finite(self.strategy, e, first_bad, self.steps_per_epoch, rate)
         steps = self.steps_per_epoch
-        return _EpochSummary(
+        return EpochSummary(
             loss=float(total) / steps,
             head_loss={h: float(v) / steps for h, v in head_total.items()},
-            seen=self._seen(order) if bank is None else dict(bank.seen),
+            seen=seen_counts(self.network, self.train, order) if bank is None else dict(bank.seen),
             learning_rate=rate,
         )
 
     def _step(self, index: Tensor, progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, targets = self.train.batch(index)
         if self.phase.augment is not None:
-            inputs, targets = self._mixed(self.phase.augment, inputs, targets, index, generator)
+            inputs, targets = mixed(self.phase.augment, inputs, targets, index, generator)
         with self.autocast:
             output = self.network.run(inputs)
             total = torch.zeros((), device=self.device)
             values: dict[str, Tensor] = {}
             for head, loss in self.phase.losses.items():
-                logits, target = output.logits[head].float(), targets[head]
-                arguments = LossInputs(logits, target, output.features.float(), progress)
+                logits, target = working(output.logits[head]), targets[head]
+                arguments = LossInputs(logits, target, working(output.features), progress)
                 value, self.loss_state[head] = loss(arguments, self.loss_state[head])
                 values[head] = value.detach()
                 total = total + value
@@ -318,39 +216,3 @@ class _Trainer:
             [p for p in self.network.parameters() if p.requires_grad], self.config.gradient_clip, foreach=True
         )
         self.optimizer.step()
-
-    def _mixed(
-        self, augment: Augment, inputs: Prepared, targets: dict[str, Tensor], index: Tensor, generator: torch.Generator
-    ) -> tuple[Prepared, dict[str, Tensor]]:
-        """Mixed inputs; each position takes its own label with the mixing weight's probability, else the partner's.
-
-        Its expectation is mixup's w l(own) + (1 - w) l(partner), for any loss, at the cost of one.
-        """
-        partner, weight = augment.mix(index, generator)
-        w = weight.view(-1, 1, 1)
-        mixed = inputs._replace(values=w * inputs.values + (1 - w) * inputs.values[partner])
-        drawn = {}
-        for head, own in targets.items():
-            other = own[partner]
-            chance = torch.rand(own.shape, generator=generator, device=own.device)
-            drawn[head] = torch.where(chance < augment.target_weight(head, own, other, weight), own, other)
-        return mixed, drawn
-
-    def _seen(self, order: Tensor) -> dict[str, list[int]]:
-        seen = {}
-        for head, target in self.train.targets.items():
-            k = self.network.classifier(head).weight.shape[0]
-            drawn = target[order]
-            cell = torch.where(drawn != IGNORE, drawn, k).flatten()
-            counts = torch.zeros(k + 1, dtype=torch.int64, device=self.device)
-            counts.scatter_add_(0, cell, torch.ones_like(cell))
-            seen[head] = counts[:-1].tolist()
-        return seen
-
-
-def _copy(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.detach().clone() for name, tensor in state.items()}
-
-
-def _to(state: Mapping[str, Tensor], device: torch.device) -> State:
-    return {name: tensor.to(device) for name, tensor in state.items()}

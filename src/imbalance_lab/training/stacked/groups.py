@@ -1,0 +1,92 @@
+"""Which trials can be trained together."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import math
+from collections.abc import Sequence
+
+from imbalance_lab.errors import InputError
+from imbalance_lab.training.trial import PreparedTrial
+
+SMALL = 50_000_000
+"""Products of parameters and positions in a batch up to which stacking saves time on a CPU.
+
+``benchmarks/stacked.py``, one core of a server, CPU time per trial and step of a stack of 4 (of 12)
+against one trial alone: the digits' perceptron (0.3 million) .61 (.32), recurrent networks at 11 million
+.66 (.44), at 78 million .92 (.82), at 155 million 1.09 (1.16), that of gcode-motion (680 million) 1.27.
+Below, a step is mostly the cost of calling operations; above, of memory that no longer fits the cache.
+"""
+
+
+def worth_stacking(trial: object) -> bool:
+    """Whether training such trials together is expected to be faster than one after another.
+
+    True for any trial on CUDA that can be stacked (expected, not measured), and for small networks on a CPU.
+    """
+    if not isinstance(trial, PreparedTrial) or why_alone(trial):
+        return False
+    if trial.device != "cpu":
+        return True
+    positions = trial.training.batch_size * trial.blueprint.layout.steps
+    return positions * sum(p.numel() for p in trial.network.parameters()) <= SMALL
+
+
+def stack_groups(trials: Sequence[object], most: int | None = None) -> list[list[int]]:
+    """Places of the trials that :func:`~imbalance_lab.training.stacked.fit.fit_stacked` can train together.
+
+    Trials share a group where data (the same object), network, classifier kinds, batch size, device
+    and precision are the same; strategy, seed, learning rate, decay, clip, warm-up, epochs and
+    patience may differ. A trial that cannot be stacked is a group of its own: tables, and phases
+    that resample features. Groups come in the order of their first members; one with more than
+    ``most`` trials is divided into equal parts.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, trial in enumerate(trials):
+        key = shape_key(trial) if isinstance(trial, PreparedTrial) and not why_alone(trial) else f"alone {place}"
+        groups.setdefault(key, []).append(place)
+    return [part for places in groups.values() for part in _divided(places, most)]
+
+
+def _divided(places: list[int], most: int | None) -> list[list[int]]:
+    parts = 1 if most is None else math.ceil(len(places) / most)
+    edges = [len(places) * i // parts for i in range(parts + 1)]
+    return [places[a:b] for a, b in itertools.pairwise(edges)]
+
+
+def why_alone(trial: PreparedTrial) -> str:
+    """Why a trial cannot be stacked; empty where it can."""
+    for number, phase in enumerate(trial.strategy.phases, 1):
+        if phase.resample is not None:
+            return f"phase {number} resamples features ({phase.resample!r})"
+    return ""
+
+
+def shape_key(trial: PreparedTrial) -> str:
+    """Equal for trials that can be trained together; valid while their data are in memory."""
+    plain = trial.blueprint.to_mapping()
+    plain.pop("head_scales")  # a factor of the cosines in the loss and when scores are read, no shape
+    training = trial.training
+    return json.dumps(
+        [id(trial.loaded), plain, trial.device, training.batch_size, training.precision], sort_keys=True, default=str
+    )
+
+
+def check_group(trials: Sequence[PreparedTrial]) -> None:
+    """Refuse trials that cannot be trained together.
+
+    Raises
+    ------
+    InputError
+        Naming the first trial that does not fit and why.
+    """
+    for place, trial in enumerate(trials):
+        who = f"trial {place + 1} ({trial.strategy.name}, seed {trial.seed})"
+        if why := why_alone(trial):
+            raise InputError(f"{who}: {why}, which cannot be stacked; train it alone")
+        if shape_key(trial) != shape_key(trials[0]):
+            raise InputError(
+                f"{who}: found other data, network, batch size, device or precision than trial 1 has; "
+                "allowed in one stack: the same"
+            )
