@@ -220,7 +220,7 @@ _NOT_MEASURED = (
 
 
 def _work(shape: str, size: str, data: str) -> int:
-    """Parameters times positions of a batch, what :func:`worth_stacking` looks at."""
+    """Parameters times positions of a batch: how much work a step is."""
     trial = trials_of(*data_of(shape, size, data), "cpu", 1)[0]
     positions = trial.training.batch_size * trial.blueprint.layout.steps
     return positions * sum(p.numel() for p in trial.network.parameters())

@@ -6,10 +6,11 @@ from pathlib import Path
 
 from imbalance_lab.analysis.metrics import confusion_counts
 from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.data.dataset import SequenceDataset, primary_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import Predictions, read_parquet
 from mlflow_project import runs
+from mlflow_project.course import logged_course
 from mlflow_project.grid import WORK
 from mlflow_project.run_artifacts import write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
@@ -19,7 +20,8 @@ from mlflow_project.tracking import RunLogger, open_store, start_parent
 def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
     """Analyse the test predictions of a run again and log the result to that run; returns its logger and the verdict.
 
-    The gallery is drawn where the grid's local copy of the data is still there.
+    The gallery is drawn where the grid's local copy of the data is still there, the training curves from the
+    metrics that the run logged.
 
     Raises
     ------
@@ -34,7 +36,10 @@ def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
     tried = tuple(runs.spec_of(client, run, folder / "download").get("strategies", ()))
     out = folder / "analysis"
     dataset = local_dataset(run.data.tags.get("mlflow.parentRunId", run_id), predictions)
-    verdict = write_analysis(predictions, out, tried=tried, dataset=dataset)
+    val = runs.artifact(client, run_id, "predictions/val.parquet", folder / "download" / run_id)
+    labels = None if val is None else read_parquet(val)
+    course = logged_course(client, run, primary_head(predictions.heads), labels)
+    verdict = write_analysis(predictions, out, tried=tried, dataset=dataset, course=course)
     logger = RunLogger(runs.store_of(client, run), run_id)
     logger.folder(out)
     runs.take_launcher(client, run_id, f"Analysed run `{run_id}` again; the report is there. {verdict}")

@@ -15,7 +15,7 @@ from imbalance_lab.errors import InputError
 from mlflow_project import runs as lookup
 from mlflow_project.parent import board_metrics, description, write_comparison
 from mlflow_project.terminal import say
-from mlflow_project.tracking import RunLogger, start_parent
+from mlflow_project.tracking import RunLogger, run_address, start_parent
 
 MAX_RUNS = 1000
 
@@ -46,7 +46,9 @@ def compare_runs(
     store = lookup.store_of(client, found[0])
     out = folder / "comparison"
     title = f"{store.experiment_name}: which strategy?"
-    write_comparison(result, out, store, title=title, metric=metric, simulated=simulated)
+    experiments = {run.info.run_id: run.info.experiment_id for run in found}
+    links = {run_id: run_address(store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
+    write_comparison(result, out, links, title=title, metric=metric, simulated=simulated)
     tags = {
         "role": "comparison",
         "experiment_name": store.experiment_name,
@@ -57,7 +59,7 @@ def compare_runs(
     try:
         logger.folder(out)
         logger.metrics(board_metrics(result, head))
-        logger.describe(description(result, [], simulated, head))
+        logger.describe(description(result, logger, experiments, simulated=simulated))
         logger.tags({"chosen": result.choice.strategy or "cannot distinguish"})
     except BaseException:
         logger.finish("FAILED")

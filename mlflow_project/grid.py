@@ -2,67 +2,110 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from dataclasses import asdict
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import yaml
 
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.data.load import load_data
-from imbalance_lab.engine import Failure, plan_for, run_grid
+from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.tuning import trials_of
+from mlflow_project.jobs import Job, TrialFailure, end_run, outcomes_of, rerun_job, run_job
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset
+from mlflow_project.stack import stacks_of
 from mlflow_project.terminal import Progress, say
-from mlflow_project.tracking import RunLogger, Store, children, open_line, open_store, start_parent, tracking_uri
-from mlflow_project.trial import TrialResult, TrialTask, run_trial
+from mlflow_project.tracking import (
+    NOTE,
+    NOTE_LENGTH,
+    RunLogger,
+    Store,
+    children,
+    open_line,
+    open_store,
+    start_parent,
+    tracking_uri,
+)
+from mlflow_project.trial import TrialResult, TrialTask, kept_results
+from mlflow_project.tuning import search_all, searches_left
 
 WORK = Path(os.environ.get("IMBALANCE_LAB_WORK", "outputs"))
 """Where a grid keeps its data cache, checkpoints and local copies, one folder per parent run."""
 
+_MOST_NAMED = 20  # lines in the description about trials that were run again; the tag names them all
 
-def run_grid_of(spec: ExperimentSpec, jobs: int | None) -> int:
-    """Run a whole experiment; the exit code is 0 when every trial finished, 1 otherwise."""
-    device = resolve_device(spec.training.device)
+
+@dataclass(frozen=True)
+class _Grid:
+    """A grid whose parent run is open."""
+
+    spec: ExperimentSpec
+    loaded: LoadedData
+    logger: RunLogger
+    work: Path
+    plan: Plan
+    engine: Engine
+    begun: float
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """What the map over the trials gave: results by trial, (trial, reason) of failures, starts of those run again."""
+
+    results: dict[str, TrialResult]
+    failures: list[tuple[str, str]]
+    again: dict[str, int]
+
+
+def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
+    """Run a whole experiment; the exit code is 0 when every trial finished, 1 otherwise.
+
+    Parameters
+    ----------
+    jobs : trials at once (None: as many as the machine has cores, or the cluster workers)
+    engine, cluster : where trials run, see :func:`imbalance_lab.engine.plan_for`
+    """
     begun = time.perf_counter()
     # Everything a user can get wrong is found before a run exists.
+    plan = _plan(spec, jobs, engine, cluster)
     loaded = load_data(spec.data)
     check_spec_against_data(spec, loaded)
-    store = open_store(spec.name)
-    logger = start_parent(store, f"{spec.name} grid", {"experiment_name": spec.name, "status": "running"})
-    try:
-        work = WORK / logger.run_id
-        save_loaded(loaded, work / "data")
-        logger.params(
-            {
-                "spec.name": spec.name,
-                "spec.seeds": spec.seeds,
-                "spec.baseline": spec.baseline,
-                "spec.data.source": spec.data.source,
-                "data.digest": loaded.dataset.digest,
-            }
-        )
-        logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
-        log_dataset(logger, loaded, "training")
-        say(
-            f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds on {_about(loaded)}; "
-            f"parent run {logger.run_id}"
-        )
-        audit_first(spec, loaded, logger, work)
-        return _train_and_compare(spec, loaded, logger, work, jobs, device, begun, resumed={})
-    except BaseException as error:
-        fail(logger, error)
-        raise
+    with open_engine(plan) as opened:
+        store = open_store(spec.name)
+        logger = start_parent(store, f"{spec.name} grid", {"experiment_name": spec.name, "status": "running"})
+        grid = _Grid(spec, loaded, logger, WORK / logger.run_id, plan, opened, begun)
+        try:
+            save_loaded(loaded, grid.work / "data")
+            logger.params(
+                {
+                    "spec.name": spec.name,
+                    "spec.seeds": spec.seeds,
+                    "spec.baseline": spec.baseline,
+                    "spec.data.source": spec.data.source,
+                    "data.digest": loaded.dataset.digest,
+                }
+            )
+            logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
+            log_dataset(logger, loaded, "training")
+            say(
+                f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds on {_about(loaded)}; "
+                f"parent run {logger.run_id}"
+            )
+            audit_first(spec, loaded, logger, grid.work)
+            return _train_and_compare(grid, {})
+        except BaseException as error:
+            fail(logger, error)
+            raise
 
 
-def resume_grid(parent_run_id: str, jobs: int | None) -> int:
+def resume_grid(parent_run_id: str, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
     """Take up a grid again: finished trials stay, the others go on from their last epoch under their run ids.
 
     Raises
@@ -90,69 +133,107 @@ def resume_grid(parent_run_id: str, jobs: int | None) -> int:
     spec_text = mlflow.artifacts.load_text(f"runs:/{parent_run_id}/spec.yaml")
     spec = parse_experiment(yaml.safe_load(spec_text), where=f"runs:/{parent_run_id}/spec.yaml")
     os.environ.pop("MLFLOW_RUN_ID", None)
-    logger = RunLogger(store, parent_run_id)
-    client.update_run(parent_run_id, status="RUNNING")
-    loaded = load_cached(work / "data")
-    known = {child.info.run_name: child for child in children(store, parent_run_id)}
-    done = sum(child.info.status == "FINISHED" for child in known.values())
-    say(f"{spec.name}: taking up parent run {parent_run_id}, {done} trials are finished")
-    try:
-        device = resolve_device(spec.training.device)
-        return _train_and_compare(spec, loaded, logger, work, jobs, device, time.perf_counter(), resumed=known)
-    except BaseException as error:
-        fail(logger, error)
-        raise
+    plan = _plan(spec, jobs, engine, cluster)
+    with open_engine(plan) as opened:
+        logger = RunLogger(store, parent_run_id)
+        client.update_run(parent_run_id, status="RUNNING")
+        known = {child.info.run_name: child for child in children(store, parent_run_id)}
+        done = sum(child.info.status == "FINISHED" for child in known.values())
+        say(f"{spec.name}: taking up parent run {parent_run_id}, {done} trials are finished")
+        try:
+            grid = _Grid(spec, load_cached(work / "data"), logger, work, plan, opened, time.perf_counter())
+            return _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
+        except BaseException as error:
+            fail(logger, error)
+            raise
 
 
-def _train_and_compare(
-    spec: ExperimentSpec,
-    loaded: LoadedData,
-    logger: RunLogger,
-    work: Path,
-    jobs: int | None,
-    device: str,
-    begun: float,
-    resumed: dict[str, Any],
-) -> int:
-    plan = plan_for(jobs, len(spec.strategies) * len(spec.seeds), device)
-    plain = spec.to_mapping()
-    tasks = []
-    results = _finished_results(work)
-    for seed in spec.seeds:
-        for strategy in spec.strategies:
-            run_id = resumed[f"{strategy}-s{seed}"].info.run_id if f"{strategy}-s{seed}" in resumed else ""
-            task = TrialTask(plain, strategy, seed, logger.store, logger.run_id, str(work), plan.threads, run_id)
-            if task.name not in results:
-                tasks.append(task)
-    failures: list[tuple[str, str]] = []
-    training_begun = time.perf_counter()
-    with Progress(work / "progress", len(tasks), plan.jobs) as progress:
-        for index, outcome in run_grid(run_trial, tasks, plan):
-            name = tasks[index].name
-            if isinstance(outcome, Failure):
-                failures.append((name, outcome.reason))
-                progress.done(f"{name}: FAILED, {outcome.reason}")
-            else:
-                results[name] = outcome
-                _keep_result(work, name, outcome)
-                progress.done(
-                    f"{name}: {spec.selection.metric} {outcome.val_score:.3f} on validation, best epoch "
-                    f"{outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s"
-                )
-    grid_seconds = time.perf_counter() - training_begun
-    trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in results.values())
-    logger.metrics({"grid/seconds": grid_seconds, "grid/trial_seconds": trial_seconds, "grid/failed": len(failures)})
+def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> Plan:
+    uri = tracking_uri()
+    if cluster and uri.startswith("sqlite:"):
+        raise InputError(
+            f"tracking URI {uri!r}: found an SQLite file with cluster {cluster!r}; set MLFLOW_TRACKING_URI to the "
+            "address of a tracking server"
+        )
+    trials = max(len(spec.strategies) * len(spec.seeds), sum(trials_of(spec, name) for name in spec.strategies))
+    return plan_for(jobs, trials, resolve_device(spec.training.device), engine, cluster)
+
+
+def _train_and_compare(grid: _Grid, run_ids: dict[str, str]) -> int:
+    """Search, train, compare; ``run_ids`` are the child runs of an earlier start by trial."""
+    spec, logger, work = grid.spec, grid.logger, grid.work
+    _search(grid)
+    trained = _train(grid, run_ids)
     order = [f"{strategy}-s{seed}" for strategy in spec.strategies for seed in spec.seeds]
-    finished = [results[name] for name in order if name in results]
+    finished = [trained.results[name] for name in order if name in trained.results]
+    failures = trained.failures
     if finished:
-        log_comparison(logger, spec, finished, loaded, work, failures)
-    logger.metrics({"grid/total_seconds": time.perf_counter() - begun})
+        log_comparison(logger, spec, finished, grid.loaded, work, failures)
+    run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
+    if run_again:
+        lines = "".join(f"\n- {line}" for line in run_again[:_MOST_NAMED])
+        note = logger.client.get_run(logger.run_id).data.tags.get(NOTE, "")
+        logger.describe(note[: NOTE_LENGTH - len(lines)] + lines)
+        logger.tags({"run_again": ", ".join(trained.again)[:5000]})
+    logger.metrics({"grid/total_seconds": time.perf_counter() - grid.begun})
     logger.tags({"status": "finished" if not failures else f"{len(failures)} trials failed"})
     logger.finish("FINISHED" if not failures else "FAILED")
-    for name, reason in failures:
-        say(f"{name} failed: {reason}")
-    say(f"{len(finished)} trials in {time.perf_counter() - begun:.0f} s. {open_line(logger.store, logger.run_id)}")
+    for line in [f"{name} failed: {reason}" for name, reason in failures] + run_again:
+        say(line)
+    say(f"{len(finished)} trials in {time.perf_counter() - grid.begun:.0f} s. {open_line(logger.store, logger.run_id)}")
     return 1 if failures else 0
+
+
+def _search(grid: _Grid) -> None:
+    """The searches of the strategies that ask for one, before any trial."""
+    trials = sum(searches_left(grid.spec, grid.spec.strategies, grid.work).values())
+    if not trials:
+        return
+    begun = time.perf_counter()
+    with Progress(grid.work / "progress", trials, grid.engine.jobs) as progress:
+        search_all(grid.spec, grid.spec.strategies, grid.work, grid.engine, grid.plan.threads, progress.done)
+    grid.logger.metrics({"grid/search_seconds": time.perf_counter() - begun})
+
+
+def _train(grid: _Grid, run_ids: dict[str, str]) -> _Trained:
+    """Map the jobs over the engine."""
+    spec, logger, work = grid.spec, grid.logger, grid.work
+    plain, folder = spec.to_mapping(), str(work.absolute())
+    trained = _Trained(kept_results(work), [], {})
+    tasks: list[TrialTask] = []
+    for seed in spec.seeds:
+        for strategy in spec.strategies:
+            task = TrialTask(plain, strategy, seed, logger.store, logger.run_id, folder, grid.plan.threads)
+            task = replace(task, run_id=run_ids.get(task.name, ""))
+            if task.name not in trained.results:
+                tasks.append(task)
+            elif task.run_id:
+                end_run(task)
+    jobs: list[Job] = list(stacks_of(tasks, spec, grid.loaded, grid.engine.jobs))
+    begun = time.perf_counter()
+    with Progress(work / "progress", len(tasks), grid.engine.jobs) as progress:
+        for ended in grid.engine.map(run_job, jobs, again=rerun_job, journal=work / "starts" / "trials"):
+            for task, outcome in zip(jobs[ended.index], outcomes_of(jobs[ended.index], ended.outcome), strict=True):
+                progress.done(_note(task, outcome, ended.starts, trained, spec.selection.metric))
+    trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in trained.results.values())
+    values = {"seconds": time.perf_counter() - begun, "trial_seconds": trial_seconds, "failed": len(trained.failures)}
+    logger.metrics({f"grid/{key}": value for key, value in values.items()})
+    return trained
+
+
+def _note(task: TrialTask, outcome: TrialResult | TrialFailure, starts: int, trained: _Trained, metric: str) -> str:
+    """Enter an outcome; returns the terminal's line."""
+    if starts > 1:
+        trained.again[task.name] = starts
+    if isinstance(outcome, TrialFailure):
+        trained.failures.append((task.name, outcome.reason))
+        return f"{task.name}: FAILED, {outcome.reason}"
+    trained.results[task.name] = outcome
+    run_again = f", started {starts} times" if starts > 1 else ""
+    return (
+        f"{task.name}: {metric} {outcome.val_score:.3f} on validation, best epoch {outcome.best_epoch} of "
+        f"{outcome.epochs}, {outcome.seconds:.0f} s{run_again}"
+    )
 
 
 def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
@@ -190,19 +271,6 @@ def fail(logger: RunLogger, error: BaseException) -> None:
     logger.describe(f"Failed: {type(error).__name__}: {error}")
     logger.tags({"status": "failed", "failure": f"{type(error).__name__}: {error}"[:5000]})
     logger.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
-
-
-def _keep_result(work: Path, name: str, result: TrialResult) -> None:
-    folder = work / "results"
-    folder.mkdir(exist_ok=True)
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
-    os.replace(partial, folder / f"{name}.json")
-
-
-def _finished_results(work: Path) -> dict[str, TrialResult]:
-    files = sorted((work / "results").glob("*.json")) if (work / "results").is_dir() else []
-    return {f.stem: TrialResult(**json.loads(f.read_text(encoding="utf-8"))) for f in files}
 
 
 def _about(loaded: LoadedData) -> str:

@@ -23,6 +23,7 @@ from imbalance_lab.training.fit import Epoch
 from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import TableTrial
 from imbalance_lab.training.trial import PreparedTrial
+from mlflow_project.course import course_of
 from mlflow_project.interpreting import write_interpretation
 from mlflow_project.models import log_network, write_network
 from mlflow_project.run_artifacts import write_analysis
@@ -65,14 +66,15 @@ def log_outcome(
         for predictions in (val, test):
             write_parquet(predictions, folder / "predictions" / f"{predictions.meta['split']}.parquet")
     with clock("analyse"):
+        course = None  # a classical fit has none
+        if isinstance(trial, PreparedTrial):
+            course = course_of(epochs, primary_head(trial.loaded.dataset.heads), spec.selection.metric, collapsed)
         summary = write_analysis(
             test,
             folder,
             tried=tuple(spec.strategies),
             dataset=trial.loaded.dataset,
-            epochs=epochs if isinstance(trial, PreparedTrial) else (),  # a classical fit has no course
-            selection=spec.selection.metric,
-            collapse_epoch=collapsed,
+            course=course,
         )
     tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
     if spec.interpret.budget != "off":

@@ -7,6 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
@@ -18,7 +19,7 @@ from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.run_artifacts import write_tables
-from mlflow_project.tracking import RunLogger, Store
+from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, metric_key, run_address, run_path
 
 if TYPE_CHECKING:
     from mlflow_project.trial import TrialResult
@@ -42,12 +43,14 @@ def log_comparison(
     found = compare(runs, baseline=baseline, primary_head=head, costs=spec.costs.get(head), metric=_metric(spec))
     simulated = bool(loaded.dataset.facts.get("simulated"))
     folder = work / "comparison"
-    write_comparison(
-        found, folder, logger.store, title=f"{spec.name}: which strategy?", metric=_metric(spec), simulated=simulated
-    )
+    experiments = dict.fromkeys((run.run_id for run in runs), logger.store.experiment_id)
+    links = {run_id: run_address(logger.store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
+    title = f"{spec.name}: which strategy?"
+    write_comparison(found, folder, links, title=title, metric=_metric(spec), simulated=simulated)
     logger.folder(folder)
     logger.metrics(board_metrics(found, head))
-    logger.describe(description(found, failures, simulated, head))
+    only = f"tags.`mlflow.parentRunId` = '{logger.run_id}'"
+    logger.describe(description(found, logger, experiments, failures, only=only, simulated=simulated))
     logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": loaded.dataset.digest})
 
 
@@ -67,9 +70,12 @@ def record_of(result: TrialResult, work: Path) -> RunRecord:
 
 
 def write_comparison(
-    found: Comparison, folder: Path, store: Store | None, *, title: str, metric: str, simulated: bool = False
+    found: Comparison, folder: Path, links: Mapping[str, str], *, title: str, metric: str, simulated: bool = False
 ) -> None:
-    """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``."""
+    """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``.
+
+    ``links`` is the address of each run by its id; the page leads to these.
+    """
     tables = {
         "leaderboard": found.leaderboard,
         "verdicts": verdicts_of(found, metric=metric),
@@ -114,29 +120,80 @@ def write_comparison(
         lead=figures["leaderboard"],
         figures={name: f for name, f in figures.items() if name != "leaderboard"},
         tables={name: t for name, t in tables.items() if name != "leaderboard" and len(t)},
-        children=[(f"{r.strategy}, seed {r.seed}", _link(store, str(r.run_id))) for r in found.runs.itertuples()]
-        if store
-        else (),
+        children=[
+            (f"{r.strategy}, seed {r.seed}", links[str(r.run_id)])
+            for r in found.runs.itertuples()
+            if str(r.run_id) in links
+        ],
         facts=found.facts,
     )
     write(page, folder / "comparison" / "index.html")
 
 
 def board_metrics(found: Comparison, head: str) -> dict[str, float]:
-    """Leaderboard numbers as metrics of the parent: the chart view then shows them without configuration."""
+    """Leaderboard numbers as metrics of the parent: the chart view then shows them without configuration.
+
+    Trained strategies only, and two numbers of each: a chart is drawn for every one. The table holds the rest.
+    """
     values: dict[str, float] = {}
-    for row in found.leaderboard.to_dict("records"):
-        for name in ("macro_f1", "balanced_accuracy", "accuracy", "mcc"):
+    board = found.leaderboard
+    for row in board[board["kind"] == 0].to_dict("records"):
+        for name in ("macro_f1", "balanced_accuracy"):
             value = row.get(name)
             if value is not None and _known(value):
                 values[f"leaderboard/{head}/{name}/{row['strategy']}"] = value
     return values
 
 
-def description(found: Comparison, failures: Sequence[tuple[str, str]], simulated: bool, head: str) -> str:
-    """The parent's description: the verdict in plain words, then the leaderboard."""
-    lines = ["**Simulated recordings.**" if simulated else "", found.choice.reason, ""]
-    lines += [
+def description(
+    found: Comparison,
+    logger: RunLogger,
+    experiments: Mapping[str, str],
+    failures: Sequence[tuple[str, str]] = (),
+    *,
+    only: str = "",
+    simulated: bool = False,
+) -> str:
+    """The parent's description: the verdict in plain words, where to look on, the leaderboard.
+
+    Parameters
+    ----------
+    logger : the run that holds the comparison
+    experiments : the experiment that each compared run lies in, by run id
+    only : MLflow's filter of just these runs within their experiment; default: by their ids, where they are few
+
+    Returns
+    -------
+    Markdown of at most :data:`~mlflow_project.tracking.NOTE_LENGTH` characters. Where a long leaderboard does not
+    fit, the links to the single runs go first, then the last rows.
+    """
+    headline, _, detail = found.choice.reason.partition(". ")
+    lines = [
+        _views(found, logger, experiments, only),  # first: the page folds a description after a few lines
+        "",
+        f"{'**Simulated recordings.** ' if simulated else ''}**{headline.rstrip('.')}.**",
+        *(["", detail] if detail else []),
+        "",
+    ]
+    after = [f"\nHead `{found.facts['head']}`, test split, opened once per run; everything was chosen on validation."]
+    after += [f"- {name} failed: {reason[:300]}" for name, reason in failures[:5]]
+    if len(failures) > 5:
+        after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")
+    for linked in (experiments, {}):
+        text = "\n".join([*lines, *_board_rows(found, linked), *after])
+        if len(text) <= NOTE_LENGTH:
+            return text
+    rows, dropped = _board_rows(found, {}), 0
+    while len(text) > NOTE_LENGTH and len(rows) > 3:
+        rows.pop()
+        dropped += 1
+        text = "\n".join([*lines, *rows, f"\nand {dropped} more rows in `tables/leaderboard.json`", *after])
+    return text[:NOTE_LENGTH]
+
+
+def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
+    """The leaderboard as a Markdown table; seeds lead to their runs where ``experiments`` knows them."""
+    rows = [
         "| strategy | seeds | macro F1 | 95 % interval | balanced accuracy | against the baseline |",
         "|---|---|---|---|---|---|",
     ]
@@ -145,12 +202,39 @@ def description(found: Comparison, failures: Sequence[tuple[str, str]], simulate
         verdict = words.get(row.get("verdict"), "")
         low, high = row.get("macro_f1_low"), row.get("macro_f1_high")
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
-        seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) else ""
+        seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
+        runs = found.runs[found.runs["strategy"] == row["strategy"]]
+        if experiments and len(runs):
+            named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
+            seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
         scores = f"{row['macro_f1']:.3f} | {interval} | {row['balanced_accuracy']:.3f}"
-        lines.append(f"| {row['strategy']} | {seeds} | {scores} | {verdict} |")
-    lines += [f"\nHead `{head}`, test split, opened once per run; everything was chosen on validation."]
-    lines += [f"- {name} failed: {reason}" for name, reason in failures]
-    return "\n".join(lines).strip()
+        rows.append(f"| {row['strategy']} | {seeds} | {scores} | {verdict} |")
+    return rows
+
+
+def _views(found: Comparison, logger: RunLogger, experiments: Mapping[str, str], only: str) -> str:
+    """One line of links: the page, and MLflow's own views of just these runs."""
+    views = [("The whole comparison", run_path(logger.store.experiment_id, logger.run_id, "comparison/index.html"))]
+    ids = [str(run_id) for run_id in found.runs["run_id"]]
+    places = sorted(set(experiments.values()))
+    few = len(ids) <= _MOST_LINKED
+    if few and not only:
+        only = f"attributes.run_id IN ({', '.join(map(repr, ids))})"
+    if only and len(places) == 1:
+        # Sorted by a metric the page lists the runs themselves; by time it would fold them under their parent.
+        score = quote(f"metrics.`{metric_key('test/' + str(found.facts['head']) + '/macro_f1')}`")
+        these = f"&searchFilter={quote(only)}&orderByKey={score}&orderByAsc=false"
+        views += [
+            ("per class, side by side", experiment_path(places[0], f"&compareRunsMode=ARTIFACT{these}")),
+            ("charts", experiment_path(places[0], f"&compareRunsMode=CHART{these}")),
+        ]
+    if few and len(ids) >= 2:
+        both = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps(places))}"
+        views.append(("parameters and metrics", f"#/compare-runs?{both}&workflowType=machine_learning"))
+    return "Look at: " + " · ".join(f"[{name}]({path})" for name, path in views)
+
+
+_MOST_LINKED = 12  # runs whose ids an address holds, and that fit beside each other
 
 
 def _known(value: Any) -> bool:
@@ -192,10 +276,3 @@ def _numbers(found: Comparison, metric: str) -> list[Number]:
 def _range(row: Mapping[Any, Any], metric: str) -> str:
     low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
     return f"95 % interval {low:.3f} to {high:.3f}" if _known(low) else ""
-
-
-def _link(store: Store | None, run_id: str) -> str:
-    """Address of a run on the MLflow page; relative to the page for a store without a server."""
-    assert store is not None
-    base = store.uri.rstrip("/") if store.uri.startswith(("http://", "https://")) else "http://127.0.0.1:5000"
-    return f"{base}/#/experiments/{store.experiment_id}/runs/{run_id}"

@@ -10,6 +10,7 @@ import warnings
 def quiet() -> None:
     """Silence MLflow's and alembic's informational output in this process."""
     os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines per run against a server
     for name in ("mlflow", "alembic", "mlflow.pyfunc"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", module="mlflow")

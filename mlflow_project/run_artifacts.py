@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.analysis.suite import run_suite, tables, to_report
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.plots.style import save_png
-from imbalance_lab.plots.training import training_curves
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.report.galleries import galleries
 from imbalance_lab.report.page import write
 from imbalance_lab.report.run_figures import figures_of, scope_of
 from imbalance_lab.report.run_report import Results, render_run_report, verdict_of
-from imbalance_lab.training.collapse import prediction_spread
-from imbalance_lab.training.fit import Epoch
+from mlflow_project.course import Course, course_figure
 
 if TYPE_CHECKING:
     import pandas as pd
 
 ROOT_FIGURES = {"confusion": "confusion.png", "per_class": "per_class.png", "reliability": "calibration.png"}
 """Figures that people compare: the Compare page shows only artifacts of the root."""
+
+_FIRST = ("macro_f1", "f1", "recall", "precision")
 
 
 def write_analysis(
@@ -33,9 +32,7 @@ def write_analysis(
     *,
     tried: Collection[str] = (),
     dataset: SequenceDataset | None = None,
-    epochs: Sequence[Epoch] = (),
-    selection: str = "",
-    collapse_epoch: int | None = None,
+    course: Course | None = None,
     resamples: int = 1000,
 ) -> str:
     """Run the suite on ``test`` and write everything under ``folder``; returns the verdict in one sentence."""
@@ -52,8 +49,8 @@ def write_analysis(
             extra_figures |= {name if head == analysis.primary else f"{name}_{head}": f for name, f in found.items()}
             if why:
                 absent[f"gallery of {head}"] = why
-    if epochs:
-        extra_figures["training_curves"] = _curves(epochs, analysis, selection, collapse_epoch)
+    if course is not None:
+        extra_figures["training_curves"] = course_figure(course, scope_of(analysis, analysis.primary))
     for head, by_name in figures.items():
         suffix = "" if head == analysis.primary else f"_{head}"
         for name, figure in by_name.items():
@@ -75,34 +72,16 @@ def write_analysis(
 
 
 def write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Each table as MLflow's table JSON (``{"columns": ..., "data": ...}``) and as CSV."""
+    """Each table as MLflow's table JSON (``{"columns": ..., "data": ...}``) and as CSV.
+
+    Scores stand right behind the first column, which names the row: MLflow's artifact view opens a
+    table with its first two columns, and counts such as the support are the same in every run.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in found.items():
-        plain = table.reset_index(drop=True)
+        columns = list(table.columns)
+        scores = [column for column in _FIRST if column in columns[1:]]
+        order = [*columns[:1], *scores, *(column for column in columns[1:] if column not in scores)]
+        plain = table[order].reset_index(drop=True)
         (folder / f"{name}.json").write_text(plain.to_json(orient="split", index=False), encoding="utf-8")
         plain.to_csv(folder / f"{name}.csv", index=False)
-
-
-def _curves(epochs: Sequence[Epoch], analysis: Any, selection: str, collapse_epoch: int | None) -> Any:
-    import numpy as np
-    import pandas as pd
-
-    head = analysis.primary
-    spreads = [prediction_spread(np.asarray(e.confusion[head])) for e in epochs]
-    frame = pd.DataFrame(
-        {
-            "epoch": [e.number for e in epochs],
-            "train_loss": [e.loss for e in epochs],
-            "val_metric": [e.score for e in epochs],
-            "pred_entropy": [s.entropy for s in spreads],
-        }
-    )
-    best = max((e.number for e in epochs if e.best), default=None)
-    return training_curves(
-        frame,
-        replace(scope_of(analysis, head), split="validation", positions=None, recordings=None),
-        metric=selection.rpartition("/")[2] or "score",
-        collapse_epoch=collapse_epoch,
-        best_epoch=best,
-        label_entropy=spreads[-1].label_entropy,
-    )

@@ -85,8 +85,8 @@ def log_start(
         "spec.data.source": plain["data"]["source"],
     }
     logger.params(flat)
-    for head, power in bound.prior_correction.items():
-        logger.tags({f"prior_correction.{head}": power})
+    # Zero, the usual value, is left out: every tag is one more entry of the page's menus.
+    logger.tags({f"prior_correction.{head}": power for head, power in bound.prior_correction.items() if power})
     logger.text(yaml.safe_dump(plain, sort_keys=False), "spec.yaml")
     logger.text(json.dumps(dict(bound.notes), indent=1, default=str), "strategy.json")
     log_dataset(logger, loaded, "training")
@@ -119,4 +119,5 @@ def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
         profile=json.dumps(profile),
     )
     tags = [InputTag("mlflow.data.context", context)]
-    logger.client.log_inputs(logger.run_id, [DatasetInput(dataset, tags)])
+    with logger.store.writing():
+        logger.client.log_inputs(logger.run_id, [DatasetInput(dataset, tags)])

@@ -6,7 +6,7 @@ import yaml
 
 from imbalance_lab.data.cache import save_loaded
 from imbalance_lab.data.load import load_data
-from imbalance_lab.engine import plan_for
+from imbalance_lab.engine import open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.training.config import resolve_device
@@ -14,6 +14,7 @@ from mlflow_project.grid import WORK, audit_first, check_spec_against_data, fail
 from mlflow_project.terminal import say
 from mlflow_project.tracking import open_line, open_store, start_parent
 from mlflow_project.trial import TrialTask, run_trial
+from mlflow_project.tuning import search_all
 
 
 def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
@@ -47,6 +48,8 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
         save_loaded(loaded, work / "data")
         logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
         audit_first(spec, loaded, logger, work)
+        with open_engine(plan) as engine:
+            search_all(spec, [strategy], work, engine, plan.threads, lambda text: say(text) if text else None)
     except BaseException as error:
         fail(logger, error)
         raise

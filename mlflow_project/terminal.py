@@ -10,6 +10,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+_MOST_LINES = 16  # a cluster may run more trials at once than a terminal has lines
+
 
 def say(text: str) -> None:
     """One line on stdout, above any progress line."""
@@ -25,7 +27,8 @@ class Progress:
         self._tty = sys.stderr.isatty()
         self._total = tqdm(total=trials, unit="trial", disable=not self._tty, position=0, leave=False)
         self._lines = [
-            tqdm(bar_format="{desc}", disable=not self._tty, position=i + 1, leave=False) for i in range(jobs)
+            tqdm(bar_format="{desc}", disable=not self._tty, position=i + 1, leave=False)
+            for i in range(min(jobs, _MOST_LINES))
         ]
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._draw, daemon=True)
@@ -46,9 +49,10 @@ class Progress:
         for bar in (*self._lines, self._total):
             bar.close()
 
-    def done(self, text: str) -> None:
-        """A trial ended."""
-        say(text)
+    def done(self, text: str = "") -> None:
+        """A trial ended; what there is to say about it, if anything."""
+        if text:
+            say(text)
         self._total.update()
 
     def _draw(self) -> None:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
 from mlflow.entities import Metric, Param, RunTag
@@ -17,7 +20,15 @@ from mlflow.tracking import MlflowClient
 from imbalance_lab.errors import InputError
 
 NOTE = "mlflow.note.content"
+NOTE_LENGTH = 8000
+"""Longest description that MLflow stores; it refuses or cuts what is longer."""
+
+SIDE_BY_SIDE = ("leaderboard", "per_class", "summary")
+"""Beginnings of the names of tables that MLflow's artifact view sets side by side."""
+
 _BATCH = 1000  # what one log_batch call may hold
+_TABLES = "mlflow.loggedArtifacts"  # MLflow's list of tables; the artifact view offers no others
+_ORIGIN = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
 @dataclass(frozen=True)
@@ -31,6 +42,20 @@ class Store:
     def client(self) -> MlflowClient:
         """A client of this store."""
         return MlflowClient(tracking_uri=self.uri)
+
+    def writing(self) -> AbstractContextManager[Any]:
+        """Hold this while writing: one process at a time where the store is one SQLite file.
+
+        SQLite gives its lock to whoever happens to ask at the right moment. On a busy machine one of eight
+        writers can miss it for longer than the 20 s that MLflow waits, and fails with "database is locked".
+        """
+        from filelock import FileLock
+        from sqlalchemy.engine import make_url
+
+        url = make_url(self.uri) if self.uri.startswith("sqlite:") else None
+        if url is None or url.database in (None, "", ":memory:"):
+            return nullcontext()
+        return FileLock(f"{url.database}.lock", is_singleton=True)
 
 
 def tracking_uri() -> str:
@@ -108,7 +133,8 @@ class RunLogger:
     def flush(self) -> None:
         """Send what is buffered."""
         for start in range(0, len(self._metrics), _BATCH):
-            self.client.log_batch(self.run_id, metrics=self._metrics[start : start + _BATCH])
+            with self.store.writing():
+                self.client.log_batch(self.run_id, metrics=self._metrics[start : start + _BATCH])
         self._metrics = []
         self._sent = time.monotonic()
 
@@ -116,23 +142,27 @@ class RunLogger:
         """Log parameters; values longer than a store takes are cut."""
         items = [Param(metric_key(key), str(value)[:6000]) for key, value in values.items()]
         for start in range(0, len(items), 100):
-            self.client.log_batch(self.run_id, params=items[start : start + 100])
+            with self.store.writing():
+                self.client.log_batch(self.run_id, params=items[start : start + 100])
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
-        self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+        with self.store.writing():
+            self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
 
     def describe(self, text: str) -> None:
         """Set the description that the MLflow page shows."""
-        self.client.set_tag(self.run_id, NOTE, text)
+        self.tags({NOTE: text})
 
     def text(self, text: str, path: str) -> None:
         """Log a text artifact."""
         self.client.log_text(self.run_id, text, path)
 
     def folder(self, folder: Path, path: str | None = None) -> None:
-        """Log everything in a folder."""
+        """Log everything in a folder; its :data:`SIDE_BY_SIDE` tables are announced to the artifact view."""
         self.client.log_artifacts(self.run_id, str(folder), path)
+        tables = sorted((folder / "tables").glob("*.json")) if path is None else []
+        self._announce(f"tables/{table.name}" for table in tables if table.stem.startswith(SIDE_BY_SIDE))
 
     def table(self, frame: Any, path: str) -> None:
         """Log a DataFrame as an MLflow table (JSON), empty ones too."""
@@ -140,6 +170,16 @@ class RunLogger:
             self.client.log_table(self.run_id, frame, path)
         else:
             self.client.log_dict(self.run_id, {"columns": list(frame.columns), "data": []}, path)
+
+    def _announce(self, paths: Iterable[str]) -> None:
+        """Name tables that were logged as files, as ``log_table`` does for its own."""
+        wanted = [{"path": path, "type": "table"} for path in paths]
+        if not wanted:
+            return
+        known = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
+        new = [entry for entry in wanted if entry not in known]
+        if new:
+            self.tags({_TABLES: json.dumps(known + new)})
 
     def logged_steps(self, key: str) -> int:
         """The largest step that ``key`` was logged with, -1 for none: where a resumed run goes on."""
@@ -149,7 +189,8 @@ class RunLogger:
     def finish(self, status: str) -> None:
         """Flush and end the run (FINISHED, FAILED, KILLED)."""
         self.flush()
-        self.client.set_terminated(self.run_id, status)
+        with self.store.writing():
+            self.client.set_terminated(self.run_id, status)
 
 
 def metric_key(name: str) -> str:
@@ -169,7 +210,7 @@ def start_parent(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
         logger = RunLogger(store, launcher)
         client.update_run(launcher, name=name)
     else:
-        run = client.create_run(store.experiment_id, run_name=name)
+        run = client.create_run(store.experiment_id, run_name=name, tags=_origin(client, launcher))
         logger = RunLogger(store, run.info.run_id)
         if launcher:
             client.set_tag(launcher, "parent_run_id", logger.run_id)
@@ -181,10 +222,13 @@ def start_parent(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
 
 
 def start_child(store: Store, parent_run_id: str, name: str, tags: Mapping[str, str]) -> RunLogger:
-    """A child run of ``parent_run_id``."""
-    run = store.client().create_run(
-        store.experiment_id, run_name=name, tags={"mlflow.parentRunId": parent_run_id, **dict(tags)}
-    )
+    """A child run of ``parent_run_id``; user and source are its parent's."""
+    client = store.client()
+    origin = _origin(client, parent_run_id)
+    with store.writing():
+        run = client.create_run(
+            store.experiment_id, run_name=name, tags={"mlflow.parentRunId": parent_run_id, **origin, **dict(tags)}
+        )
     return RunLogger(store, run.info.run_id)
 
 
@@ -200,11 +244,55 @@ def children(store: Store, parent_run_id: str) -> list[Any]:
     )
 
 
+def _origin(client: MlflowClient, run_id: str | None) -> dict[str, str]:
+    """Who started this and from which source: as ``run_id`` has it, else as MLflow finds out."""
+    from mlflow.tracking.context.registry import resolve_tags
+
+    if run_id:
+        tags = client.get_run(run_id).data.tags
+    else:
+        # Without a name of its own, the source would be called __main__.py.
+        tags = resolve_tags({"mlflow.source.name": __package__ or "mlflow_project"})
+    return {key: tags[key] for key in _ORIGIN if tags.get(key)}
+
+
+def experiment_path(experiment_id: str, more: str = "") -> str:
+    """Where MLflow's page shows the runs of an experiment, relative to any server; ``more`` is ``&name=value``."""
+    return f"#/experiments/{experiment_id}/runs?workflowType=machine_learning{more}"
+
+
+def run_path(experiment_id: str, run_id: str, artifact: str = "") -> str:
+    """Where MLflow's page shows a run, or one of its artifacts, relative to any server.
+
+    Without ``workflowType`` a fresh browser shows the menu of another kind of work.
+    """
+    inner = f"/artifacts/{artifact}" if artifact else ""
+    return f"#/experiments/{experiment_id}/runs/{run_id}{inner}?workflowType=machine_learning"
+
+
+def run_address(uri: str, experiment_id: str, run_id: str) -> str:
+    """Address of a run on the MLflow page.
+
+    A store without a server is taken to be opened by ``mlflow ui`` on this machine, on its usual port.
+    """
+    return f"{_server(uri) or _LOCAL_UI}/{run_path(experiment_id, run_id)}"
+
+
+_LOCAL_UI = "http://127.0.0.1:5000"
+
+
+def _server(uri: str) -> str:
+    """Address of the tracking server without user and password; "" for a store without one."""
+    parts = urlsplit(uri)
+    if parts.scheme not in ("http", "https"):
+        return ""
+    return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
+
+
 def open_line(store: Store, run_id: str | None = None) -> str:
     """How to look at the result: the command that starts the page, and the address of the experiment."""
-    path = f"#/experiments/{store.experiment_id}/runs?workflowType=machine_learning"
-    if run_id:
-        path = f"#/experiments/{store.experiment_id}/runs/{run_id}"
-    if store.uri.startswith(("http://", "https://")):
-        return f"Open {store.uri.rstrip('/')}/{path}"
-    return f"Open with: mlflow ui --backend-store-uri {store.uri}   then http://127.0.0.1:5000/{path}"
+    path = run_path(store.experiment_id, run_id) if run_id else experiment_path(store.experiment_id)
+    server = _server(store.uri)
+    if server:
+        return f"Open {server}/{path}"
+    return f"Open with: mlflow ui --backend-store-uri {store.uri}   then {_LOCAL_UI}/{path}"

@@ -5,14 +5,22 @@ from __future__ import annotations
 import json
 import os
 import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from mlflow_project.tracking import RunLogger, Store, start_child
+
+if TYPE_CHECKING:
+    from imbalance_lab.data.dataset import LoadedData
+    from imbalance_lab.training.course import Epoch, Selection
+    from imbalance_lab.training.table_trial import TableTrial
+    from imbalance_lab.training.trial import PreparedTrial
 
 
 @dataclass(frozen=True)
@@ -54,18 +62,155 @@ class TrialResult:
     phases: dict[str, float] = field(default_factory=dict)
 
 
+def keep_result(work: Path, name: str, result: TrialResult) -> None:
+    """Write a result to the grid's folder; a worker does so itself, so that its death loses nothing."""
+    folder = work / "results"
+    folder.mkdir(exist_ok=True)
+    partial = folder / f"{name}.partial"
+    partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
+    os.replace(partial, folder / f"{name}.json")
+
+
+def kept_results(work: Path) -> dict[str, TrialResult]:
+    """The finished trials of a grid's folder by name."""
+    files = sorted((work / "results").glob("*.json")) if (work / "results").is_dir() else []
+    return {f.stem: TrialResult(**json.loads(f.read_text(encoding="utf-8"))) for f in files}
+
+
 def run_trial(task: TrialTask) -> TrialResult:
     """Run one trial to its end; its MLflow run is FAILED with the reason when anything raises."""
+    from imbalance_lab.data.cache import load_cached
+
+    prepare_worker(task.threads)
+    connect(task.store)
+    opened = open_trial(task, load_cached(Path(task.work) / "data"))
+    with opened.failing():
+        for epoch in opened.trial.train(opened.selection, checkpoint=opened.checkpoint, fingerprint=opened.fingerprint):
+            opened.add(epoch)
+        return opened.end()
+
+
+def connect(store: Store) -> None:
+    """Point MLflow's fluent functions of this process at the grid's store, and at no run."""
     import mlflow
+
+    mlflow.set_tracking_uri(store.uri)
+    os.environ.pop("MLFLOW_RUN_ID", None)
+
+
+def prepare_worker(threads: int) -> None:
+    """What a process needs before it trains: no chatter, its share of the cores, no denormal numbers."""
     import torch
 
     from mlflow_project.quiet import quiet
 
     quiet()
-    torch.set_num_threads(task.threads)
+    torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormal numbers make a recurrent step many times slower
-    mlflow.set_tracking_uri(task.store.uri)
-    os.environ.pop("MLFLOW_RUN_ID", None)
+
+
+def _forget_models(logger: RunLogger) -> None:
+    """Delete the models of a start that did not come to its end, so that a run carries one."""
+    outputs = logger.client.get_run(logger.run_id).outputs
+    for model in outputs.model_outputs if outputs is not None else ():
+        logger.client.delete_logged_model(model.model_id)
+
+
+def fail_run(logger: RunLogger, reason: str, status: str = "FAILED") -> None:
+    """End a run that is given up, with the reason."""
+    logger.describe(f"Failed: {reason}")
+    logger.tags({"failure": reason[:5000]})
+    logger.finish(status)
+
+
+def _fail(logger: RunLogger, error: BaseException) -> None:
+    status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    fail_run(logger, f"{type(error).__name__}: {error}", status)
+
+
+@dataclass(frozen=True)
+class OpenTrial:
+    """A trial whose MLflow run is open and whose network is built; :meth:`add` and :meth:`end` log what comes."""
+
+    task: TrialTask
+    spec: ExperimentSpec
+    logger: RunLogger
+    trial: PreparedTrial | TableTrial
+    selection: Selection
+    primary: str
+    fingerprint: str
+    logged: int
+    begun: float
+    epochs: list[Epoch] = field(default_factory=list)
+
+    @property
+    def checkpoint(self) -> Path:
+        """Where its state is kept between epochs."""
+        return Path(self.task.work) / "checkpoints" / f"{self.task.name}.pt"
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        """Mark the run FAILED with the reason when the block raises."""
+        try:
+            yield
+        except BaseException as error:
+            self.fail(error)
+            raise
+
+    def fail(self, error: BaseException) -> None:
+        """Mark the run FAILED with the reason."""
+        _fail(self.logger, error)
+
+    def add(self, epoch: Epoch) -> None:
+        """Log an epoch that has ended, unless an earlier start did so."""
+        from mlflow_project.schema import epoch_metrics
+
+        self.epochs.append(epoch)
+        if epoch.number > self.logged:
+            self.logger.metrics(epoch_metrics(epoch, self.trial.loaded.dataset.heads), step=epoch.number)
+        _progress(Path(self.task.work), self.task, epoch.number, self.spec.training.epochs, epoch.score, self.begun)
+
+    def end(self) -> TrialResult:
+        """Score, analyse and log the trained model; the run is then FINISHED and its result kept."""
+        from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
+        from mlflow_project.outcome import log_outcome
+
+        self.logger.flush()
+        epochs = self.epochs
+        spreads = [prediction_spread(np.asarray(e.confusion[self.primary])).collapsed for e in epochs]
+        best = max((e for e in epochs if e.best), key=lambda e: e.number)
+        seconds = sum(e.seconds for e in epochs)
+        collapsed = collapse_epoch(spreads)
+        path, phases = log_outcome(self.logger, self.spec, self.task, self.trial, epochs, best, seconds, collapsed)
+        self.checkpoint.unlink(missing_ok=True)
+        result = TrialResult(
+            strategy=self.task.strategy,
+            seed=self.task.seed,
+            run_id=self.logger.run_id,
+            val_score=best.score,
+            seconds=seconds,
+            epochs=len(epochs),
+            best_epoch=best.number,
+            predictions=str(path),
+            collapse_epoch=collapsed,
+            phases=phases,
+        )
+        keep_result(Path(self.task.work), self.task.name, result)
+        self.logger.finish("FINISHED")
+        return result
+
+
+def open_trial(task: TrialTask, loaded: LoadedData) -> OpenTrial:
+    """Start the trial's MLflow run, or take it up again, and build what is trained.
+
+    The run is FAILED with the reason when the strategy does not fit the data.
+    """
+    from imbalance_lab.data.dataset import primary_head
+    from imbalance_lab.training.trial import selection_of
+    from imbalance_lab.training.tuning import with_tuned
+    from mlflow_project.schema import log_start
+    from mlflow_project.tuning import log_tuning, ready, tuning_of
+
     spec = parse_experiment(task.spec, where="spec of the grid")
     tags = {
         "strategy": task.strategy,
@@ -73,88 +218,35 @@ def run_trial(task: TrialTask) -> TrialResult:
         "role": "trial",
         "baseline": str(task.strategy == spec.baseline),
     }
-    logger = (
-        RunLogger(task.store, task.run_id)
-        if task.run_id
-        else start_child(task.store, task.parent_run_id, task.name, tags)
-    )
     if task.run_id:
+        logger = RunLogger(task.store, task.run_id)
         logger.client.update_run(task.run_id, status="RUNNING")
+        _forget_models(logger)
+    else:
+        logger = start_child(task.store, task.parent_run_id, task.name, tags)
     try:
-        result = _train_and_log(task, spec, logger)
+        primary = primary_head(loaded.dataset.heads)
+        selection = selection_of(spec.selection.metric, loaded.dataset.heads, primary)
+        tuning = tuning_of(Path(task.work), task.strategy)
+        if tuning is not None:
+            spec = with_tuned(spec, task.strategy, tuning.chosen)
+        trial = ready(spec, task.strategy, task.seed, loaded)
+        log_start(logger, spec, task.strategy, task.seed, loaded, trial.strategy, trial.device)
+        if tuning is not None:
+            log_tuning(logger, tuning)
+        logged = logger.logged_steps("train/loss") if task.run_id else -1
     except BaseException as error:
-        reason = f"{type(error).__name__}: {error}"
-        logger.describe(f"Failed: {reason}")
-        logger.tags({"failure": reason[:5000]})
-        logger.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+        _fail(logger, error)
         raise
-    logger.finish("FINISHED")
-    return result
-
-
-def _train_and_log(task: TrialTask, spec: ExperimentSpec, logger: RunLogger) -> TrialResult:
-    from imbalance_lab.data.cache import load_cached
-    from imbalance_lab.data.dataset import primary_head
-    from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
-    from imbalance_lab.training.trial import selection_of
-    from imbalance_lab.training.tuning import with_tuned
-    from mlflow_project.outcome import log_outcome
-    from mlflow_project.schema import epoch_metrics, log_start
-    from mlflow_project.tuning import log_tuning, ready, tuning_of
-
-    work = Path(task.work)
-    loaded = load_cached(work / "data")
-    primary = primary_head(loaded.dataset.heads)
-    selection = selection_of(spec.selection.metric, loaded.dataset.heads, primary)
-    begun = time.perf_counter()
-
-    def searched(number: int, of: int, score: float) -> None:
-        _progress(work, task, number, of, score, begun)
-
-    tuning = tuning_of(spec, task.strategy, loaded, selection, work, searched)
-    search_seconds = time.perf_counter() - begun
-    if tuning is not None:
-        spec = with_tuned(spec, task.strategy, tuning.chosen)
-    trial = ready(spec, task.strategy, task.seed, loaded)
-    log_start(logger, spec, task.strategy, task.seed, loaded, trial.strategy, trial.device)
-    if tuning is not None:
-        log_tuning(logger, tuning)
-    fingerprint = f"{loaded.dataset.digest} {task.name} {json.dumps(_what_matters(spec, task), sort_keys=True)}"
-    checkpoint = work / "checkpoints" / f"{task.name}.pt"
-    epochs = []
-    logged = logger.logged_steps("train/loss") if task.run_id else -1
-    begun = time.perf_counter()
-    for epoch in trial.train(selection, checkpoint=checkpoint, fingerprint=fingerprint):
-        epochs.append(epoch)
-        if epoch.number > logged:
-            logger.metrics(epoch_metrics(epoch, loaded.dataset.heads), step=epoch.number)
-        _progress(work, task, epoch.number, spec.training.epochs, epoch.score, begun)
-    logger.flush()
-    spreads = [prediction_spread(np.asarray(e.confusion[primary])).collapsed for e in epochs]
-    best = max((e for e in epochs if e.best), key=lambda e: e.number)
-    training_seconds = sum(e.seconds for e in epochs)
-    collapsed = collapse_epoch(spreads)
-    path, phases = log_outcome(logger, spec, task, trial, epochs, best, training_seconds, collapsed)
-    checkpoint.unlink(missing_ok=True)
-    if tuning is not None:
-        phases = {"tune": search_seconds, **phases}
-    return TrialResult(
-        strategy=task.strategy,
-        seed=task.seed,
-        run_id=logger.run_id,
-        val_score=best.score,
-        seconds=training_seconds,
-        epochs=len(epochs),
-        best_epoch=best.number,
-        predictions=str(path),
-        collapse_epoch=collapsed,
-        phases=phases,
-    )
+    matters = json.dumps(_what_matters(spec, task), sort_keys=True)
+    fingerprint = f"{loaded.dataset.digest} {task.name} {matters}"
+    return OpenTrial(task, spec, logger, trial, selection, primary, fingerprint, logged, time.perf_counter())
 
 
 def _what_matters(spec: ExperimentSpec, task: TrialTask) -> dict[str, Any]:
     """The part of a spec that a checkpoint depends on."""
     plain = spec.to_mapping()
+    plain["training"].pop("stack")  # who trains beside it changes nothing
     return {
         "strategy": plain["strategies"][task.strategy],
         "seed": task.seed,

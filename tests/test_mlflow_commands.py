@@ -95,6 +95,21 @@ def test_analyze_a_run_and_a_file(tiny_grid, client, capsys, tmp_path):  # noqa:
     assert "carries no predictions/test.parquet" in capsys.readouterr().err
 
 
+def test_analyze_keeps_the_training_curves(tiny_grid, client):  # noqa: F811
+    """The course that is read back from the logged metrics is the one that training wrote."""
+    run_id = tiny_grid.children["cross-entropy"]
+    first = mlflow.artifacts.load_image(f"runs:/{run_id}/figures/training_curves.png")
+    trained = mlflow.artifacts.load_text(f"runs:/{run_id}/report/index.html")
+    client.log_text(run_id, "old", "figures/training_curves.png")
+    assert main(["analyze", "--run_id", run_id]) == 0
+    again = mlflow.artifacts.load_image(f"runs:/{run_id}/figures/training_curves.png")
+    assert np.array_equal(np.asarray(first), np.asarray(again))
+    analysed = mlflow.artifacts.load_text(f"runs:/{run_id}/report/index.html")
+    assert "Best validation macro_f1" in trained
+    assert analysed.count("<img") == trained.count("<img")
+    assert "Best validation macro_f1" in analysed
+
+
 def test_promote_says_which_or_refuses(tiny_grid, client, capsys):  # noqa: F811
     verdict = json.loads(mlflow.artifacts.load_text(f"runs:/{tiny_grid.parent}/verdict.json"))
     assert verdict["strategy"] is None  # one seed on two recordings cannot tell

@@ -28,7 +28,17 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="", help="seeds, separated by commas")
     parser.add_argument("--epochs", default="", help="epochs of each training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda or cuda:N")
-    parser.add_argument("--jobs", default="", help="trials at once (default: one per core on a CPU)")
+
+
+def add_engine(parser: argparse.ArgumentParser) -> None:
+    """Where the trials of ``run`` go."""
+    parser.add_argument(
+        "--jobs", default="", help="trials at once (default: one per core on a CPU, one per worker of a cluster)"
+    )
+    parser.add_argument("--engine", default="local", help="local, dask or ray (default local: this machine's cores)")
+    parser.add_argument(
+        "--cluster", default="", help="address of a cluster that runs already: tcp://host:8786, ray://host:10001"
+    )
 
 
 def integers(text: str, flag: str) -> list[int]:

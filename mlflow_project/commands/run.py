@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mlflow_project.commands._options import add_experiment, add_overrides, fetch, integer, overrides
+from mlflow_project.commands._options import add_engine, add_experiment, add_overrides, fetch, integer, overrides
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``run``."""
     add_experiment(parser)
     add_overrides(parser)
+    add_engine(parser)
     parser.add_argument("--resume", default="", metavar="RUN_ID", help="parent run to take up again where it stopped")
 
 
@@ -24,10 +25,10 @@ def main(arguments: argparse.Namespace) -> int:
     from mlflow_project.quiet import quiet
 
     quiet()
-    jobs = integer(arguments.jobs, "jobs")
+    where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster
     if arguments.resume:
-        return resume_grid(arguments.resume, jobs)
+        return resume_grid(arguments.resume, *where)
     path: Any = Path(arguments.experiment)
     if "://" in arguments.experiment:
         path = fetch(arguments.experiment)
-    return run_grid_of(load_experiment(path, overrides(arguments)), jobs)
+    return run_grid_of(load_experiment(path, overrides(arguments)), *where)

@@ -20,7 +20,8 @@ _SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
     "Positions fixed and broken": ("", ("flows",)),
     "Classes": ("", ("per_class", "classes")),
     "Calibration": ("", ("calibration", "reliability")),
-    "Known failure modes": ("", ("failure_modes", "tracking", "known")),
+    "Known failure modes": ("", ("failures", "failure_modes", "tracking", "known")),
+    "Runs": ("", ("runs",)),
 }
 
 
@@ -65,6 +66,8 @@ def render_comparison_page(
             blocks += [Text(f"{s}: {text}") for s, text in (sentences or {}).items()]
         for n in [n for n in tables if n.startswith(stems)]:
             blocks += _table(n, tables.pop(n), notes)
+        if name == "Runs" and children:
+            blocks.append(link_list(list(children)))
         if blocks:
             sections.append(Section(name, tuple(blocks)))
     rest: list[Block] = [figure_view(n, f) for n, f in figures.items()]
@@ -72,15 +75,13 @@ def render_comparison_page(
         rest += _table(n, table, notes)
     if rest:
         sections.append(Section("More", tuple(rest)))
-    if children:
-        sections.append(Section("Runs", (link_list(list(children)),)))
     return Page(
         title=title,
         verdict=verdict,
         numbers=tuple(numbers),
         figure=None if lead is None else figure_view("leaderboard", lead),
         sections=tuple(sections),
-        facts=tuple((str(k), str(v)) for k, v in (facts or {}).items()),
+        facts=tuple((str(k).replace("_", " "), text) for k, v in (facts or {}).items() if (text := _plain(v))),
         tone=tone,
     )
 
@@ -98,6 +99,15 @@ def _table(name: str, frame: pd.DataFrame, notes: Mapping[str, str]) -> list[Blo
 
 def _note(notes: Mapping[str, str], name: str) -> list[Block]:
     return [Note("How this was computed", notes[name])] if name in notes else []
+
+
+def _plain(value: object) -> str:
+    """A fact in words: lists and counts without brackets and quotes, "" for none."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items())
+    if isinstance(value, (list, tuple)):
+        return ", ".join(str(v) for v in value)
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
 def _words(name: str) -> str:

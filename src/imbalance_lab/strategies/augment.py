@@ -63,7 +63,7 @@ class Mix:
         size = len(batch)
         partner = torch.randperm(size, generator=generator, device=generator.device)
         uniform = torch.rand(size, generator=generator, device=generator.device)
-        return partner, look_up(self.quantiles.to(generator.device), uniform)
+        return partner, look_up(self.quantiles.to(generator.device, non_blocking=True), uniform)
 
     def target_weight(self, head: str, own: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
         """Weight of the own label per position, (B, L), for targets (B, L) and input weights (B,).
@@ -74,7 +74,7 @@ class Mix:
         both = (own != IGNORE) & (partner != IGNORE)
         if head in self.counts:
             a, b = (torch.where(both, t, torch.zeros_like(t)) for t in (own, partner))
-            counts = self.counts[head].to(own.device)
+            counts = self.counts[head].to(own.device, non_blocking=True)
             wide = remix_weight(a, b, wide, counts, self.kappa, self.tau)
         return torch.where(both, wide, torch.where(own != IGNORE, torch.ones_like(wide), torch.zeros_like(wide)))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -100,6 +100,89 @@ def with_tuned(spec: ExperimentSpec, strategy: str, values: Mapping[str, Any]) -
     )
 
 
+def search(
+    spec: ExperimentSpec, strategy: str, *, trials: int, batch: int = 1
+) -> Generator[tuple[dict[str, Any], ...], Sequence[Tried], Tuning]:
+    """The search of one strategy as a dialogue: yields batches of values, is sent what became of them.
+
+    Optuna's TPE sampler asks; the first trial is the experiment as written (no values), so the choice
+    is never worse than it on validation. Trials of one batch are asked before any of them is told;
+    those that are still open count as bad ones (``constant_liar``), so that a batch spreads out.
+    The same seed and the same ``batch`` give the same values, in whatever order a batch was trained;
+    another ``batch`` gives other values from the 12th trial on, where the sampler's random start ends.
+
+    Parameters
+    ----------
+    trials : how many, the first included
+    batch : how many are asked at once
+
+    Returns
+    -------
+    The finished search, as the value of ``StopIteration``.
+
+    Raises
+    ------
+    InputError
+        If Optuna is not installed, or no trial could be trained.
+
+    References
+    ----------
+    Bergstra et al., "Algorithms for Hyper-Parameter Optimization", NeurIPS 2011 (TPE);
+    Ginsbourger, Le Riche and Carraro, "Kriging is well-suited to parallelize optimization", 2010 (constant liar).
+    """
+    optuna = _optuna()
+    space = space_of(spec, strategy)
+    seed = derive_seed(spec.seeds[0], "tune", strategy) % 2**32
+    study = optuna.create_study(
+        direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=batch > 1)
+    )
+    distributions = optuna_distributions(space)
+    total = trials if space else 1
+    tried: list[Tried] = []
+    while len(tried) < total:
+        size = min(batch, total - len(tried))
+        as_written = not tried
+        asked = [study.ask(fixed_distributions=distributions) for _ in range(size - as_written)]
+        results = yield ({},) * as_written + tuple(dict(a.params) for a in asked)
+        for trial, result in zip(asked, results[int(as_written) :], strict=True):
+            pruned = result.score is None
+            study.tell(trial, result.score, state=optuna.trial.TrialState.PRUNED if pruned else None)
+        tried.extend(results)
+    scored = [t for t in tried if t.score is not None]
+    if not scored:
+        raise InputError(
+            f"strategy {strategy!r}, key tune: none of {len(tried)} trials could be trained; {tried[0].pruned}"
+        )
+    best = max(scored, key=_score)
+    return Tuning(
+        strategy=strategy,
+        metric=spec.selection.metric,
+        seed=spec.seeds[0],
+        score=_score(best),
+        chosen=best.values,
+        tried=tuple(tried),
+        space={path: str(d) for path, d in space.items()},
+    )
+
+
+def judge(
+    spec: ExperimentSpec, strategy: str, values: Mapping[str, Any], evaluate: Callable[[ExperimentSpec], float]
+) -> Tried:
+    """One trial of a search: what ``evaluate`` says of the experiment with ``values``.
+
+    Values that cannot work together, and trainings whose loss became non-finite, count as pruned.
+
+    Parameters
+    ----------
+    evaluate : experiment to the selection metric on validation, with the first seed
+    """
+    try:
+        score = evaluate(with_tuned(spec, strategy, values))
+    except (InputError, NonFiniteLossError) as error:
+        return Tried(dict(values), None, f"{type(error).__name__}: {error}")
+    return Tried(dict(values), score) if math.isfinite(score) else Tried(dict(values), None, "the score is not finite")
+
+
 def tune(
     spec: ExperimentSpec,
     strategy: str,
@@ -108,10 +191,7 @@ def tune(
     trials: int,
     progress: Callable[[int, Tried], None] | None = None,
 ) -> Tuning:
-    """Search the hyper-parameters of one strategy with Optuna's TPE sampler.
-
-    The first trial is the experiment as written, so the choice is never worse than it on validation.
-    Values that cannot work together, and trainings whose loss became non-finite, count as pruned trials.
+    """:func:`search` with every trial judged here, one after the other.
 
     Parameters
     ----------
@@ -122,43 +202,21 @@ def tune(
     Raises
     ------
     InputError
-        If Optuna is not installed, or no trial could be trained.
+        As :func:`search`.
     """
-    optuna = _optuna()
-    space = space_of(spec, strategy)
-    sampler = optuna.samplers.TPESampler(seed=derive_seed(spec.seeds[0], "tune", strategy) % 2**32)
-    study = optuna.create_study(direction="maximize", sampler=sampler)
-    distributions = optuna_distributions(space)
-    tried: list[Tried] = []
-    for number in range(1, (trials if space else 1) + 1):
-        asked = study.ask(fixed_distributions=distributions) if number > 1 else None
-        values = dict(asked.params) if asked is not None else {}
-        try:
-            score = evaluate(with_tuned(spec, strategy, values))
-            result = Tried(values, score) if math.isfinite(score) else Tried(values, None, "the score is not finite")
-        except (InputError, NonFiniteLossError) as error:
-            result = Tried(values, None, f"{type(error).__name__}: {error}")
-        if asked is not None:
-            pruned = result.score is None
-            study.tell(asked, result.score, state=optuna.trial.TrialState.PRUNED if pruned else None)
-        tried.append(result)
+    searching = search(spec, strategy, trials=trials)
+    (values,) = next(searching)
+    number = 0
+    while True:
+        result = judge(spec, strategy, values, evaluate)
+        number += 1
         if progress is not None:
             progress(number, result)
-    scored = [t for t in tried if t.score is not None]
-    if not scored:
-        raise InputError(
-            f"strategy {strategy!r}, key tune: none of {len(tried)} trials could be trained; {tried[0].pruned}"
-        )
-    best = max(scored, key=lambda t: float(t.score or 0.0) if t.score is not None else float("-inf"))
-    return Tuning(
-        strategy=strategy,
-        metric=spec.selection.metric,
-        seed=spec.seeds[0],
-        score=_score(best),
-        chosen=best.values,
-        tried=tuple(tried),
-        space={path: str(d) for path, d in space.items()},
-    )
+        try:
+            (values,) = searching.send((result,))
+        except StopIteration as end:
+            found: Tuning = end.value
+            return found
 
 
 def _score(result: Tried) -> float:

@@ -37,14 +37,51 @@
     });
   });
   document.querySelectorAll("pre.command").forEach(function (pre) {
-    if (!navigator.clipboard) return;
     var button = document.createElement("button");
     button.type = "button";
     button.className = "copy";
     button.textContent = "Copy the command";
     button.addEventListener("click", function () {
-      navigator.clipboard.writeText(pre.textContent).then(function () { button.textContent = "Copied"; });
+      // Selected first: a frame without the clipboard's permission may still copy a selection.
+      window.getSelection().selectAllChildren(pre);
+      button.textContent = document.execCommand("copy") ? "Copied" : "Selected: copy it";
     });
     pre.after(button);
+  });
+  // MLflow shows the page in a frame that may neither follow an address of its own nor open another page.
+  if (window.origin !== "null" || window.self === window.top) return;
+  var server = /^blob:(https?:\/\/[^/]+)/.exec(window.location.href);
+  function jump(target) {
+    if (!target.hasAttribute("tabindex")) target.setAttribute("tabindex", "-1");
+    target.scrollIntoView();
+    target.focus({ preventScroll: true });
+  }
+  function reveal(link) {
+    var old = link.parentNode.querySelector(".address");
+    if (old) { old.remove(); return; }
+    var box = document.createElement("span"), hint = document.createElement("span");
+    var field = document.createElement("input");
+    box.className = "address small";
+    field.readOnly = true;
+    field.setAttribute("aria-label", "Address of " + link.textContent);
+    // The page may have been made for another address of the same server.
+    var here = server && link.hash.indexOf("#/experiments/") === 0;
+    field.value = here ? link.href.replace(/^https?:\/\/[^/]+/, server[1]) : link.href;
+    box.append(field, hint);
+    link.after(box);
+    field.focus();
+    field.select();
+    field.scrollLeft = 0;
+    hint.textContent = document.execCommand("copy")
+      ? "Copied: this frame cannot open it; paste it into a new tab."
+      : "This frame cannot open it; copy it into a new tab.";
+  }
+  document.addEventListener("click", function (event) {
+    var link = event.target.closest("a[href]");
+    if (!link) return;
+    event.preventDefault();
+    var inside = link.getAttribute("href").charAt(0) === "#" && document.getElementById(link.hash.slice(1));
+    if (inside) jump(inside);
+    else reveal(link);
   });
 })();

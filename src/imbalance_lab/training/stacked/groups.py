@@ -10,27 +10,20 @@ from collections.abc import Sequence
 from imbalance_lab.errors import InputError
 from imbalance_lab.training.trial import PreparedTrial
 
-SMALL = 50_000_000
-"""Products of parameters and positions in a batch up to which stacking saves time on a CPU.
 
-``benchmarks/stacked.py``, one core of a server, CPU time per trial and step of a stack of 4 (of 12)
-against one trial alone: the digits' perceptron (0.3 million) .61 (.32), recurrent networks at 11 million
-.66 (.44), at 78 million .92 (.82), at 155 million 1.09 (1.16), that of gcode-motion (680 million) 1.27.
-Below, a step is mostly the cost of calling operations; above, of memory that no longer fits the cache.
-"""
+def can_stack(trial: object) -> bool:
+    """Whether a trial can train together with others of its shape."""
+    return isinstance(trial, PreparedTrial) and not why_alone(trial)
 
 
 def worth_stacking(trial: object) -> bool:
-    """Whether training such trials together is expected to be faster than one after another.
+    """Whether such trials train together unless told otherwise: on CUDA (expected, not measured), not on a CPU.
 
-    True for any trial on CUDA that can be stacked (expected, not measured), and for small networks on a CPU.
+    On a CPU a stack of 4 costs 1.27 times one trial of gcode-motion alone and .66 to .92 times that of
+    small networks (``benchmarks/stacked.py``), but results would then differ by rounding with the
+    number of workers, where one by one they are the same to the bit.
     """
-    if not isinstance(trial, PreparedTrial) or why_alone(trial):
-        return False
-    if trial.device != "cpu":
-        return True
-    positions = trial.training.batch_size * trial.blueprint.layout.steps
-    return positions * sum(p.numel() for p in trial.network.parameters()) <= SMALL
+    return isinstance(trial, PreparedTrial) and can_stack(trial) and trial.device != "cpu"
 
 
 def stack_groups(trials: Sequence[object], most: int | None = None) -> list[list[int]]:
@@ -44,7 +37,7 @@ def stack_groups(trials: Sequence[object], most: int | None = None) -> list[list
     """
     groups: dict[str, list[int]] = {}
     for place, trial in enumerate(trials):
-        key = shape_key(trial) if isinstance(trial, PreparedTrial) and not why_alone(trial) else f"alone {place}"
+        key = shape_key(trial) if isinstance(trial, PreparedTrial) and can_stack(trial) else f"alone {place}"
         groups.setdefault(key, []).append(place)
     return [part for places in groups.values() for part in _divided(places, most)]
 

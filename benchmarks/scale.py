@@ -1,0 +1,288 @@
+"""What grows with the number of trials, and what with the number of positions?
+
+Command   python benchmarks/scale.py [--size tiny|default|full] [--json FILE]
+Duration  one to three minutes at the default size on 2 cores; full: ten
+Result    per engine the seconds until workers answer and the overhead of 10, 100, 1000 trials that do nothing; the
+          seconds that MLflow takes per trial as the store fills; counting positions in shards and merging the
+          counts; comparing 10 ... 300 runs; mapping a cached data set; each with its slope (exponent of a power law)
+"""
+
+from __future__ import annotations
+
+import argparse
+import pickle
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import fields, is_dataclass, replace
+from functools import reduce
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from _common import ROOT, CaseError, Outcome, Row, fresh, memory_mib, run, slope, timed
+
+sys.path[:0] = [str(ROOT / "src"), str(ROOT), str(ROOT / "benchmarks")]
+
+from imbalance_lab.errors import InputError  # noqa: E402
+
+TRIALS = {"tiny": (10,), "default": (10, 100, 1000), "full": (10, 100, 1000, 10_000)}
+LOGGED = {"tiny": (5,), "default": (10, 100), "full": (10, 100, 1000)}
+POSITIONS = {"tiny": (10_000,), "default": (10**5, 10**6, 10**7), "full": (10**5, 10**6, 10**7, 10**8)}
+RUNS = {"tiny": (4,), "default": (10, 30, 100, 300), "full": (10, 30, 100, 300, 1000)}
+SHARDS = 8
+EPOCHS, KEYS = 30, 30  # what a trial of the G-code experiments logs: about 30 numbers in each of 30 epochs
+
+
+def nothing(task: int) -> int:
+    return task
+
+
+def _engine(engine: str, jobs: int, trials: int) -> Callable[[], Any]:
+    from imbalance_lab.engine import Plan, open_engine
+
+    def call() -> dict[str, float]:
+        begun = time.perf_counter()
+        with open_engine(Plan(jobs, 1, engine)) as opened:
+            list(opened.map(nothing, range(jobs)))
+            up = time.perf_counter()
+            ended = sum(1 for e in opened.map(nothing, range(trials)) if e.outcome == e.index)
+            done = time.perf_counter()
+        if ended != trials:
+            raise CaseError(f"{ended} of {trials} tasks came back as they should")
+        return {"start_s": up - begun, "map_s": done - up, "stop_s": time.perf_counter() - done}
+
+    return call
+
+
+def _tracking(trials: int) -> Callable[[], Any]:
+    from mlflow_project.quiet import quiet
+    from mlflow_project.tracking import Store, children, start_child
+
+    quiet()
+    import mlflow
+
+    folder = Path(tempfile.mkdtemp(prefix="imbalance-lab-"))
+    uri = f"sqlite:///{folder}/mlflow.db"
+    mlflow.set_tracking_uri(uri)
+    client = mlflow.MlflowClient(tracking_uri=uri)
+    store = Store(uri, client.create_experiment("scale", artifact_location=(folder / "artifacts").as_uri()), "scale")
+    parent = client.create_run(store.experiment_id).info.run_id
+
+    def call() -> dict[str, float]:
+        seconds = []
+        for trial in range(trials):
+            begun = time.perf_counter()
+            logger = start_child(store, parent, f"strategy-s{trial}", {"strategy": "strategy", "seed": str(trial)})
+            logger.params({f"spec.{i}": i for i in range(40)})
+            for epoch in range(1, EPOCHS + 1):
+                logger.metrics({f"val/command/metric {i}": 0.5 for i in range(KEYS)}, step=epoch)
+            logger.finish("FINISHED")
+            seconds.append(time.perf_counter() - begun)
+        begun = time.perf_counter()
+        assert len(children(store, parent)) == trials
+        tenth = max(1, trials // 10)
+        return {
+            "s_per_trial": sum(seconds) / trials,
+            "first_tenth_s": float(np.median(seconds[:tenth])),
+            "last_tenth_s": float(np.median(seconds[-tenth:])),
+            "list_children_s": time.perf_counter() - begun,
+            "database_mib": (folder / "mlflow.db").stat().st_size / 2**20,
+        }
+
+    return call
+
+
+def _rows(head: Any, part: slice) -> Any:
+    """Some positions of a head."""
+    columns = {
+        f.name: value[part]
+        for f in fields(head)
+        if isinstance(value := getattr(head, f.name), np.ndarray) and len(value) == len(head)
+    }
+    return replace(head, **columns, slices={name: values[part] for name, values in head.slices.items()})
+
+
+def _tally(positions: int) -> Callable[[], Any]:
+    from analysis import make_predictions
+
+    from imbalance_lab.analysis.clusters import clusters_of
+    from imbalance_lab.analysis.tally import mass_bin_edges, merge, tally_head
+
+    (head,) = make_predictions(positions, 1).heads.values()
+    clusters, edges = clusters_of(head), mass_bin_edges(head)
+    bounds = np.linspace(0, positions, SHARDS + 1).astype(int)
+    shards = [_rows(head, slice(a, b)) for a, b in pairwise(bounds)]
+
+    def call() -> dict[str, float]:
+        begun = time.perf_counter()
+        whole = tally_head(head, clusters, edges)
+        counted = time.perf_counter()
+        parts = [tally_head(shard, clusters, edges) for shard in shards]
+        shared = time.perf_counter()
+        merged = reduce(merge, parts)
+        done = time.perf_counter()
+        return {
+            "one_pass_s": counted - begun,
+            "shards_s": shared - counted,
+            "merge_s": done - shared,
+            "tally_mib": sum(a.nbytes for a in _arrays(merged)) / 2**20,
+            "counts_equal": all(
+                np.array_equal(a, b) if a.dtype.kind in "iu" else np.allclose(a, b)
+                for a, b in zip(_arrays(whole), _arrays(merged), strict=True)
+            ),
+        }
+
+    return call
+
+
+def _arrays(tally: Any) -> list[np.ndarray]:
+    found = []
+    for f in fields(tally):
+        value = getattr(tally, f.name)
+        if isinstance(value, np.ndarray):
+            found.append(value)
+        elif is_dataclass(value):
+            found += _arrays(value)
+    return found
+
+
+def _compare(runs: int, positions: int = 20_000) -> Callable[[], Any]:
+    from analysis import make_predictions
+
+    from imbalance_lab.comparison.counts import join
+    from imbalance_lab.comparison.records import RunRecord
+    from imbalance_lab.predictions import Predictions, read_parquet, write_parquet
+
+    base = make_predictions(positions, 1)
+    ((name, head),) = base.heads.items()
+    rng = np.random.default_rng(0)
+    folder = Path(tempfile.mkdtemp(prefix="imbalance-lab-"))
+    for i in range(runs):
+        pred = np.where(rng.random(positions) < 0.1, rng.integers(0, len(head.classes), positions), head.pred)
+        one = Predictions({name: replace(head, pred=pred.astype(head.pred.dtype))}, dict(base.meta))
+        write_parquet(one, folder / f"{i}.parquet")
+
+    def call() -> dict[str, float]:
+        before, _ = memory_mib()
+        begun = time.perf_counter()
+        records = [
+            RunRecord(f"s{i % (runs // 2)}", i // (runs // 2), str(i), read_parquet(folder / f"{i}.parquet"))
+            for i in range(runs)
+        ]
+        read, held = time.perf_counter(), memory_mib()[0]
+        joined = join(records, baseline="s0", head=name)
+        return {
+            "read_s": read - begun,
+            "join_and_count_s": time.perf_counter() - read,
+            "counts_mib": joined.confusion.nbytes / 2**20,
+            "held_mib_per_run": (held - before) / runs,
+            "file_mib_per_run": sum(f.stat().st_size for f in folder.iterdir()) / 2**20 / runs,
+        }
+
+    return call
+
+
+def _map_cached(positions: int) -> Callable[[], Any]:
+    from imbalance_lab.data.cache import load_cached, save_loaded
+    from imbalance_lab.data.load import load_data
+    from imbalance_lab.data.options import parse_options
+
+    folder = Path(tempfile.mkdtemp(prefix="imbalance-lab-")) / "data"
+    length = 64
+    options = {"source": "simulated", "n_recordings": 9, "window": {"length": length, "stride": length}}
+    small = load_data(parse_options(options))
+    repeats = -(-positions // (len(small.dataset) * length))
+    d = small.dataset
+    wide = {
+        f.name: np.repeat(value, repeats, axis=0)
+        for f in fields(d)
+        if isinstance(value := getattr(d, f.name), np.ndarray) and len(value) == len(d)
+    }
+    tiled = replace(
+        d,
+        **wide,
+        targets={h: np.repeat(v, repeats, axis=0) for h, v in d.targets.items()},
+        slices={s: np.repeat(v, repeats, axis=0) for s, v in d.slices.items()},
+    )
+    save_loaded(replace(small, dataset=tiled, raw=None), folder)
+    size = sum(f.stat().st_size for f in folder.iterdir()) / 2**20
+    del tiled, wide
+
+    def call() -> dict[str, float]:
+        before, _ = memory_mib()
+        mapped = load_cached(folder)
+        assert len(mapped.dataset) >= positions // length
+        return {"on_disk_mib": size, "resident_mib": memory_mib()[0] - before}
+
+    return call
+
+
+def _task_bytes() -> int:
+    """What travels to a worker per trial: the pickled task of the G-code experiment."""
+    from imbalance_lab.spec import load_experiment
+    from mlflow_project.tracking import Store
+    from mlflow_project.trial import TrialTask
+
+    spec = load_experiment(ROOT / "experiments" / "gcode-motion.yaml", {})
+    store = Store("http://127.0.0.1:5000", "1", "x")
+    return len(pickle.dumps((TrialTask(spec.to_mapping(), spec.baseline, 0, store, "0" * 32, "outputs/x", 1),)))
+
+
+def _case(what: str, **case: Any) -> Callable[[], Any]:
+    cases = {"tracking": _tracking, "tally": _tally, "compare": _compare, "cache": _map_cached}
+    return cases[what](**case)
+
+
+def _measured(rows: list[Row], missing: list[str], name: dict[str, Any], what: str, **case: Any) -> None:
+    try:
+        # Engines start processes of their own, which the process of a case may not.
+        timing = timed(_engine(**case)) if what == "engine" else fresh(_case, what=what, **case)
+    except (CaseError, InputError) as error:
+        missing.append(f"{what} {case}: {error}.")
+        return
+    peak = {"wall_s": timing.wall, "cpu_s": timing.cpu, "peak_mib": timing.peak - timing.before}
+    rows.append(name | peak | (timing.value or {}))
+
+
+def measure(arguments: argparse.Namespace) -> Outcome:
+    """All tables."""
+    size, missing = arguments.size, []
+    tables: dict[str, list[Row]] = {
+        name: [] for name in ("engines", "tracking", "tally in shards", "comparison", "cached data")
+    }
+    engines = [("sequential", "local", 1), ("local", "local", 2)]
+    if size != "tiny":
+        engines += [("dask", "dask", 2), ("ray", "ray", 2)]
+    for shown, engine, jobs in engines:
+        for n in TRIALS[size]:
+            name = {"engine": shown, "jobs": jobs, "trials": n}
+            _measured(tables["engines"], missing, name, "engine", engine=engine, jobs=jobs, trials=n)
+    for n in LOGGED[size]:
+        _measured(tables["tracking"], missing, {"trials": n}, "tracking", trials=n)
+    for n in POSITIONS[size]:
+        _measured(tables["tally in shards"], missing, {"positions": n}, "tally", positions=n)
+        if n <= 10**7:
+            _measured(tables["cached data"], missing, {"positions": n}, "cache", positions=n)
+    for n in RUNS[size]:
+        _measured(tables["comparison"], missing, {"runs": n}, "compare", runs=n)
+    facts: dict[str, Any] = {"bytes of a task": _task_bytes()}
+    for shown, _, _ in engines:
+        rows = [r for r in tables["engines"] if r["engine"] == shown]
+        facts[f"slope of map_s, {shown}"] = slope([r["trials"] for r in rows], [r["map_s"] for r in rows])
+    for table, x, y in (
+        ("tracking", "trials", "s_per_trial"),
+        ("tally in shards", "positions", "one_pass_s"),
+        ("tally in shards", "positions", "peak_mib"),
+        ("comparison", "runs", "wall_s"),
+        ("cached data", "positions", "wall_s"),
+    ):
+        rows = tables[table]
+        facts[f"slope of {y}, {table}"] = slope([r[x] for r in rows], [r[y] for r in rows])
+    return Outcome(tables, facts, tuple(missing))
+
+
+if __name__ == "__main__":
+    sys.exit(run("scale", __doc__, measure))

@@ -1,0 +1,135 @@
+"""Tasks and a driver whose workers die, for the tests of the engines; imported by the workers, so it imports little."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+FIRST, SECOND = "cross-entropy-s0", "curriculum-s0"
+"""The trials of tests/experiments/tiny-mill.yaml."""
+
+
+def square_or_die(task: tuple[int, str]) -> int:
+    """Number 2 kills its worker once, number 4 always, number 5 raises."""
+    number, folder = task
+    seen = Path(folder, f"seen-{number}")
+    first = not seen.exists()
+    seen.touch()
+    if (number == 2 and first) or number == 4:
+        os.kill(os.getpid(), signal.SIGKILL)
+    if number == 5:
+        raise ValueError("five")
+    time.sleep(0.05)
+    return number**2
+
+
+def square_again(task: tuple[int, str]) -> tuple[str, int]:
+    return "again", square_or_die(task)
+
+
+def slow(task: tuple[float, str]) -> int:
+    seconds, folder = task
+    Path(folder, f"pid-{os.getpid()}").touch()
+    time.sleep(seconds)
+    return os.getpid()
+
+
+def thread_variable(task: int) -> str:
+    return os.environ["OMP_NUM_THREADS"]
+
+
+def plain_job(job: Any) -> Any:
+    """``run_job`` without pictures, which cost most of the time and are not looked at."""
+    from mlflow_project.jobs import run_job
+
+    without_pictures()
+    return run_job(job)
+
+
+def job_again(job: Any) -> Any:
+    from mlflow_project.jobs import rerun_job
+
+    without_pictures()
+    return rerun_job(job)
+
+
+def second_dies(job: Any) -> Any:
+    """The worker of the second trial is killed when it has written its first checkpoint."""
+    _watch(job, SECOND)
+    return plain_job(job)
+
+
+def both_die(job: Any) -> Any:
+    """The workers of both trials are killed when they have written their first checkpoint."""
+    _watch(job, FIRST)
+    _watch(job, SECOND)
+    return plain_job(job)
+
+
+def second_dies_again(job: Any) -> Any:
+    _watch(job, SECOND)
+    return job_again(job)
+
+
+def without_pictures() -> None:
+    """Every picture of this process is one white pixel, there are no galleries, intervals are coarse."""
+    import imbalance_lab.plots.style as style
+    import mlflow_project.outcome as outcome
+    from mlflow_project.run_artifacts import write_analysis
+
+    def cheap(test: Any, folder: Path, **options: Any) -> str:
+        return write_analysis(test, folder, **{**options, "dataset": None, "resamples": 20})
+
+    style.png_bytes, outcome.write_analysis = _pixel, cheap
+
+
+def _pixel(figure: Any) -> bytes:
+    from io import BytesIO
+
+    from matplotlib.pyplot import close
+    from PIL import Image
+
+    close(figure)
+    stream = BytesIO()
+    Image.new("RGB", (1, 1), "white").save(stream, "PNG")
+    return stream.getvalue()
+
+
+def _watch(job: Any, name: str) -> None:
+    (task,) = job
+    if task.name == name:
+        checkpoint = Path(task.work, "checkpoints", f"{name}.pt")
+        threading.Thread(target=_kill_when, args=(checkpoint,), daemon=True).start()
+
+
+def _kill_when(file: Path) -> None:
+    while not file.exists():
+        time.sleep(0.002)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def main(dying: str, argv: list[str]) -> int:
+    """The command line of the product, with workers that die: ``none``, ``second`` or ``both``."""
+    import engine_cases  # by its name, so that workers import it too
+
+    import mlflow_project.grid as grid
+    from mlflow_project.__main__ import main as product
+
+    without_pictures()
+    grid.run_job = {
+        "none": engine_cases.plain_job, "second": engine_cases.second_dies, "both": engine_cases.both_die
+    }[dying]  # fmt: skip
+    grid.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
+    if dying == "none":
+        # One core, one thread: sums are added in the order in which trials that share two cores add them.
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
+    return product(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1], sys.argv[2:]))
