@@ -38,11 +38,7 @@ def test_a_stacked_grid_logs_what_single_trials_log(tiny_grid: Grid, tmp_path, m
     client = mlflow.MlflowClient(tracking_uri=uri)
     experiment = client.create_experiment("tiny", artifact_location=(tmp_path / "artifacts").as_uri())
     assert grid_module.run_grid_of(spec, 1) == 1
-    runs = {
-        r.info.run_name: r
-        for r in client.search_runs([experiment])
-        if r.data.tags.get("role") == "trial"
-    }
+    runs = {r.info.run_name: r for r in client.search_runs([experiment]) if r.data.tags.get("role") == "trial"}
     assert {name: r.info.status for name, r in runs.items()} == {
         "cross-entropy-s0": "FINISHED",
         "logit-adjusted-s0": "FINISHED",
