@@ -1,0 +1,221 @@
+"""What a team sees: a finished grid on a real ``mlflow server``, opened in a real browser."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import mlflow
+import pytest
+
+if TYPE_CHECKING:
+    from browser_server import Served
+
+HEAD = "digit"
+
+pytest_plugins = ["browser_server"]
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+]
+
+PATIENCE = 180_000  # milliseconds; on a machine that is busy with other work the first page takes a minute
+PHONE = {"width": 390, "height": 844}
+DESK = {"width": 1440, "height": 1000}
+ERRORS = re.compile(r"something went wrong|page not found|failed to load|unable to load|error occurred", re.IGNORECASE)
+# A fresh browser opens MLflow's assistant over a third of the page; a team closes it once.
+_CLOSE_ASSISTANT = """
+try {
+  localStorage.setItem('mlflow.assistant.panelOpen_v1', 'false');
+  localStorage.setItem('mlflow.assistant.fab.autoOpenedOnFirstLoad_v1', 'true');
+} catch (error) { /* a sandboxed frame has no storage */ }
+"""
+
+
+@pytest.fixture(scope="module")
+def window(served: Served, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A window of Chromium that reaches the server and nothing else.
+
+    It keeps a cache on disk: MLflow's page is several megabytes of script.
+    """
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra 'dev')")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    with playwright.sync_playwright() as p:
+        made = p.chromium.launch_persistent_context(
+            str(tmp_path_factory.mktemp("chromium")),
+            executable_path=program,
+            args=["--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"],
+            viewport=DESK,
+        )
+        made.set_default_timeout(PATIENCE)
+        made.add_init_script(_CLOSE_ASSISTANT)
+        made.route(lambda url: not url.startswith((served.uri, "blob:", "data:", "file:")), lambda route: route.abort())
+        yield made
+        made.close()
+
+
+@pytest.fixture(scope="module")
+def tab(window: Any) -> tuple[Any, list[str]]:
+    """One tab for all tests, as a person would use it, and the answers of the server that failed."""
+    made, failed = window.new_page(), []
+    made.on("response", lambda answer: failed.append(answer.url) if answer.status >= 500 else None)
+    return made, failed
+
+
+@pytest.fixture
+def page(tab: tuple[Any, list[str]]) -> Iterator[Any]:
+    """The tab; after a test it shows no error, and no answer of the server failed."""
+    made, failed = tab
+    failed.clear()
+    yield made
+    shown = ERRORS.search(made.locator("body").inner_text())
+    assert failed == []
+    assert shown is None
+
+
+def path_of(served: Served, run_id: str, inner: str = "") -> str:
+    return f"{served.uri}/#/experiments/{served.experiment_id}/runs/{run_id}{inner}?workflowType=machine_learning"
+
+
+def metric(served: Served, name: str, key: str) -> float:
+    client = mlflow.MlflowClient(tracking_uri=served.uri)
+    return client.get_run(served.children[name]).data.metrics[key]
+
+
+def headline(served: Served) -> str:
+    """The first sentence of the verdict."""
+    verdict = json.loads((served.work / "comparison" / "verdict.json").read_text(encoding="utf-8"))
+    return str(verdict["reason"].split(". ")[0].rstrip("."))
+
+
+def see(page: Any, text: str | re.Pattern[str]) -> None:
+    """Wait until the page shows a text."""
+    pattern = text.pattern if isinstance(text, re.Pattern) else re.escape(text)
+    page.wait_for_function("p => new RegExp(p).test(document.body.innerText)", arg=pattern, polling=250)
+
+
+def follow(page: Any, served: Served, name: str) -> None:
+    """Go where a link of the shown description leads (by itself it opens another tab)."""
+    link = page.get_by_role("link", name=name, exact=True).first
+    assert link.get_attribute("target") == "_blank"
+    page.goto(f"{served.uri}/{link.get_attribute('href')}")
+
+
+@pytest.fixture
+def parent(page: Any, served: Served) -> Any:
+    """The tab with the parent run."""
+    page.goto(path_of(served, served.parent))
+    see(page, headline(served))
+    return page
+
+
+def test_parent_says_the_verdict_and_leads_to_a_child(parent: Any, served: Served) -> None:
+    see(parent, "mlflow_project")  # who made it, and from what
+    row = parent.get_by_role("row", name=re.compile("^cross-entropy s0 s1"))
+    link = row.get_by_role("link", name="s1").get_attribute("href")
+    parent.goto(f"{served.uri}/{link}")
+    see(parent, re.compile("cross-entropy, seed 1: macro F1 .* test positions"))
+    assert parent.get_by_role("heading", name="cross-entropy-s1").count() == 1
+
+
+def test_charts_of_the_trials(parent: Any, served: Served) -> None:
+    follow(parent, served, "charts")
+    see(parent, f"test/{HEAD}\n")
+    for name in served.children:
+        see(parent, name)
+    assert parent.get_by_text("tiny-served grid").count() == 0  # only what is compared, not folded under its parent
+
+
+def test_tables_side_by_side(parent: Any, served: Served) -> None:
+    follow(parent, served, "per class, side by side")
+    # All of it without a click: the table, its rows and the column that is compared.
+    see(parent, re.compile(r"Table:\s+tables/per_class\.json\s+Group by:\s+class\s+Compare:\s+f1"))
+    for name in served.children:
+        see(parent, name)
+    first = max(served.children, key=lambda name: metric(served, name, f"test/{HEAD}/macro_f1"))
+    table = json.loads((served.work / "trials" / first / "tables" / "per_class.json").read_text())
+    best = max(f1 for _, f1, *_ in table["data"])
+    assert best > 0
+    see(parent, str(best))
+
+
+def test_compare_page(parent: Any, served: Served) -> None:
+    follow(parent, served, "parameters and metrics")
+    see(parent, "Comparing 4 Runs")
+    for name in served.children:
+        see(parent, name)
+    see(parent, f"test/{HEAD}/macro_f1")
+
+
+def test_run_list_grouped_by_strategy(page: Any, served: Served) -> None:
+    page.goto(f"{served.uri}/#/experiments/{served.experiment_id}/runs?workflowType=machine_learning")
+    see(page, "tiny-served grid")
+    see(page, "5 matching runs")  # the children are folded under their parent
+    page.get_by_role("button", name="Group by").click()
+    page.get_by_role("menuitemcheckbox", name="strategy", exact=True).first.click()
+    page.keyboard.press("Escape")
+    see(page, re.compile("Group: cross-entropy"))
+    see(page, re.compile("Group: logit-adjusted"))
+    for name in served.children:
+        see(page, name)
+    # Kept by the page for this experiment; the artifact view is off while runs are grouped.
+    page.evaluate("localStorage.clear()")
+
+
+def test_child_report_in_the_artifact_view(page: Any, served: Served) -> None:
+    page.goto(path_of(served, served.children["logit-adjusted-s0"], "/artifacts/report/index.html"))
+    report = page.frame_locator("iframe.mlflow-html-iframe")
+    report.get_by_role("heading", level=1).get_by_text("logit-adjusted, seed 0, test split").wait_for()
+    assert report.get_by_text(f"{metric(served, 'logit-adjusted-s0', 'test/command/macro_f1'):.3f}").count()
+    # The frame refuses addresses like #confusions; the contents lead to their sections all the same.
+    entry = report.get_by_role("navigation", name="Contents").get_by_role("link").nth(3)
+    target = report.locator(str(entry.get_attribute("href")))
+    before = target.evaluate("e => e.getBoundingClientRect().top")
+    entry.click()
+    assert target.evaluate("e => document.activeElement === e")
+    assert abs(target.evaluate("e => e.getBoundingClientRect().top")) < abs(before)
+
+
+def test_comparison_in_the_artifact_view_leads_to_a_child(page: Any, served: Served) -> None:
+    page.goto(path_of(served, served.parent, "/artifacts/comparison/index.html"))
+    comparison = page.frame_locator("iframe.mlflow-html-iframe")
+    comparison.get_by_text(headline(served)).first.wait_for()
+    comparison.get_by_role("link", name="cross-entropy, seed 1").click()
+    # MLflow's frame may not open another page: the address is shown instead, ready to be pasted.
+    address = comparison.get_by_label("Address of cross-entropy, seed 1").input_value()
+    assert address.startswith(served.uri)
+    page.goto(address)
+    see(page, re.compile("cross-entropy, seed 1: macro F1 .* test positions"))
+
+
+OWN_PAGES = {
+    "report": "trials/cross-entropy-s0/report/index.html",
+    "comparison": "comparison/comparison/index.html",
+}
+
+
+@pytest.mark.parametrize("name", OWN_PAGES)
+def test_own_pages_on_a_phone(window: Any, served: Served, name: str) -> None:
+    tab = window.new_page()
+    tab.set_viewport_size(PHONE)
+    tab.goto((served.work / OWN_PAGES[name]).as_uri())
+    assert tab.evaluate("document.documentElement.scrollWidth") <= PHONE["width"]
+    assert tab.get_by_role("heading", level=1).count() == 1
+    assert tab.get_by_role("heading", level=2).count() >= 3
+    pictures = tab.locator("img").all()
+    assert pictures
+    for picture in pictures:
+        assert len(picture.get_attribute("alt") or "") > 20
+        assert picture.evaluate("e => e.complete && e.naturalWidth > 0")
+    # Every link inside the page leads somewhere.
+    missing = tab.evaluate(
+        "[...document.querySelectorAll('a[href^=\"#\"]')].map(a => a.getAttribute('href').slice(1))"
+        ".filter(id => !document.getElementById(id))"
+    )
+    assert missing == []
+    tab.close()
