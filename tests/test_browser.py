@@ -106,6 +106,21 @@ def follow(page: Any, served: Served, name: str) -> None:
     page.goto(f"{served.uri}/{link.get_attribute('href')}")
 
 
+def test_run_list_grouped_by_strategy(page: Any, served: Served) -> None:
+    page.goto(f"{served.uri}/#/experiments/{served.experiment_id}/runs?workflowType=machine_learning")
+    see(page, "tiny-served grid")
+    see(page, "5 matching runs")  # the children are folded under their parent
+    page.get_by_role("button", name="Group by").click()
+    page.get_by_role("menuitemcheckbox", name="strategy", exact=True).first.click()
+    page.keyboard.press("Escape")
+    see(page, re.compile("Group: cross-entropy"))
+    see(page, re.compile("Group: logit-adjusted"))
+    for name in served.children:
+        see(page, name)
+    # Kept by the page for this experiment; the artifact view is off while runs are grouped.
+    page.evaluate("localStorage.clear()")
+
+
 @pytest.fixture
 def parent(page: Any, served: Served) -> Any:
     """The tab with the parent run."""
@@ -152,26 +167,11 @@ def test_compare_page(parent: Any, served: Served) -> None:
     see(parent, f"test/{HEAD}/macro_f1")
 
 
-def test_run_list_grouped_by_strategy(page: Any, served: Served) -> None:
-    page.goto(f"{served.uri}/#/experiments/{served.experiment_id}/runs?workflowType=machine_learning")
-    see(page, "tiny-served grid")
-    see(page, "5 matching runs")  # the children are folded under their parent
-    page.get_by_role("button", name="Group by").click()
-    page.get_by_role("menuitemcheckbox", name="strategy", exact=True).first.click()
-    page.keyboard.press("Escape")
-    see(page, re.compile("Group: cross-entropy"))
-    see(page, re.compile("Group: logit-adjusted"))
-    for name in served.children:
-        see(page, name)
-    # Kept by the page for this experiment; the artifact view is off while runs are grouped.
-    page.evaluate("localStorage.clear()")
-
-
 def test_child_report_in_the_artifact_view(page: Any, served: Served) -> None:
     page.goto(path_of(served, served.children["logit-adjusted-s0"], "/artifacts/report/index.html"))
     report = page.frame_locator("iframe.mlflow-html-iframe")
     report.get_by_role("heading", level=1).get_by_text("logit-adjusted, seed 0, test split").wait_for()
-    assert report.get_by_text(f"{metric(served, 'logit-adjusted-s0', 'test/command/macro_f1'):.3f}").count()
+    assert report.get_by_text(f"{metric(served, 'logit-adjusted-s0', f'test/{HEAD}/macro_f1'):.3f}").count()
     # The frame refuses addresses like #confusions; the contents lead to their sections all the same.
     entry = report.get_by_role("navigation", name="Contents").get_by_role("link").nth(3)
     target = report.locator(str(entry.get_attribute("href")))
