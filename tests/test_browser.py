@@ -164,11 +164,22 @@ def test_compare_page(parent: Any, served: Served) -> None:
     see(parent, "Comparing 4 Runs")
     for name in served.children:
         see(parent, name)
-    see(parent, f"test/{HEAD}/macro_f1")
+    # The first of the long table of metrics, and the figures at the root, which this page sets side by side.
+    see(parent, f"test/{HEAD}/balanced_accuracy")
+    scored = sorted(metric(served, name, f"test/{HEAD}/balanced_accuracy") for name in served.children)
+    see(parent, f"{scored[-1]:.3f}".rstrip("0"))
+    for figure in ("calibration.png", "confusion.png", "per_class.png"):
+        see(parent, figure)
+
+
+def open_artifact(page: Any, served: Served, run_id: str, artifact: str) -> None:
+    """The artifact view with one artifact shown."""
+    page.goto("about:blank")  # from one artifact to the next, the view keeps what it shows
+    page.goto(path_of(served, run_id, f"/artifacts/{artifact}"))
 
 
 def test_child_report_in_the_artifact_view(page: Any, served: Served) -> None:
-    page.goto(path_of(served, served.children["logit-adjusted-s0"], "/artifacts/report/index.html"))
+    open_artifact(page, served, served.children["logit-adjusted-s0"], "report/index.html")
     report = page.frame_locator("iframe.mlflow-html-iframe")
     report.get_by_role("heading", level=1).get_by_text("logit-adjusted, seed 0, test split").wait_for()
     assert report.get_by_text(f"{metric(served, 'logit-adjusted-s0', f'test/{HEAD}/macro_f1'):.3f}").count()
@@ -182,7 +193,7 @@ def test_child_report_in_the_artifact_view(page: Any, served: Served) -> None:
 
 
 def test_comparison_in_the_artifact_view_leads_to_a_child(page: Any, served: Served) -> None:
-    page.goto(path_of(served, served.parent, "/artifacts/comparison/index.html"))
+    open_artifact(page, served, served.parent, "comparison/index.html")
     comparison = page.frame_locator("iframe.mlflow-html-iframe")
     comparison.get_by_text(headline(served)).first.wait_for()
     comparison.get_by_role("link", name="cross-entropy, seed 1").click()

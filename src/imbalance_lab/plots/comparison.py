@@ -163,7 +163,9 @@ def recall_against_false_alarms(table: pd.DataFrame, scope: Scope, *, baseline: 
         ax.set_title(f"{label(name, 18)} (n={n:,})", loc="left", size=10, color=INK)
         ends = part["false_alarms_high"] if "false_alarms_high" in part else part["false_alarms"]
         rate_axis(ax, "recall" if i % cols == 0 else "", axis="y", low=-0.04, high=1.04)
-        high = max(0.002, 1.15 * float(np.nanmax(np.fmax(ends, part["false_alarms"]))))
+        reached = np.fmax(ends.to_numpy(dtype=float), part["false_alarms"].to_numpy(dtype=float))
+        # A class that no test position has, and that nobody predicts, has no number at all.
+        high = max(0.002, 1.15 * float(np.nanmax(reached, initial=0.0, where=np.isfinite(reached))))
         rate_axis(ax, "false alarms" if i + cols >= len(shown) else "", low=-0.05 * high, high=high)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
     handles = [
