@@ -207,8 +207,9 @@ def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
         if experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
-        scores = f"{row['macro_f1']:.3f} | {interval} | {row['balanced_accuracy']:.3f}"
-        rows.append(f"| {row['strategy']} | {seeds} | {scores} | {verdict} |")
+        cells = (row["strategy"], seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
+        # MLflow sets the columns without a gap; an en space keeps their numbers apart.
+        rows.append("| " + "\u2002| ".join(cells) + " |")
     return rows
 
 

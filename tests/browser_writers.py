@@ -65,3 +65,17 @@ def write_at_once(store: Store, parent: str, folder: Path) -> list[int | None]:
     for process in writers:
         process.join(120)
     return [process.exitcode for process in writers]
+
+
+def start_tagging(store: Store, run_id: str) -> multiprocessing.process.BaseProcess:
+    """A process that sets one tag of a run."""
+    context = multiprocessing.get_context("forkserver")
+    process = context.Process(target=_tag, args=(store, run_id), daemon=True)
+    process.start()
+    return process
+
+
+def _tag(store: Store, run_id: str) -> None:
+    from mlflow_project.tracking import RunLogger
+
+    RunLogger(store, run_id).tags({"waited": "yes"})

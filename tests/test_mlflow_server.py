@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import mlflow
 import numpy as np
 import pytest
-from browser_writers import KEYS, PARAMS, STEPS, TAGS, WRITERS, content, value, write_at_once
+from browser_writers import KEYS, PARAMS, STEPS, TAGS, WRITERS, content, start_tagging, value, write_at_once
 
 from imbalance_lab.analysis.metrics import confusion_counts, macro_f1
 from imbalance_lab.predictions import read_parquet
@@ -182,3 +182,19 @@ def test_nothing_is_lost_when_eight_write_at_once(empty_store: tuple[Store, RunL
             points += len(history)
         assert Path(client.download_artifacts(run_id, "data/content.bin")).read_bytes() == content(writer)
     assert points == WRITERS * STEPS * len(KEYS)
+
+
+def test_writers_of_one_sqlite_file_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.chdir(tmp_path)
+    store = open_store("waiting")
+    run = start_parent(store, "run", {})
+    with store.writing():
+        other = start_tagging(store, run.run_id)
+        other.join(2)
+        assert other.is_alive()
+        assert "waited" not in store.client().get_run(run.run_id).data.tags
+    other.join(60)
+    assert other.exitcode == 0
+    assert store.client().get_run(run.run_id).data.tags["waited"] == "yes"
