@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
@@ -209,7 +210,7 @@ def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
         cells = (row["strategy"], seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
         # MLflow sets the columns without a gap; an en space keeps their numbers apart.
-        rows.append("| " + "\u2002| ".join(cells) + " |")
+        rows.append("| " + "&ensp;| ".join(cells) + " |")
     return rows
 
 
@@ -253,13 +254,13 @@ def _headline(found: Comparison, metric: str) -> str | None:
     if chosen is None:
         return "The data cannot tell the strategies apart"
     row = found.leaderboard[found.leaderboard["strategy"] == chosen].iloc[0]
-    return f"Choose {chosen}: {metric.replace('_', ' ')} {row[metric]:.3f}"
+    return f"Choose {chosen}: {METRIC_WORDS.get(metric, metric)} {row[metric]:.3f}"
 
 
 def _numbers(found: Comparison, metric: str) -> list[Number]:
     board = found.leaderboard
     rows = board[board["kind"] == 0]
-    words = metric.replace("_", " ")
+    words = METRIC_WORDS.get(metric, metric)
     numbers = []
     for row in rows.head(2).to_dict("records"):
         numbers.append(Number(f"{row[metric]:.3f}", f"{words}, {row['strategy']}", _range(row, metric)))

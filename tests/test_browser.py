@@ -131,7 +131,7 @@ def parent(page: Any, served: Served) -> Any:
 
 def test_parent_says_the_verdict_and_leads_to_a_child(parent: Any, served: Served) -> None:
     see(parent, "mlflow_project")  # who made it, and from what
-    row = parent.get_by_role("row", name=re.compile("^cross-entropy s0 s1"))
+    row = parent.get_by_role("row", name=re.compile(r"^cross-entropy\s+s0 s1"))
     link = row.get_by_role("link", name="s1").get_attribute("href")
     parent.goto(f"{served.uri}/{link}")
     see(parent, re.compile("cross-entropy, seed 1: macro F1 .* test positions"))
