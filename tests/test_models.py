@@ -11,7 +11,7 @@ from imbalance_lab.models.attention import Attention
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
 from imbalance_lab.models.config import Denoising, ModelConfig
 from imbalance_lab.models.heads import Classifier
-from imbalance_lab.models.inputs import Differences, InputScaler, difference_scale
+from imbalance_lab.models.inputs import CLIP, Differences, InputScaler, difference_scale
 
 HEADS = {"command": ("G0", "G1", "G2"), "type": ("X", "XY")}
 
@@ -140,6 +140,20 @@ def test_same_seed_same_weights_and_round_trip() -> None:
     a.eval()
     for head, score in a(*inputs).items():
         torch.testing.assert_close(again(*inputs)[head], score)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_differences_are_asinh_with_its_gradient(dtype: torch.dtype) -> None:
+    steps = torch.cat([torch.zeros(2), torch.logspace(-12, torch.tensor(2.0 * CLIP).log10(), 400)]).to(dtype)
+    values = torch.stack([torch.zeros_like(steps), torch.cat([steps[:200], -steps[200:]])]).view(1, 2, -1)
+    observed, scale = torch.ones_like(values, dtype=torch.bool), torch.full((values.shape[-1],), 1e-7, dtype=dtype)
+    differences = Differences(scale).to(dtype)
+    found = differences(values, observed)[0, 1]
+    expected = torch.asinh((values[0, 1] - values[0, 0]) / differences.scale)
+    torch.testing.assert_close(found, expected, rtol=4 * torch.finfo(dtype).eps, atol=0)
+    values = values.requires_grad_()
+    (gradient,) = torch.autograd.grad(differences(values, observed)[0, 1, :2].sum(), values)
+    assert gradient[0, 1, :2].tolist() == pytest.approx([1e7, 1e7], rel=1e-5)  # 1 / scale, at a difference of 0
 
 
 def test_differences_ignore_missing_neighbours() -> None:

@@ -49,31 +49,61 @@ class ModalityProjection(nn.Module):
 
     A modality that is hidden or missing as a whole contributes nothing but its bias, so that the
     others need not learn to compensate for it.
+
+    Attributes
+    ----------
+    unfold : compute the convolution as a product with the unfolded inputs. Slower by itself, but under
+        vmap it stays a batched matrix product, where a convolution would become a grouped one.
     """
 
     def __init__(self, layout: Layout, hidden: int) -> None:
         super().__init__()
-        self.index: list[Tensor]
+        self.unfold = False
         for i, channels in enumerate(layout.modalities):
             self.register_buffer(f"index_{i}", torch.tensor(channels, dtype=torch.long))
         self.convolutions = nn.ModuleList(
             nn.Conv1d(2 * len(channels), hidden, _KERNEL, padding=_KERNEL // 2) for channels in layout.modalities
         )
         self.embeddings = nn.ModuleList(nn.Embedding(size, hidden) for size in layout.categorical_sizes)
+        order = [channel for channels in layout.modalities for channel in channels]
+        self.place: Tensor  # where each channel of the data stands in the order of the modalities
+        self.register_buffer("place", torch.tensor(order, dtype=torch.long).argsort(), persistent=False)
 
     def forward(self, values: Tensor, differences: Tensor, categorical: Tensor) -> Tensor:
         """(B, T, C), (B, T, C), (B, T, K) -> (B, T, H)."""
-        total: Tensor | None = None
-        for i, convolution in enumerate(self.convolutions):
-            index = getattr(self, f"index_{i}")
-            x = torch.cat([values[..., index], differences[..., index]], dim=-1)  # (B, T, 2c)
-            y = convolution(x.transpose(1, 2)).transpose(1, 2)
-            total = y if total is None else total + y
-        for k, embedding in enumerate(self.embeddings):
-            y = embedding(categorical[..., k])
-            total = y if total is None else total + y
-        assert total is not None
+        embedded = [embedding(categorical[..., k]) for k, embedding in enumerate(self.embeddings)]
+        if not self.convolutions:
+            return torch.stack(embedded).sum(0)
+        weight, bias = self.as_one()
+        x = torch.cat([values, differences], dim=-1)
+        if self.unfold:
+            x, steps = nn.functional.pad(x, (0, 0, _KERNEL // 2, _KERNEL // 2)), x.shape[1]
+            unfolded = torch.cat([x[:, s : s + steps] for s in range(_KERNEL)], dim=-1)  # (B, T, kernel * 2C)
+            total = nn.functional.linear(unfolded, weight.transpose(1, 2).flatten(1), bias)
+        else:
+            total = nn.functional.conv1d(x.transpose(1, 2), weight, bias, padding=_KERNEL // 2).transpose(1, 2)
+        for y in embedded:
+            total = total + y
         return total
+
+    def as_one(self) -> tuple[Tensor, Tensor]:
+        """The sum of the convolutions is one convolution over all channels, which is faster.
+
+        Returns
+        -------
+        Its weight (H, 2C, kernel), values of all channels in the order of the data and then their
+        differences, and its bias (H,).
+        """
+        own, change, biases = [], [], []
+        for convolution in self.convolutions:
+            assert isinstance(convolution, nn.Conv1d)
+            assert convolution.bias is not None
+            half = convolution.weight.shape[1] // 2
+            own.append(convolution.weight[:, :half])
+            change.append(convolution.weight[:, half:])
+            biases.append(convolution.bias)
+        weight = torch.cat([torch.cat(part, dim=1)[:, self.place] for part in (own, change)], dim=1)
+        return weight, torch.stack(biases).sum(0)
 
 
 class Corruption(nn.Module):

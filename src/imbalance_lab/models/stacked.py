@@ -18,46 +18,6 @@ from imbalance_lab.models.stacked_draws import Draw, Tape, TapeCorruption, TapeD
 from imbalance_lab.models.stacked_recurrent import StackableLSTM
 
 
-class MergedProjection(nn.Module):
-    """The modalities' convolutions as one matrix product; same parameters, same result.
-
-    The sum of the convolutions is one convolution over all channels. As a product with the
-    unfolded inputs it stays a batched matrix product under vmap, where a convolution would
-    become a grouped one.
-    """
-
-    def __init__(self, project: ModalityProjection) -> None:
-        super().__init__()
-        self.convolutions, self.embeddings = project.convolutions, project.embeddings
-        for name, buffer in project.named_buffers():
-            self.register_buffer(name, buffer)
-        order = torch.cat(list(project.buffers()))
-        self.register_buffer("place", order.argsort(), persistent=False)
-        self.place: Tensor
-
-    def forward(self, values: Tensor, differences: Tensor, categorical: Tensor) -> Tensor:
-        """(B, T, C), (B, T, C), (B, T, K) -> (B, T, H)."""
-        own, change, biases = [], [], []
-        for convolution in self.convolutions:
-            assert isinstance(convolution, nn.Conv1d)
-            assert convolution.bias is not None
-            half = convolution.weight.shape[1] // 2
-            own.append(convolution.weight[:, :half])
-            change.append(convolution.weight[:, half:])
-            biases.append(convolution.bias)
-        # (H, 2C, kernel), channels in the order of the data, then (H, kernel * 2C)
-        weight = torch.cat([torch.cat(part, dim=1)[:, self.place] for part in (own, change)], dim=1)
-        width = weight.shape[2]
-        reach = width // 2
-        x = nn.functional.pad(torch.cat([values, differences], dim=-1), (0, 0, reach, reach))
-        steps = values.shape[1]
-        unfolded = torch.cat([x[:, s : s + steps] for s in range(width)], dim=-1)  # (B, T, kernel * 2C)
-        total = nn.functional.linear(unfolded, weight.transpose(1, 2).flatten(1), torch.stack(biases).sum(0))
-        for k, embedding in enumerate(self.embeddings):
-            total = total + embedding(categorical[..., k])
-        return total
-
-
 class StackedNetwork(nn.Module):
     """Runs K networks of one shape at once.
 
@@ -138,5 +98,5 @@ def _vmappable(module: Network, tape: Tape) -> Network:
             elif isinstance(child, Corruption):
                 setattr(parent, name, TapeCorruption(child, tape))
             elif isinstance(child, ModalityProjection):
-                setattr(parent, name, MergedProjection(child))
+                child.unfold = True
     return module

@@ -31,13 +31,11 @@ def trains(phase: Phase, name: str) -> bool:
 
 
 def make_optimizer(network: Network, phase: Phase, config: TrainingConfig) -> torch.optim.AdamW:
-    """Mark what ``phase`` trains, and a fresh AdamW for that (fused on CUDA)."""
+    """Mark what ``phase`` trains, and a fresh fused AdamW for that."""
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(trains(phase, name))
     trained = [p for p in network.parameters() if p.requires_grad]
-    return torch.optim.AdamW(
-        trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=trained[0].device.type == "cuda"
-    )
+    return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
 
 
 def mixed(
