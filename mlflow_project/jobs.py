@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from imbalance_lab.engine import Failure
-from mlflow_project.stack import run_stack
+from mlflow_project.stack import Trained, run_stack
 from mlflow_project.tracking import RunLogger
 from mlflow_project.trial import TrialResult, TrialTask, fail_run, kept_results, run_trial
 
@@ -23,17 +23,20 @@ class TrialFailure:
 Job = tuple[TrialTask, ...]
 """What one worker does in one go: the unit of the grid's map. A plain trial is a job of one."""
 
+Outcome = TrialResult | TrialFailure | Trained
+"""What becomes of a trial; one that was trained in a stack is ended by a job of its own."""
 
-def run_job(job: Job) -> tuple[TrialResult | TrialFailure, ...]:
+
+def run_job(job: Job) -> tuple[Outcome, ...]:
     """Run the trials of a job; one outcome per trial, in order. A trial that raises does not stop the others."""
     if len(job) > 1:
         return tuple(map(_told, job, run_stack(job)))
     return tuple(_told(task, _run(task)) for task in job)
 
 
-def rerun_job(job: Job) -> tuple[TrialResult | TrialFailure, ...]:
+def rerun_job(job: Job) -> tuple[Outcome, ...]:
     """Run a job whose worker died: trials that had ended stay, the others go on under their run ids."""
-    done: dict[str, TrialResult | TrialFailure] = {}
+    done: dict[str, Outcome] = {}
     left: list[TrialTask] = []
     for task in job:
         kept = kept_results(Path(task.work)).get(task.name)
@@ -58,22 +61,20 @@ def _run(task: TrialTask) -> TrialResult | Exception:
         return error
 
 
-def _told(task: TrialTask, outcome: TrialResult | Exception) -> TrialResult | TrialFailure:
+def _told(task: TrialTask, outcome: TrialResult | Trained | Exception) -> Outcome:
     if isinstance(outcome, Exception):
         return TrialFailure(task.name, f"{type(outcome).__name__}: {outcome}")
     return outcome
 
 
-def outcomes_of(
-    job: Job, outcome: tuple[TrialResult | TrialFailure, ...] | Failure
-) -> tuple[TrialResult | TrialFailure, ...]:
+def outcomes_of(job: Job, outcome: tuple[Outcome, ...] | Failure) -> tuple[Outcome, ...]:
     """One outcome per trial of a job, also where the whole job was given up: runs left open then say FAILED."""
     if not isinstance(outcome, Failure):
         return outcome
     return tuple(_given_up(task, outcome.reason) for task in job)
 
 
-def _given_up(task: TrialTask, reason: str) -> TrialResult | TrialFailure:
+def _given_up(task: TrialTask, reason: str) -> Outcome:
     kept = kept_results(Path(task.work)).get(task.name)
     if kept is not None:
         end_run(replace(task, run_id=kept.run_id))

@@ -5,14 +5,22 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_project.trial import OpenTrial, TrialResult, TrialTask, connect, open_trial, prepare_worker
+from mlflow_project.trial import OpenTrial, TrialTask, connect, open_trial, prepare_worker
 
 if TYPE_CHECKING:
     from imbalance_lab.data.dataset import LoadedData
     from imbalance_lab.spec import ExperimentSpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trial that a stack has trained: its run is open, and its checkpoint holds all that its end needs."""
+
+    run_id: str
 
 
 def stacks_of(
@@ -48,11 +56,12 @@ def stacks_of(
     return out
 
 
-def run_stack(tasks: Sequence[TrialTask]) -> list[TrialResult | Exception]:
-    """Train the trials together; one outcome per task, in order: its result, or why it failed.
+def run_stack(tasks: Sequence[TrialTask]) -> list[Trained | Exception]:
+    """Train the trials together; one outcome per task, in order: that it is trained, or why it failed.
 
-    A trial that ends is scored and logged while the others go on. What stops all of them (an error in
-    the stack itself) is the outcome of each that had not ended.
+    Nothing is scored here: scoring, figures and reports of a trial take a core for longer than a GPU takes
+    to train it, so they are left to :func:`~mlflow_project.trial.run_trial`, for many trials side by
+    side. What stops all of them (an error in the stack itself) is the outcome of each that had not ended.
     """
     from imbalance_lab.data.cache import load_cached
     from imbalance_lab.training.stacked.fit import fit_stacked
@@ -62,7 +71,7 @@ def run_stack(tasks: Sequence[TrialTask]) -> list[TrialResult | Exception]:
     prepare_worker(tasks[0].threads)
     connect(tasks[0].store)
     loaded = load_cached(Path(tasks[0].work) / "data")
-    outcomes: dict[int, TrialResult | Exception] = {}
+    outcomes: dict[int, Trained | Exception] = {}
     opened: dict[int, OpenTrial] = {}
     for i, task in enumerate(tasks):
         try:
@@ -97,7 +106,7 @@ def run_stack(tasks: Sequence[TrialTask]) -> list[TrialResult | Exception]:
     return [outcomes[i] for i in range(len(tasks))]
 
 
-def _take(opened: OpenTrial, outcome: Any) -> TrialResult | Exception | None:
+def _take(opened: OpenTrial, outcome: Any) -> Trained | Exception | None:
     """Log what the stack yields for a trial; its outcome once it has ended."""
     try:
         with opened.failing():
@@ -105,7 +114,8 @@ def _take(opened: OpenTrial, outcome: Any) -> TrialResult | Exception | None:
                 raise outcome
             opened.add(outcome)
             if outcome.stopped or outcome.number == opened.spec.training.epochs:
-                return opened.end()
+                opened.logger.flush()
+                return Trained(opened.logger.run_id)
     except Exception as error:  # its run says FAILED and why; the others go on
         return error
     return None

@@ -360,6 +360,22 @@ def test_what_was_begun_one_by_one_goes_on_stacked(tmp_path):
         assert_same_weights(again[i].network, expected[i].network)
 
 
+@pytest.mark.parametrize(("share", "written"), [(1e-9, [1, 4]), (math.inf, [1, 2, 3, 4])])
+def test_checkpoints_take_a_share_of_the_time_and_the_last_is_written(tmp_path, monkeypatch, share, written):
+    found = {0: [], 1: []}
+    save = Member.save
+
+    def noted(member, rate):
+        found[member.place].append(member.course.done)
+        save(member, rate)
+
+    monkeypatch.setattr(Member, "save", noted)
+    monkeypatch.setattr("imbalance_lab.training.stacked.fit._CHECKPOINT_SHARE", share)
+    trials = [trial_of("{}", seed=i, epochs=4, patience=4) for i in range(2)]
+    stacked(trials, checkpoints=[tmp_path / f"{i}.pt" for i in range(2)], fingerprints=["a", "b"])
+    assert found == {0: written, 1: written}
+
+
 def test_finished_checkpoints_are_not_trained_again_and_a_foreign_one_fails_alone(tmp_path):
     files = [tmp_path / "0.pt", tmp_path / "1.pt"]
     first = stacked(varied(["{}", "{}"]), checkpoints=files, fingerprints=["a", "b"])

@@ -22,6 +22,10 @@ from imbalance_lab.training.trial import PreparedTrial
 
 Outcome = Epoch | NonFiniteLossError | InputError
 
+_CHECKPOINT_SHARE = 0.05
+"""Checkpoints of a stack take at most this share of the time: an epoch of many small networks on a GPU is shorter
+than writing all of them."""
+
 
 def fit_stacked(
     trials: Sequence[PreparedTrial],
@@ -36,6 +40,8 @@ def fit_stacked(
     Every trial gets what :func:`imbalance_lab.training.fit.fit` would give it: the same draws of its
     sampler and, on a CPU, of noise and dropout; its own losses, learning rate, decay, clip, phases,
     early stopping and checkpoint (which either trainer can take up). Results differ by rounding alone.
+    A checkpoint is written when a trial ends, and before that whenever it is worth its time; what came
+    after it is trained again.
     Before a trial's last epoch is yielded (``stopped``, or the last of its configuration), its network
     holds the weights of its best epoch, so it can be scored while the others go on.
 
@@ -67,6 +73,7 @@ def fit_stacked(
     waiting = deque(range(len(trials)))
     members: list[Member] = []
     stack: Stack | None = None
+    pace = _Pace()
     while waiting or members:
         while waiting and (size is None or len(members) < size):
             place = waiting.popleft()
@@ -89,14 +96,29 @@ def fit_stacked(
         if stack is None or stack.members != members:
             # Who has ended leaves at once, so that the others do not pay for it.
             stack = Stack(network, members, autocast)
-        outcomes = _epoch(stack, train, val)
+        outcomes = _epoch(stack, train, val, pace)
         members = [m for m, outcome in outcomes if isinstance(outcome, Epoch) and not m.course.ended]
         for member, outcome in outcomes:
             yield member.place, outcome
 
 
-def _epoch(stack: Stack, train: Resident, val: Resident) -> list[tuple[Member, Outcome]]:
-    """One epoch of every member, checkpoints written, finished networks filled."""
+class _Pace:
+    """Says when checkpoints are due; mutable."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def due(self) -> bool:
+        """Whether so much time has gone by that writing is within its share."""
+        return time.perf_counter() >= self._next
+
+    def wrote(self, seconds: float) -> None:
+        """What writing all of them took."""
+        self._next = time.perf_counter() + seconds / _CHECKPOINT_SHARE
+
+
+def _epoch(stack: Stack, train: Resident, val: Resident, pace: _Pace) -> list[tuple[Member, Outcome]]:
+    """One epoch of every member, checkpoints written where they are due, finished networks filled."""
     for member in stack.members:
         if member.course.begins_phase:
             member.enter()
@@ -105,14 +127,18 @@ def _epoch(stack: Stack, train: Resident, val: Resident) -> list[tuple[Member, O
     confusions = stack.confusions(val)
     share = (time.perf_counter() - begun) / len(stack.members)
     out: list[tuple[Member, Outcome]] = []
+    due, begun = pace.due(), time.perf_counter()
     for member, summary, confusion in zip(stack.members, summaries, confusions, strict=True):
         if isinstance(summary, NonFiniteLossError):
             out.append((member, summary))
             continue
         steps = -(-len(train) // member.config.batch_size)
         epoch = member.course.add(summary, confusion, share, steps, member.weights)
-        member.save(summary.learning_rate)
+        if due or member.course.ended:
+            member.save(summary.learning_rate)
         if member.course.ended:
             member.finish()
         out.append((member, epoch))
+    if due:
+        pace.wrote(time.perf_counter() - begun)
     return out
