@@ -106,10 +106,10 @@ def _row(study: Study, differences: pd.DataFrame, name: str, side: Side, kind: i
         out[metric] = e.value[i]
         out[f"{metric}_sd"] = point[:, i].std(ddof=1) if several else np.nan
         out[f"{metric}_min"], out[f"{metric}_max"] = point[:, i].min(), point[:, i].max()
-        # A t interval may leave the scale; no score does.
-        floor, ceiling = _RANGE.get(metric, (0.0, 1.0))
-        out[f"{metric}_low"] = max(floor, e.low[i]) if study.enough[i] else np.nan
-        out[f"{metric}_high"] = min(ceiling, e.high[i]) if study.enough[i] else np.nan
+        # A t interval may leave the scale; no score does. A missing one stays missing: max(0, NaN) would be 0.
+        scale = _RANGE.get(metric, (0.0, 1.0))
+        for end, value in (("low", e.low[i]), ("high", e.high[i])):
+            out[f"{metric}_{end}"] = float(np.clip(value, *scale)) if study.enough[i] else np.nan
         d = row(differences, name, study.baseline, metric) or {}
         for mine, theirs in (("", "difference"), ("_low", "low"), ("_high", "high")):
             out[f"{metric}_difference{mine}"] = _known(d.get(theirs))

@@ -124,7 +124,8 @@ def board_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:
     """The leaderboard's columns for a page: every strategy, free-lunch control and trivial predictor, best first."""
     board = found.leaderboard.sort_values(metric, ascending=False, kind="stable")
     kinds = {0: "trained", 1: "post-hoc correction", 2: "trivial"}
-    columns = ["strategy", "seeds", metric, f"{metric}_low", f"{metric}_high", "balanced_accuracy", "mcc", "ece", "nll"]
+    others = [m for m in ("macro_f1", "balanced_accuracy", "mcc") if m != metric]
+    columns = ["strategy", "seeds", metric, f"{metric}_low", f"{metric}_high", *others, "ece", "nll"]
     out = board[[*columns, "val_score", "seconds"]].reset_index(drop=True)
     out.insert(1, "what", [kinds[int(k)] for k in board["kind"]])
     return out

@@ -1,0 +1,45 @@
+"""The page of a comparison, whatever metric decides it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from comparison_cases import run
+
+from imbalance_lab.comparison import compare
+from imbalance_lab.comparison.study import TRIVIAL
+from imbalance_lab.report.comparison_figures import board_of
+from mlflow_project.parent import write_comparison
+
+METRICS = ("macro_f1", "balanced_accuracy", "mcc")
+
+
+@pytest.fixture(scope="module")
+def runs():
+    return [run("ce", s, val=0.5) for s in (0, 1)] + [run("good", s, rare_gain=2.0, val=0.7) for s in (0, 1)]
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_page_and_board_of_each_metric(metric, runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("imbalance_lab.plots.style.DPI", 30)
+    found = compare(runs, baseline="ce", primary_head="command", metric=metric, resamples=200)
+    board = board_of(found, metric=metric)
+    assert board.columns.is_unique
+    assert set(METRICS) <= set(board.columns)
+    assert list(board[metric]) == sorted(board[metric], reverse=True)
+    write_comparison(found, tmp_path, {}, title="which?", metric=metric)
+    page = (tmp_path / "comparison" / "index.html").read_text(encoding="utf-8")
+    assert {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}[metric] in page
+    table = pd.read_csv(tmp_path / "tables" / "leaderboard.csv").set_index("strategy")
+    ends = table[[f"{metric}_low", f"{metric}_high"]]
+    assert ends.loc[["ce", "good"]].notna().all(axis=None)
+    low, high = ends.to_numpy().T
+    value = table[metric].to_numpy()
+    known = ~np.isnan(low)
+    assert ((low <= value) & (value <= high))[known].all()
+
+
+def test_a_score_that_cannot_vary_has_no_interval(runs):
+    found = compare(runs, baseline="ce", primary_head="command", resamples=200)
+    trivial = found.leaderboard.set_index("strategy").loc[list(TRIVIAL)]
+    for metric in ("balanced_accuracy", "mcc"):  # 1 / classes and 0, whatever the recordings
+        assert trivial[[f"{metric}_low", f"{metric}_high"]].isna().all(axis=None)
