@@ -33,7 +33,7 @@ def compare_runs(
         If a run carries no predictions, or the runs are of different data.
     """
     client = lookup.client_of_store()
-    by_run = [(run, lookup.record_of(client, run, folder / "download")) for run in found]
+    by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
     missing = [run.info.run_id for run, record in by_run if record is None]
     if missing:
         raise InputError(f"run {missing[0]!r} carries no {lookup.PREDICTIONS}; only runs with predictions are compared")

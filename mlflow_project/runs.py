@@ -14,12 +14,15 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
 from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import Predictions, read_parquet
-from mlflow_project.tracking import NOTE, Store, tracking_uri
+from mlflow_project.tracking import NOTE, Store, metric_key, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
+VAL_PREDICTIONS = "predictions/val.parquet"
 REPORT = "error_analysis_report.json"
 
 
@@ -73,28 +76,41 @@ def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions 
     return None if path is None else read_parquet(path)
 
 
-def record_of(client: MlflowClient, run: Run, folder: Path) -> RunRecord | None:
-    """What a comparison takes of a run, or None where it carries no predictions.
+def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro_f1") -> RunRecord | None:
+    """What a comparison by ``metric`` takes of a run, or None where it carries no predictions.
 
-    The strategy and the seed come from the run's tags, else from what the table says of itself;
-    the validation score is the metric ``val/<head>/<metric>/selected``.
+    The strategy and the seed come from the run's tags, else from what the table says of itself.
     """
     test = predictions_of(client, run, folder)
     if test is None:
         return None
-    run_id, tags, metrics = run.info.run_id, run.data.tags, run.data.metrics
+    run_id, tags = run.info.run_id, run.data.tags
     report = artifact(client, run_id, REPORT, folder / run_id)
-    scores = [value for key, value in metrics.items() if key.startswith("val/") and key.endswith("/selected")]
     strategy = tags.get("strategy") or test.meta.get("strategy") or run.info.run_name
     return RunRecord(
         strategy=str(strategy),
         seed=int(tags.get("seed") or test.meta.get("seed") or 0),
         run_id=run_id,
         test=test,
-        val_score=scores[0] if len(scores) == 1 else None,
-        seconds=metrics.get("train/seconds"),
+        val_score=_val_score(client, run, folder, next(iter(test.heads)), metric),
+        seconds=run.data.metrics.get("train/seconds"),
         report=None if report is None else json.loads(report.read_text(encoding="utf-8")),
     )
+
+
+def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: str) -> float | None:
+    """A head's score on validation: what the training was selected by, or from the predictions by another metric.
+
+    A strategy that was selected by one metric must not be ranked by it where another decides.
+    """
+    logged = run.data.metrics.get(metric_key(f"val/{head}/{metric}/selected"))
+    if logged is not None or metric not in METRIC_WORDS:
+        return logged
+    path = artifact(client, run.info.run_id, VAL_PREDICTIONS, folder / run.info.run_id)
+    if path is None:
+        return None
+    table = read_parquet(path).heads[head]
+    return float(metric_by_name(metric)(confusion_counts(table.true, table.pred, len(table.classes))))
 
 
 def spec_of(client: MlflowClient, run: Run, folder: Path) -> dict[str, Any]:

@@ -197,6 +197,22 @@ def test_baseline_must_be_named_where_nothing_says_it(tiny_grid, client):  # noq
         baseline_of([run], [record])
 
 
+def test_validation_ranks_by_the_metric_that_decides(tiny_grid, client):  # noqa: F811
+    from sklearn.metrics import balanced_accuracy_score, f1_score
+
+    from imbalance_lab.predictions import read_parquet
+    from mlflow_project.runs import record_of
+
+    run = client.get_run(tiny_grid.children["cross-entropy"])
+    val = read_parquet(tiny_grid.work / "trials" / "cross-entropy-s0" / "predictions" / "val.parquet").heads["command"]
+    found = {m: record_of(client, run, tiny_grid.work / "download", m) for m in ("macro_f1", "balanced_accuracy")}
+    logged = [v for k, v in run.data.metrics.items() if k.startswith("val/") and k.endswith("/selected")]
+    assert [found["macro_f1"].val_score] == logged
+    macro = f1_score(val.true, val.pred, average="macro", labels=range(len(val.classes)), zero_division=0)
+    assert found["macro_f1"].val_score == pytest.approx(macro)
+    assert found["balanced_accuracy"].val_score == pytest.approx(balanced_accuracy_score(val.true, val.pred))
+
+
 def experiment_file(folder, **changes):
     path = folder / "experiment.yaml"
     path.write_text(yaml.safe_dump({**tiny_mapping(), **changes}), encoding="utf-8")
