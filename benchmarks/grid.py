@@ -148,16 +148,16 @@ def summary_of(grid: Grid, parts: list[Row]) -> tuple[list[Row], dict[str, Any]]
         "training_seconds_per_trial": next(row["seconds_per_trial"] for row in parts if row["part"] == "train"),
     }
     rows: list[Row] = [{"what": "sum of the trials", "seconds": trial_seconds}]
-    named = {"grid/seconds": "the trials, as run", "grid/total_seconds": "data, audit, trials and comparison"}
+    named = {"time/trials": "the trials, as run", "time/total": "data, audit, trials and comparison"}
     rows += [{"what": about, "seconds": grid.parent[key]} for key, about in named.items() if key in grid.parent]
     if grid.process_seconds is not None:
         rows.append({"what": "the whole process", "seconds": grid.process_seconds})
-    if "grid/seconds" in grid.parent:
-        facts["grid_seconds"] = grid.parent["grid/seconds"]
-        facts["grid_over_sum"] = grid.parent["grid/seconds"] / trial_seconds
-        facts["grid_over_one"] = grid.parent["grid/seconds"] / (trial_seconds / len(grid.trials))
-    if "grid/total_seconds" in grid.parent:
-        facts["around_trials_s"] = grid.parent["grid/total_seconds"] - grid.parent.get("grid/seconds", 0.0)
+    if "time/trials" in grid.parent:
+        facts["grid_seconds"] = grid.parent["time/trials"]
+        facts["grid_over_sum"] = grid.parent["time/trials"] / trial_seconds
+        facts["grid_over_one"] = grid.parent["time/trials"] / (trial_seconds / len(grid.trials))
+    if "time/total" in grid.parent:
+        facts["around_trials_s"] = grid.parent["time/total"] - grid.parent.get("time/trials", 0.0)
     return [row | {"against_the_sum": row["seconds"] / trial_seconds} for row in rows], facts
 
 
@@ -165,7 +165,7 @@ def tracking_of(folder: Path, parent: str) -> tuple[list[Row], dict[str, Any]]:
     """What the clock on the store found, against the whole grid: data, audit, trials and comparison."""
     found = json.loads((folder / "tracked.json").read_text(encoding="utf-8"))
     grid = read_grid(folder, parent)
-    whole = grid.parent["grid/total_seconds"]
+    whole = grid.parent["time/total"]
     facts = {
         "tracking_seconds": found["seconds"],
         "tracking_calls": found["calls"],

@@ -53,7 +53,7 @@ def log_audit(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work:
     logger.folder(folder, "audit")
     logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
     logger.text(report.sentence, "audit/verdict.txt")
-    logger.metrics({f"audit/seconds/{check}": s for check, s in report.seconds.items()})
+    logger.metrics({f"time/audit/{check}": s for check, s in report.seconds.items()})
     say(f"Audit: {report.sentence}")
     if report.failed and spec.audit.on_fail == "stop":
         page = folder / "index.html"

@@ -179,7 +179,7 @@ def _train_and_compare(grid: _Grid, run_ids: dict[str, str]) -> int:
         note = logger.client.get_run(logger.run_id).data.tags.get(NOTE, "")
         logger.describe(note[: NOTE_LENGTH - len(lines)] + lines)
         logger.tags({"run_again": ", ".join(trained.again)[:5000]})
-    logger.metrics({"grid/total_seconds": time.perf_counter() - grid.begun})
+    logger.metrics({"time/total": time.perf_counter() - grid.begun})
     logger.tags({"status": "finished" if not failures else f"{len(failures)} trials failed"})
     logger.finish("FINISHED" if not failures else "FAILED")
     for line in [f"{name} failed: {reason}" for name, reason in failures] + run_again:
@@ -196,7 +196,7 @@ def _search(grid: _Grid) -> None:
     begun = time.perf_counter()
     with Progress(grid.work / "progress", trials, grid.engine.jobs) as progress:
         search_all(grid.spec, grid.spec.strategies, grid.work, grid.engine, grid.plan.threads, progress.done)
-    grid.logger.metrics({"grid/search_seconds": time.perf_counter() - begun})
+    grid.logger.metrics({"time/search": time.perf_counter() - begun})
 
 
 def _train(grid: _Grid, run_ids: dict[str, str]) -> _Trained:
@@ -230,8 +230,8 @@ def _train(grid: _Grid, run_ids: dict[str, str]) -> _Trained:
                 for task, outcome, starts in _outcomes(engine, endings, work / "starts" / "endings"):
                     progress.done(_note(task, outcome, starts, trained, spec.selection.metric))
     trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in trained.results.values())
-    values = {"seconds": time.perf_counter() - begun, "trial_seconds": trial_seconds, "failed": len(trained.failures)}
-    logger.metrics({f"grid/{key}": value for key, value in values.items()})
+    values = {"time/trials": time.perf_counter() - begun, "time/trials_summed": trial_seconds}
+    logger.metrics({**values, "trials/failed": len(trained.failures)})
     return trained
 
 

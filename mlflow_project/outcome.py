@@ -116,7 +116,7 @@ def log_outcome(
         logger.tags(tags)
         logger.folder(folder)
         logger.describe(_description(test, summary, collapsed, spec))
-    logger.metrics({f"seconds/{name}": value for name, value in clock.seconds.items()}, step=best.number)
+    logger.metrics({f"time/{name}": value for name, value in clock.seconds.items()}, step=best.number)
     return folder / "predictions" / "test.parquet", clock.seconds
 
 
@@ -189,7 +189,7 @@ def _final_metrics(test: Predictions) -> dict[str, float]:
         values |= {f"test/{head}/{name}": v for name, v in head_metrics(confusion).items()}
         values |= {f"test/{head}/{name}": v for name, v in class_metrics(confusion, p.classes).items()}
         adjusted = confusion_counts(control.heads[head].true, control.heads[head].pred, k)
-        values |= {f"free_lunch/{head}/{name}": v for name, v in head_metrics(adjusted).items()}
+        values |= {f"test/{head}/free_lunch/{name}": v for name, v in head_metrics(adjusted).items()}
     return {key: v for key, v in values.items() if np.isfinite(v)}
 
 
@@ -204,7 +204,7 @@ def _attach_to_model(logger: RunLogger, model_id: str, values: Mapping[str, floa
     metrics = [
         Metric(metric_key(k), float(v), now, 0, model_id=model_id, run_id=run_id)
         for k, v in values.items()
-        if k.startswith("test/")
+        if k.startswith("test/") and "/free_lunch/" not in k  # the model is not corrected
     ]
     logger.client.log_batch(run_id, metrics=metrics)
 

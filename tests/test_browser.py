@@ -141,6 +141,8 @@ def test_parent_says_the_verdict_and_leads_to_a_child(parent: Any, served: Serve
 def test_charts_of_the_trials(parent: Any, served: Served) -> None:
     follow(parent, served, "charts")
     see(parent, f"test/{HEAD}\n")
+    sections = re.findall(r"^[a-z_]+(?:/\w+)+$", parent.locator("body").inner_text(), flags=re.MULTILINE)
+    assert sections[0].startswith("test/")  # a team sees the scores first, not how long something took
     for name in served.children:
         see(parent, name)
     assert parent.get_by_text("tiny-served grid").count() == 0  # only what is compared, not folded under its parent

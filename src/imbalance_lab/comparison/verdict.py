@@ -132,18 +132,22 @@ def _decide_baseline(
 ) -> tuple[str | None, bool, list[str]]:
     verdicts = [d["verdict"] for d in tests.values()]
     worse, better = verdicts.count(WORSE), verdicts.count(BETTER)
-    first = f"{base}, the baseline, is first on validation, with {word} {score:.3f} on test"
+    first = f"the baseline is first on validation, with {word} {score:.3f} on test"
     if over is not None and over["verdict"] == WORSE:
         return base, True, [f"Choose {base} with its post-hoc correction: {first}, and the correction improves it."]
     if better:
         return (
             None,
             False,
-            [f"The data cannot tell: {first}, but {better} of {len(tests)} strategies are better there."],
+            [f"The data cannot tell: {first} ({base}), but {better} of {len(tests)} strategies are better there."],
         )
     if not tests or worse:
         return base, False, [f"Choose {base}: {first}; {worse} of {len(tests)} strategies are worse, none is better."]
-    return None, False, [f"The data cannot tell: {first}, and none of {len(tests)} strategies can be told from it."]
+    return (
+        None,
+        False,
+        [f"The data cannot tell: {first} ({base}), and none of {len(tests)} strategies can be told from it."],
+    )
 
 
 def _control_sentence(
