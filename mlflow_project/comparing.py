@@ -59,7 +59,7 @@ def compare_runs(
     try:
         logger.folder(out)
         logger.metrics(board_metrics(result, head))
-        logger.describe(description(result, logger, experiments, simulated=simulated))
+        logger.describe(description(result, logger, experiments, only=_only(found), simulated=simulated))
         logger.tags({"chosen": result.choice.strategy or "cannot distinguish"})
     except BaseException:
         logger.finish("FAILED")
@@ -131,6 +131,12 @@ def baseline_of(found: Sequence[Run], records: Sequence[RunRecord]) -> str:
     if not tagged and "cross-entropy" in names:
         return "cross-entropy"
     raise InputError(f"--baseline: found nothing; name the strategy to compare with, one of {', '.join(names)}")
+
+
+def _only(found: Sequence[Run]) -> str:
+    """MLflow's filter of the runs' common grid, "" where they have none: an address cannot hold the ids of many."""
+    parents = {run.data.tags.get("mlflow.parentRunId", "") for run in found}
+    return f"tags.`mlflow.parentRunId` = '{parents.pop()}'" if len(parents) == 1 and parents != {""} else ""
 
 
 def _same_data(records: Sequence[RunRecord]) -> None:

@@ -7,6 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -14,9 +15,9 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
-import imbalance_lab
 from imbalance_lab.models.build import Blueprint, rebuild_network
 from imbalance_lab.models.network import Network
+from mlflow_project.model_code import copy_code
 
 MODEL_NAME = "model"
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
@@ -79,12 +80,13 @@ def log_pyfunc(
 ) -> str:
     """Log a model from code (``code`` is a file beside this one) to a run that goes on; returns its model id."""
     before = os.environ.get("MLFLOW_RUN_ID")
-    with mlflow.start_run(run_id=run_id):
+    script = Path(__file__).with_name(code)
+    with TemporaryDirectory(prefix="imbalance-lab-") as scratch, mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
-            python_model=str(Path(__file__).with_name(code)),
+            python_model=str(script),
             artifacts=dict(artifacts),
-            code_paths=[str(Path(imbalance_lab.__file__).parent)],
+            code_paths=[str(copy_code(script, Path(scratch)))],
             signature=ModelSignature(inputs=Schema(schema[0]), outputs=Schema(schema[1])),
             input_example=dict(example),
             pip_requirements=pins,

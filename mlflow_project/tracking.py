@@ -233,15 +233,24 @@ def start_child(store: Store, parent_run_id: str, name: str, tags: Mapping[str, 
 
 
 def children(store: Store, parent_run_id: str) -> list[Any]:
-    """The child runs of a parent, oldest first."""
-    return list(
-        store.client().search_runs(
+    """The child runs of a parent, oldest first, however many."""
+    client, token = store.client(), None
+    found: list[Any] = []
+    while True:
+        page = client.search_runs(
             [store.experiment_id],
             filter_string=f"tags.`mlflow.parentRunId` = '{parent_run_id}'",
             order_by=["attributes.start_time ASC"],
-            max_results=10_000,
+            max_results=_PAGE,
+            page_token=token,
         )
-    )
+        found += page
+        token = page.token
+        if not token:
+            return found
+
+
+_PAGE = 1000  # runs that a store is asked for at a time
 
 
 def _origin(client: MlflowClient, run_id: str | None) -> dict[str, str]:

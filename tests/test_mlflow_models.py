@@ -31,6 +31,8 @@ warnings.simplefilter("error", UserWarning)
 model = mlflow.pyfunc.load_model(sys.argv[1])
 given = np.load(sys.argv[2], allow_pickle=False)
 answer = model.predict({key: given[key] for key in given.files})
+import imbalance_lab
+assert imbalance_lab.__file__.startswith(sys.argv[1]), imbalance_lab.__file__  # its own code, not the installed one
 np.savez(sys.argv[3], **{key: np.asarray(value) for key, value in answer.items()})
 """
 
@@ -70,6 +72,29 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  
         assert len(at) == len(p) > 0
         np.testing.assert_allclose(answer[f"{head}_probabilities"][row[at], step[at]], p.probabilities, atol=1e-5)
         np.testing.assert_array_equal(answer[head][row[at], step[at]], np.array(p.classes)[p.pred])
+
+
+@pytest.mark.parametrize("name", ["serving_model.py", "serving_table.py"])
+def test_a_model_carries_the_code_it_needs_and_no_more(name, tmp_path):
+    from imbalance_lab.strategies import posthoc
+    from mlflow_project import model_code
+
+    script = Path(model_code.__file__).with_name(name)
+    copied = model_code.copy_code(script, tmp_path)
+    files = sorted(copied.rglob("*.py"))
+    installed = Path(posthoc.__file__).parents[1]
+    assert copied / "strategies" / "posthoc.py" in files
+    assert len(files) < len(list(installed.rglob("*.py"))) / 3
+    assert not (copied / "audit").exists()
+    names = [".".join(f.relative_to(tmp_path).with_suffix("").parts).removesuffix(".__init__") for f in files]
+    alone = (
+        "import sys, importlib; sys.path.insert(0, sys.argv[1]); m = [importlib.import_module(n) for n in sys.argv[2:]]"
+    )
+    check = "; assert all(x.__file__.startswith(sys.argv[1]) for x in m)"
+    done = subprocess.run(
+        [sys.executable, "-c", alone + check, str(tmp_path), *names], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_file_of_a_model_is_a_pickle(tiny_grid):  # noqa: F811

@@ -1,5 +1,7 @@
 """Figures: titles carry the numbers, edge cases draw without warnings, nothing is cut off."""
 
+from io import BytesIO
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,6 +10,7 @@ from matplotlib.figure import Figure
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.plots import audit, bill, comparison, confidence, confusion, gallery, per_class, rates, training
 from imbalance_lab.plots.style import (
+    DPI,
     MAJORITY,
     Scope,
     bar_height,
@@ -490,3 +493,16 @@ def test_no_text_is_below_nine_points() -> None:
         fig.canvas.draw()
         sizes = [t.get_fontsize() for t in fig.findobj(lambda a: hasattr(a, "get_fontsize")) if t.get_text().strip()]
         assert min(sizes) >= 9
+
+
+def test_drawing_once_gives_the_bytes_of_savefig():
+    def figure():
+        fig, axes = new_figure(1, 2, height=1.5)
+        axes[0, 0].plot([0, 1, 2], [0.1, 0.7, 0.3], label="a long label beside the axis")
+        axes[0, 0].legend(loc="upper left", bbox_to_anchor=(1, 1))
+        axes[0, 1].imshow([[0, 1], [2, 3]])
+        return titles(fig, "A finding that is long enough to be wrapped " * 3, "its data")
+
+    buffer = BytesIO()
+    figure().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+    assert png_bytes(figure()) == buffer.getvalue()

@@ -210,8 +210,14 @@ def png_bytes(fig: Figure) -> bytes:
     """
     drawn: bytes | None = getattr(fig, _DRAWN, None)
     if drawn is None:
+        from PIL import Image
+
+        # What ``savefig`` writes, to the byte, but drawn once: for a constrained layout it draws twice.
+        fig.set_dpi(DPI)
+        canvas = FigureCanvasAgg(fig)
+        canvas.draw()
         buffer = BytesIO()
-        fig.savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
+        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "PNG", dpi=(DPI, DPI))
         drawn = buffer.getvalue()
         setattr(fig, _DRAWN, drawn)
     return drawn

@@ -86,7 +86,15 @@ def render_comparison_page(
     )
 
 
-_HEADERS: Mapping[str, str] = {"free_lunch": "corrected post hoc", "p_holm": "p (Holm)", "n": "n"}
+_HEADERS: Mapping[str, str] = {
+    "free_lunch": "corrected post hoc",
+    "p_holm": "p (Holm)",
+    "n": "n",
+    "macro_f1": "macro F1",
+    "mcc": "MCC",
+    "ece": "ECE",
+    "nll": "NLL",
+}
 
 
 def _table(name: str, frame: pd.DataFrame, notes: Mapping[str, str]) -> list[Block]:
