@@ -194,10 +194,8 @@ def description(
 
 def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
     """The leaderboard as a Markdown table; seeds lead to their runs where ``experiments`` knows them."""
-    rows = [
-        "| strategy | seeds | macro F1 | 95 % interval | balanced accuracy | against the baseline |",
-        "|---|---|---|---|---|---|",
-    ]
+    names = ("strategy", "seeds", "macro F1", "95 % interval", "balanced accuracy", "against the baseline")
+    rows = [_row(names), "|---|---|---|---|---|---|"]
     words: dict[Any, str] = {1.0: "better", 0.0: "cannot distinguish", -1.0: "worse"}
     for row in found.leaderboard.to_dict("records"):
         verdict = words.get(row.get("verdict"), "")
@@ -209,9 +207,13 @@ def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
         cells = (row["strategy"], seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
-        # MLflow sets the columns without a gap; an en space keeps their numbers apart.
-        rows.append("| " + "&ensp;| ".join(cells) + " |")
+        rows.append(_row(cells))
     return rows
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table. MLflow sets the columns without a gap; an en space keeps their numbers apart."""
+    return "| " + "&ensp;| ".join(cells) + " |"
 
 
 def _views(found: Comparison, logger: RunLogger, experiments: Mapping[str, str], only: str) -> str:

@@ -82,7 +82,7 @@ def test_mlflow_run_on_real_recordings(tmp_path: Path, shared_dir: Path) -> None
         )
         assert child.outputs.model_outputs
     assert {"comparison", "tables", "leaderboard.png", "audit"} <= artifacts(c, parent.info.run_id)
-    assert "| strategy |" in parent.data.tags["mlflow.note.content"]
+    assert "| strategy" in parent.data.tags["mlflow.note.content"]
     launcher = c.search_runs(["0"])
     assert len(launcher) == 1
     assert launcher[0].data.tags["parent_run_id"] == parent.info.run_id
