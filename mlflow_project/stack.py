@@ -59,9 +59,9 @@ def stacks_of(
 def run_stack(tasks: Sequence[TrialTask]) -> list[Trained | Exception]:
     """Train the trials together; one outcome per task, in order: that it is trained, or why it failed.
 
-    Nothing is scored here: scoring, figures and reports of a trial take a core for longer than a GPU takes
-    to train it, so they are left to :func:`~mlflow_project.trial.run_trial`, for many trials side by
-    side. What stops all of them (an error in the stack itself) is the outcome of each that had not ended.
+    Nothing is scored here: scoring, figures and reports of a trial keep a core busy for a dozen seconds, in
+    which a GPU would wait, so they are left to :func:`~mlflow_project.trial.run_trial`, for many trials
+    side by side. What stops all of them (an error in the stack itself) is the outcome of each that had not ended.
     """
     from imbalance_lab.data.cache import load_cached
     from imbalance_lab.training.stacked.fit import fit_stacked
