@@ -7,7 +7,6 @@ import os
 from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import mlflow
@@ -15,9 +14,9 @@ import numpy as np
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 
+import imbalance_lab
 from imbalance_lab.models.build import Blueprint, rebuild_network
 from imbalance_lab.models.network import Network
-from mlflow_project.model_code import copy_code
 
 MODEL_NAME = "model"
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
@@ -80,13 +79,14 @@ def log_pyfunc(
 ) -> str:
     """Log a model from code (``code`` is a file beside this one) to a run that goes on; returns its model id."""
     before = os.environ.get("MLFLOW_RUN_ID")
-    script = Path(__file__).with_name(code)
-    with TemporaryDirectory(prefix="imbalance-lab-") as scratch, mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
-            python_model=str(script),
+            python_model=str(Path(__file__).with_name(code)),
             artifacts=dict(artifacts),
-            code_paths=[str(copy_code(script, Path(scratch)))],
+            # All of it: MLflow puts a model's code before what is installed, so that a part of the package
+            # would hide the rest from whoever loads a model and then uses the package, or starts workers.
+            code_paths=[str(Path(imbalance_lab.__file__).parent)],
             signature=ModelSignature(inputs=Schema(schema[0]), outputs=Schema(schema[1])),
             input_example=dict(example),
             pip_requirements=pins,

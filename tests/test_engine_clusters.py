@@ -137,7 +137,7 @@ def check_as_sequential(server: Server, name: str, trial: str, trials: tuple[str
     for head in tables[1].heads:
         np.testing.assert_array_equal(tables[0].heads[head].probabilities, tables[1].heads[head].probabilities)
         np.testing.assert_array_equal(tables[0].heads[head].pred, tables[1].heads[head].pred)
-    clock = re.compile("second|_per_")
+    clock = re.compile("second|_per_|^time/")
     ours_steady, theirs_steady = (
         {k: v for k, v in r.data.metrics.items() if not clock.search(k)} for r in (ours, theirs)
     )

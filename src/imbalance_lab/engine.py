@@ -250,18 +250,19 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
         return started
 
     def send(call: _Call) -> Ended[Any]:
-        executor = free.get()
+        executor, reason = free.get(), ""
         try:
             for _ in range(MOST_DEATHS + 1):
                 try:
                     return executor.submit(_attempt, call).result()
-                except BrokenProcessPool:
+                except BrokenProcessPool as error:
+                    reason = " ".join(f"{type(error).__name__}: {error.__cause__ or error}".split())
                     alive.discard(executor)
                     executor.shutdown(wait=False)
                     if closing.is_set():
                         raise
                     executor = worker()
-            return call.failed(f"its worker died {MOST_DEATHS + 1} times before the trial began")
+            return call.failed(f"its worker died {MOST_DEATHS + 1} times before the trial began ({reason[-500:]})")
         finally:
             free.put(executor)
 

@@ -19,8 +19,8 @@ def can_stack(trial: object) -> bool:
 def worth_stacking(trial: object) -> bool:
     """Whether such trials train together unless told otherwise: on CUDA (expected, not measured), not on a CPU.
 
-    On a CPU a stack of 4 costs 1.27 times one trial of gcode-motion alone and .66 to .92 times that of
-    small networks (``benchmarks/stacked.py``), but results would then differ by rounding with the
+    On a CPU a stack of 4 costs 1.5 times one trial of gcode-motion alone and .6 to 1.1 times that of
+    small networks (``docs/performance.md``), and results would then differ by rounding with the
     number of workers, where one by one they are the same to the bit.
     """
     return isinstance(trial, PreparedTrial) and can_stack(trial) and trial.device != "cpu"
