@@ -223,8 +223,8 @@ def _map_cached(positions: int) -> Callable[[], Any]:
 def _task_bytes() -> int:
     """What travels to a worker per trial: the pickled task of the G-code experiment."""
     from imbalance_lab.spec import load_experiment
+    from mlflow_project.task import TrialTask
     from mlflow_project.tracking import Store
-    from mlflow_project.trial import TrialTask
 
     spec = load_experiment(ROOT / "experiments" / "gcode-motion.yaml", {})
     store = Store("http://127.0.0.1:5000", "1", "x")

@@ -11,10 +11,9 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import Predictions, read_parquet
 from mlflow_project import runs
 from mlflow_project.course import logged_course
-from mlflow_project.grid import WORK
 from mlflow_project.run_artifacts import write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
-from mlflow_project.tracking import RunLogger, open_store, start_parent
+from mlflow_project.tracking import WORK, RunLogger, open_store, start_parent
 
 
 def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:

@@ -24,10 +24,12 @@ from mlflow_project.jobs import Job, Outcome, TrialFailure, end_run, outcomes_of
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset
 from mlflow_project.stack import Trained, stacks_of
+from mlflow_project.task import TrialResult, TrialTask, kept_results
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,
+    WORK,
     RunLogger,
     Store,
     children,
@@ -36,11 +38,7 @@ from mlflow_project.tracking import (
     start_parent,
     tracking_uri,
 )
-from mlflow_project.trial import TrialResult, TrialTask, kept_results
 from mlflow_project.tuning import search_all, searches_left
-
-WORK = Path(os.environ.get("IMBALANCE_LAB_WORK", "outputs"))
-"""Where a grid keeps its data cache, checkpoints and local copies, one folder per parent run."""
 
 _GPU_MEMORY_OF_A_PROCESS = 2 * 2**30  # bytes: its CUDA context, the network, a batch
 _MOST_NAMED = 20  # lines in the description about trials that were run again; the tag names them all

@@ -13,7 +13,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.models.network import Network
 from imbalance_lab.training.table_network import ClassicalModel
 from mlflow_project import runs
-from mlflow_project.tracking import RunLogger
+from mlflow_project.tracking import WORK, RunLogger
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -127,7 +127,6 @@ def _data_of(client: MlflowClient, run: Run, data: str, folder: Path) -> LoadedD
     from imbalance_lab.data.load import load_data
     from imbalance_lab.spec import parse_experiment
     from mlflow_project.commands._options import fetch
-    from mlflow_project.grid import WORK
 
     grid = run.data.tags.get("mlflow.parentRunId", run.info.run_id)
     cached = WORK / grid / "data"

@@ -8,8 +8,9 @@ from typing import Any
 
 from imbalance_lab.engine import Failure
 from mlflow_project.stack import Trained, run_stack
+from mlflow_project.task import TrialResult, TrialTask, kept_results
 from mlflow_project.tracking import RunLogger
-from mlflow_project.trial import TrialResult, TrialTask, fail_run, kept_results, run_trial
+from mlflow_project.trial import fail_run, run_trial
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,10 @@ from imbalance_lab.data.load import load_data
 from imbalance_lab.errors import AuditFailure
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.auditing import log_audit
-from mlflow_project.grid import WORK, check_spec_against_data, fail
+from mlflow_project.grid import check_spec_against_data, fail
 from mlflow_project.schema import log_dataset
 from mlflow_project.terminal import say
-from mlflow_project.tracking import open_line, open_store, start_parent
+from mlflow_project.tracking import WORK, open_line, open_store, start_parent
 
 
 def audit_experiment(spec: ExperimentSpec) -> int:

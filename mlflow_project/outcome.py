@@ -32,7 +32,7 @@ from mlflow_project.table_models import log_table_models, write_table_models
 from mlflow_project.tracking import RunLogger
 
 if TYPE_CHECKING:
-    from mlflow_project.trial import TrialTask
+    from mlflow_project.task import TrialTask
 
 _EXAMPLES = 2  # windows of the model's input example
 

@@ -23,7 +23,7 @@ from mlflow_project.run_artifacts import write_tables
 from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, metric_key, run_address, run_path
 
 if TYPE_CHECKING:
-    from mlflow_project.trial import TrialResult
+    from mlflow_project.task import TrialResult
 
 ROOT_FIGURES = ("leaderboard", "recall_against_false_alarms")
 

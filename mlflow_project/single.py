@@ -10,10 +10,11 @@ from imbalance_lab.engine import open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.training.config import resolve_device
-from mlflow_project.grid import WORK, audit_first, check_spec_against_data, fail
+from mlflow_project.grid import audit_first, check_spec_against_data, fail
+from mlflow_project.task import TrialTask
 from mlflow_project.terminal import say
-from mlflow_project.tracking import open_line, open_store, start_parent
-from mlflow_project.trial import TrialTask, run_trial
+from mlflow_project.tracking import WORK, open_line, open_store, start_parent
+from mlflow_project.trial import run_trial
 from mlflow_project.tuning import search_all
 
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mlflow_project.trial import OpenTrial, TrialTask, connect, open_trial, prepare_worker
+from mlflow_project.task import TrialTask, connect, prepare_worker
+from mlflow_project.trial import OpenTrial, open_trial
 
 if TYPE_CHECKING:
     from imbalance_lab.data.dataset import LoadedData

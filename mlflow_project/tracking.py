@@ -19,6 +19,9 @@ from mlflow.tracking import MlflowClient
 
 from imbalance_lab.errors import InputError
 
+WORK = Path(os.environ.get("IMBALANCE_LAB_WORK", "outputs"))
+"""Where a grid keeps its data cache, checkpoints and local copies, one folder per parent run."""
+
 NOTE = "mlflow.note.content"
 NOTE_LENGTH = 8000
 """Longest description that MLflow stores; it refuses or cuts what is longer."""

@@ -50,7 +50,7 @@ class SearchTask:
 
 def run_search_task(task: SearchTask) -> Tried:
     """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
-    from mlflow_project.trial import prepare_worker
+    from mlflow_project.task import prepare_worker
 
     prepare_worker(task.threads)
     spec = parse_experiment(task.spec, where="spec of the grid")

@@ -36,14 +36,14 @@ def child(tmp_path, monkeypatch):
     """A finished child run with a network, and the grid's local data."""
     import mlflow
 
-    from mlflow_project import grid
+    from mlflow_project import interpreting
     from mlflow_project.models import write_network
     from mlflow_project.quiet import quiet
 
     quiet()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.setattr(grid, "WORK", tmp_path / "work")
+    monkeypatch.setattr(interpreting, "WORK", tmp_path / "work")
     loaded = tiny()
     scaling = preprocessing.fit(loaded.dataset, loaded.splits.train)
     blueprint = make_blueprint(

@@ -12,8 +12,8 @@ from imbalance_lab.predictions import read_parquet
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.stacked import fit as stacked_fit
 from mlflow_project.stack import stacks_of
+from mlflow_project.task import TrialTask
 from mlflow_project.tracking import Store
-from mlflow_project.trial import TrialTask
 
 
 def spec_with(stack: object, **more: object) -> ExperimentSpec:
