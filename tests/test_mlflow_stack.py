@@ -7,13 +7,17 @@ from grid_fixture import Grid, tiny_grid, tiny_mapping  # noqa: F401  (a fixture
 
 import mlflow_project.grid as grid_module
 from imbalance_lab.data.cache import load_cached
+from imbalance_lab.engine import Plan, open_engine
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.stacked import fit as stacked_fit
+from imbalance_lab.training.tuning import Tried
+from mlflow_project import tuning
 from mlflow_project.stack import stacks_of
 from mlflow_project.task import TrialTask
 from mlflow_project.tracking import Store
+from mlflow_project.tuning import SearchTask, run_search_job, run_search_task
 
 
 def spec_with(stack: object, **more: object) -> ExperimentSpec:
@@ -56,6 +60,46 @@ def test_a_stacked_grid_logs_what_single_trials_log(tiny_grid: Grid, tmp_path, m
         here = runs[f"{strategy}-s0"].data
         assert set(here.metrics) == set(there.metrics)
         assert set(here.params) == set(there.params)
+
+
+def test_trials_of_a_search_train_together_and_score_as_alone(tiny_grid: Grid) -> None:  # noqa: F811
+    spec = spec_with(8, strategies={"cross-entropy": {}, "focal": {"loss": "focal"}})
+    asked = [
+        ("focal", {"loss.focal.gamma": 0.5}),
+        ("focal", {"loss.focal.gamma": 3.0, "training.learning_rate": 0.01}),
+        ("cross-entropy", {}),
+        ("focal", {"loss.focal.gamma": -7.0}),
+    ]
+    tasks = tuple(SearchTask(spec.to_mapping(), name, values, str(tiny_grid.work), 1) for name, values in asked)
+    together, alone = run_search_job(tasks), [run_search_task(task) for task in tasks]
+    assert [t.values for t in together] == [values for _, values in asked]
+    for a, b in zip(together[:3], alone[:3], strict=True):
+        assert a.score is not None
+        assert a.score == pytest.approx(b.score, abs=0.02)
+    assert len({t.score for t in together[:3]}) > 1
+    assert together[3] == alone[3]
+    assert together[3].score is None
+    assert "gamma" in together[3].pruned
+
+
+@pytest.mark.parametrize(("stack", "sizes"), [("off", {1}), (3, {3})])
+def test_a_search_asks_for_what_fills_the_stack(stack: object, sizes: set[int], tmp_path, monkeypatch) -> None:
+    pytest.importorskip("optuna")
+    jobs: list[int] = []
+
+    def run(tasks: tuple[SearchTask, ...]) -> tuple[Tried, ...]:
+        jobs.append(len(tasks))
+        return tuple(Tried(task.values, 0.5) for task in tasks)
+
+    monkeypatch.setattr(tuning, "run_search_job", run)
+    spec = spec_with(stack, strategies={"cross-entropy": {}, "focal": {"loss": "focal"}}, tune={"trials": 6})
+    with open_engine(Plan(1, 1)) as engine:
+        tuning.search_all(spec, ["focal"], tmp_path, engine, 1)
+    assert sum(jobs) == 6
+    assert set(jobs) == sizes
+    found = tuning.tuning_of(tmp_path, "focal")
+    assert found is not None
+    assert len(found.tried) == 6
 
 
 def test_which_trials_train_together(tiny_grid: Grid) -> None:  # noqa: F811
