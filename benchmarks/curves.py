@@ -1,7 +1,7 @@
 """How do time and memory grow with positions, classes, channels and strategies?
 
 Command   python benchmarks/curves.py [--size tiny|default|full] [--json FILE]
-Duration  about four minutes on 2 cores at the default size (up to 10^6 positions); full: up to 10^8, half an hour and
+Duration  about two minutes on 2 cores at the default size (up to 10^6 positions); full: up to 10^8, four minutes and
           as much memory as there is (sizes that would not fit are left out and named)
 Result    seconds, processor seconds and peak memory of a training step, of the error analysis of one run and of the
           comparison of several, one quantity varied at a time, each point in a process of its own on one thread; the
