@@ -9,7 +9,7 @@ from typing import Any
 from imbalance_lab.engine import Failure
 from mlflow_project.stack import Trained, run_stack
 from mlflow_project.task import TrialResult, TrialTask, kept_results
-from mlflow_project.tracking import RunLogger
+from mlflow_project.tracking import RunLogger, children
 from mlflow_project.trial import fail_run, run_trial
 
 
@@ -39,8 +39,9 @@ def rerun_job(job: Job) -> tuple[Outcome, ...]:
     """Run a job whose worker died: trials that had ended stay, the others go on under their run ids."""
     done: dict[str, Outcome] = {}
     left: list[TrialTask] = []
+    results = kept_results(Path(job[0].work))
     for task in job:
-        kept = kept_results(Path(task.work)).get(task.name)
+        kept = results.get(task.name)
         if kept is not None:
             end_run(replace(task, run_id=kept.run_id))
             done[task.name] = kept
@@ -94,12 +95,6 @@ def end_run(task: TrialTask) -> None:
 
 def _child_of(task: TrialTask) -> Any:
     """The MLflow run of a trial that an earlier start made, or None."""
-    client = task.store.client()
     if task.run_id:
-        return client.get_run(task.run_id)
-    found = client.search_runs(
-        [task.store.experiment_id],
-        filter_string=f"tags.`mlflow.parentRunId` = '{task.parent_run_id}' and tags.seed = '{task.seed}'",
-        max_results=10_000,
-    )
-    return next((run for run in found if run.data.tags.get("strategy") == task.strategy), None)
+        return task.store.client().get_run(task.run_id)
+    return {run.info.run_name: run for run in children(task.store, task.parent_run_id)}.get(task.name)

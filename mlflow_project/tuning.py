@@ -17,10 +17,12 @@ from imbalance_lab.engine import Engine, Failure
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.course import Selection
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
 from imbalance_lab.training.tuning import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
 from mlflow_project.binding import bind_strategy
+from mlflow_project.task import prepare_worker
 from mlflow_project.tracking import RunLogger
 
 
@@ -50,15 +52,18 @@ class SearchTask:
     threads: int
 
 
-def run_search_task(task: SearchTask) -> Tried:
-    """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
-    from mlflow_project.task import prepare_worker
-
+def _at_work(task: SearchTask) -> tuple[ExperimentSpec, LoadedData, Selection]:
+    """Prepare the worker; the experiment, its data and how a training is judged, the same for all tasks of a grid."""
     prepare_worker(task.threads)
     spec = parse_experiment(task.spec, where="spec of the grid")
     loaded = load_cached(Path(task.work) / "data")
     heads = loaded.dataset.heads
-    selection = selection_of(spec.selection.metric, heads, primary_head(heads))
+    return spec, loaded, selection_of(spec.selection.metric, heads, primary_head(heads))
+
+
+def run_search_task(task: SearchTask) -> Tried:
+    """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
+    spec, loaded, selection = _at_work(task)
 
     def evaluate(tried: ExperimentSpec) -> float:
         epochs = ready(tried, task.strategy, spec.seeds[0], loaded).train(selection)
@@ -71,15 +76,10 @@ def run_search_job(tasks: tuple[SearchTask, ...]) -> tuple[Tried, ...]:
     """Train the trials of searches that a worker got in one go, those of one shape as a stack; judged in order."""
     from imbalance_lab.training.stacked.fit import fit_stacked
     from imbalance_lab.training.stacked.groups import can_stack, stack_groups
-    from mlflow_project.task import prepare_worker
 
     if len(tasks) == 1:
         return (run_search_task(tasks[0]),)
-    prepare_worker(tasks[0].threads)
-    spec = parse_experiment(tasks[0].spec, where="spec of the grid")
-    loaded = load_cached(Path(tasks[0].work) / "data")
-    heads = loaded.dataset.heads
-    selection = selection_of(spec.selection.metric, heads, primary_head(heads))
+    spec, loaded, selection = _at_work(tasks[0])
     stackable: dict[int, PreparedTrial] = {}
     results: dict[int, float | Exception] = {}
     for i, task in enumerate(tasks):

@@ -59,6 +59,7 @@ class ModalityProjection(nn.Module):
     def __init__(self, layout: Layout, hidden: int) -> None:
         super().__init__()
         self.unfold = False
+        # Nothing reads these, but the weights of every network that was saved hold them.
         for i, channels in enumerate(layout.modalities):
             self.register_buffer(f"index_{i}", torch.tensor(channels, dtype=torch.long))
         self.convolutions = nn.ModuleList(
