@@ -106,12 +106,6 @@ def goals(results: Results) -> str:
                 f["fastest_processes_x_threads"] == f["default_processes_x_threads"],
             )
         )
-    if (r := done(results, "stacked")) and "goal_met" in r["facts"]:
-        f = r["facts"]
-        measured = f"{number(f['trials_stacked_against_one_alone'])} times"
-        rows.append(
-            ("a stack of trials against one alone", f"below {number(f['goal'])} times", measured, f["goal_met"])
-        )
     if not rows:
         return ""
     lines = [{"goal": a, "wanted": b, "measured": c, "verdict": verdict(d)} for a, b, c, d in rows]
@@ -332,7 +326,6 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "samplers": ("Samplers", samplers),
     "curves": ("Cost curves", curves),
     "analysis": ("Error analysis against scikit-learn", plain),
-    "stacked": ("Stacked training", plain),
     "scale": ("Engines and scale", plain),
 }
 

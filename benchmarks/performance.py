@@ -61,7 +61,6 @@ PARTS: dict[str, Part] = {
             "full": ("--positions", "10000000", "--repeats", "1"),
         },
     ),
-    "stacked": _sized("stacked"),
     "scale": _sized("scale"),
 }
 

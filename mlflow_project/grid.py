@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import torch
 import yaml
 
 from imbalance_lab.data.cache import load_cached, save_loaded
@@ -20,10 +17,9 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
 from imbalance_lab.training.tuning import trials_of
-from mlflow_project.jobs import Job, Outcome, TrialFailure, end_run, outcomes_of, rerun_job, run_job
+from mlflow_project.jobs import Outcome, TrialFailure, end_run, outcome_of, rerun_job, run_job
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset
-from mlflow_project.stack import Trained, stacks_of
 from mlflow_project.task import TrialResult, TrialTask, kept_results
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
@@ -40,7 +36,6 @@ from mlflow_project.tracking import (
 )
 from mlflow_project.tuning import search_all, searches_left
 
-_GPU_MEMORY_OF_A_PROCESS = 2 * 2**30  # bytes: its CUDA context, the network, a batch
 _MOST_NAMED = 20  # lines in the description about trials that were run again; the tag names them all
 
 
@@ -211,51 +206,16 @@ def _train(grid: _Grid, run_ids: dict[str, str]) -> _Trained:
                 tasks.append(task)
             elif task.run_id:
                 end_run(task)
-    jobs: list[Job] = list(stacks_of(tasks, spec, grid.loaded, grid.engine.jobs))
     begun = time.perf_counter()
     with Progress(work / "progress", len(tasks), grid.engine.jobs) as progress:
-        waiting: dict[str, TrialTask] = {}
-        for task, outcome, starts in _outcomes(grid.engine, jobs, work / "starts" / "trials"):
-            if isinstance(outcome, Trained):
-                waiting[task.name] = replace(task, run_id=outcome.run_id, threads=1)
-                if starts > 1:
-                    trained.again[task.name] = starts
-            else:
-                progress.done(_note(task, outcome, starts, trained, spec.selection.metric))
-        if waiting:
-            with _engine_of_endings(grid, len(waiting)) as engine:
-                endings: list[Job] = [(task,) for task in waiting.values()]
-                for task, outcome, starts in _outcomes(engine, endings, work / "starts" / "endings"):
-                    progress.done(_note(task, outcome, starts, trained, spec.selection.metric))
+        for ended in grid.engine.map(run_job, tasks, again=rerun_job, journal=work / "starts" / "trials"):
+            task = tasks[ended.index]
+            outcome = outcome_of(task, ended.outcome)
+            progress.done(_note(task, outcome, ended.starts, trained, spec.selection.metric))
     trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in trained.results.values())
     values = {"time/trials": time.perf_counter() - begun, "time/trials_summed": trial_seconds}
     logger.metrics({**values, "trials/failed": len(trained.failures)})
     return trained
-
-
-def _outcomes(engine: Engine, jobs: list[Job], journal: Path) -> Iterator[tuple[TrialTask, Outcome, int]]:
-    """(trial, what became of it, how often its job was started) as jobs end."""
-    for ended in engine.map(run_job, jobs, again=rerun_job, journal=journal):
-        job = jobs[ended.index]
-        for task, outcome in zip(job, outcomes_of(job, ended.outcome), strict=True):
-            yield task, outcome, ended.starts
-
-
-@contextmanager
-def _engine_of_endings(grid: _Grid, trials: int) -> Iterator[Engine]:
-    """Where the trained trials of stacks are scored: the grid's own workers, or a process per idle core.
-
-    A GPU trains in one process, but scoring is mostly the work of a core.
-    """
-    plan = grid.plan
-    at_once = min(trials, plan.threads)
-    if plan.gpu:
-        at_once = min(at_once, torch.cuda.mem_get_info()[0] // _GPU_MEMORY_OF_A_PROCESS)
-    if plan.engine != "local" or plan.jobs > 1 or at_once < 2:
-        yield grid.engine
-        return
-    with open_engine(Plan(at_once, 1, gpu=plan.gpu)) as engine:
-        yield engine
 
 
 def _note(task: TrialTask, outcome: Outcome, starts: int, trained: _Trained, metric: str) -> str:
@@ -265,7 +225,6 @@ def _note(task: TrialTask, outcome: Outcome, starts: int, trained: _Trained, met
     if isinstance(outcome, TrialFailure):
         trained.failures.append((task.name, outcome.reason))
         return f"{task.name}: FAILED, {outcome.reason}"
-    assert isinstance(outcome, TrialResult)
     trained.results[task.name] = outcome
     run_again = f", started {starts} times" if starts > 1 else ""
     return (

@@ -174,7 +174,6 @@ def open_trial(task: TrialTask, loaded: LoadedData) -> OpenTrial:
 def _what_matters(spec: ExperimentSpec, task: TrialTask) -> dict[str, Any]:
     """The part of a spec that a checkpoint depends on."""
     plain = spec.to_mapping()
-    plain["training"].pop("stack")  # who trains beside it changes nothing
     return {
         "strategy": plain["strategies"][task.strategy],
         "seed": task.seed,

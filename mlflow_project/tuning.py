@@ -7,7 +7,6 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +15,9 @@ from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.engine import Engine, Failure
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.config import resolve_device
-from imbalance_lab.training.course import Selection
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
-from imbalance_lab.training.tuning import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
+from imbalance_lab.training.tuning import Tried, Tuning, judge, search, space_of, trials_of
 from mlflow_project.binding import bind_strategy
 from mlflow_project.task import prepare_worker
 from mlflow_project.tracking import RunLogger
@@ -52,75 +49,19 @@ class SearchTask:
     threads: int
 
 
-def _at_work(task: SearchTask) -> tuple[ExperimentSpec, LoadedData, Selection]:
-    """Prepare the worker; the experiment, its data and how a training is judged, the same for all tasks of a grid."""
+def run_search_task(task: SearchTask) -> Tried:
+    """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
     prepare_worker(task.threads)
     spec = parse_experiment(task.spec, where="spec of the grid")
     loaded = load_cached(Path(task.work) / "data")
     heads = loaded.dataset.heads
-    return spec, loaded, selection_of(spec.selection.metric, heads, primary_head(heads))
-
-
-def run_search_task(task: SearchTask) -> Tried:
-    """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
-    spec, loaded, selection = _at_work(task)
+    selection = selection_of(spec.selection.metric, heads, primary_head(heads))
 
     def evaluate(tried: ExperimentSpec) -> float:
         epochs = ready(tried, task.strategy, spec.seeds[0], loaded).train(selection)
         return max(e.score for e in epochs if e.best)
 
     return judge(spec, task.strategy, task.values, evaluate)
-
-
-def run_search_job(tasks: tuple[SearchTask, ...]) -> tuple[Tried, ...]:
-    """Train the trials of searches that a worker got in one go, those of one shape as a stack; judged in order."""
-    from imbalance_lab.training.stacked.fit import fit_stacked
-    from imbalance_lab.training.stacked.groups import can_stack, stack_groups
-
-    if len(tasks) == 1:
-        return (run_search_task(tasks[0]),)
-    spec, loaded, selection = _at_work(tasks[0])
-    stackable: dict[int, PreparedTrial] = {}
-    results: dict[int, float | Exception] = {}
-    for i, task in enumerate(tasks):
-        try:
-            trial = ready(with_tuned(spec, task.strategy, task.values), task.strategy, spec.seeds[0], loaded)
-        except InputError as error:
-            results[i] = error
-            continue
-        if isinstance(trial, PreparedTrial) and can_stack(trial):
-            stackable[i] = trial
-    places = list(stackable)
-    for group in stack_groups(list(stackable.values())):
-        own = [places[g] for g in group]
-        for place, outcome in fit_stacked([stackable[i] for i in own], selection):
-            before = results.get(own[place], -math.inf)
-            if isinstance(outcome, Exception):
-                results[own[place]] = outcome
-            elif outcome.best and not isinstance(before, Exception):
-                results[own[place]] = max(before, outcome.score)
-    return tuple(
-        judge(spec, task.strategy, task.values, partial(_known, results[i])) if i in results else run_search_task(task)
-        for i, task in enumerate(tasks)
-    )
-
-
-def _known(result: float | Exception, tried: ExperimentSpec) -> float:
-    """What was found for an experiment before it is judged."""
-    if isinstance(result, Exception):
-        raise result
-    return result
-
-
-def _together(spec: ExperimentSpec) -> int:
-    """How many trials of searches a worker trains together, as ``training.stack`` says."""
-    stack = spec.training.stack
-    if isinstance(stack, int):
-        return stack
-    return _SEARCH_STACK if stack == "auto" and resolve_device(spec.training.device) != "cpu" else 1
-
-
-_SEARCH_STACK = 16  # with stack: auto on CUDA; Optuna's sampler learns nothing within a batch
 
 
 def searches_left(spec: ExperimentSpec, strategies: Iterable[str], work: Path) -> dict[str, int]:
@@ -141,8 +82,7 @@ def search_all(
 
     All searches go on side by side in rounds: each asks for a batch, the batches of a round are one
     map over the engine, and are told in the order in which they were asked. A batch is what fills the
-    engine and, where ``training.stack`` says so, the stack of each job (one trial where there are at least
-    as many searches as places). What was tried is kept under
+    engine (one trial where there are at least as many searches as places). What was tried is kept under
     ``work/tuning`` after each round, so that an interrupted search goes on, with its old batch size.
     A search without a single usable trial is kept as failed; :func:`tuning_of` then raises.
 
@@ -156,24 +96,20 @@ def search_all(
         If Optuna is not installed.
     """
     left = searches_left(spec, strategies, work)
-    together = _together(spec)
-    batch = max(1, math.ceil(engine.jobs * together / max(1, len(left))))
+    batch = max(1, math.ceil(engine.jobs / max(1, len(left))))
     begun = {name: _begin(spec, name, trials, batch, work) for name, trials in left.items()}
     searches = {name: s for name, s in begun.items() if s is not None}
     plain, folder = spec.to_mapping(), str(work.absolute())
     while searches:
         asked = [(name, values) for name, s in searches.items() for values in s.asked]
         tasks = [SearchTask(plain, name, values, folder, threads) for name, values in asked]
-        most = max(1, min(together, math.ceil(len(tasks) / engine.jobs)))
-        jobs = [tuple(tasks[a : a + most]) for a in range(0, len(tasks), most)]
         results: dict[int, Tried] = {}
-        for done in engine.map(run_search_job, jobs, journal=work / "starts" / "search"):
+        for done in engine.map(run_search_task, tasks, journal=work / "starts" / "search"):
             found = done.outcome
             if isinstance(found, Failure):
-                found = tuple(Tried(task.values, None, found.reason) for task in jobs[done.index])
-            for i, one in enumerate(found):
-                results[done.index * most + i] = one
-                ended("")
+                found = Tried(tasks[done.index].values, None, found.reason)
+            results[done.index] = found
+            ended("")
         for name, old in tuple(searches.items()):
             tried = tuple(results[i] for i, (owner, _) in enumerate(asked) if owner == name)
             new = _told(old, name, tried, work, ended)

@@ -100,8 +100,7 @@ def _pixel(figure: Any) -> bytes:
     return stream.getvalue()
 
 
-def _watch(job: Any, name: str) -> None:
-    (task,) = job
+def _watch(task: Any, name: str) -> None:
     if task.name == name:
         checkpoint = Path(task.work, "checkpoints", f"{name}.pt")
         threading.Thread(target=_kill_when, args=(checkpoint,), daemon=True).start()

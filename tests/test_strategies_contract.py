@@ -223,25 +223,6 @@ def test_no_host_synchronisation(name, options):
     assert value.shape == ()
 
 
-@LOSS
-def test_stacked_trials_give_what_each_gives_alone(name, options):
-    """Training many trials at once maps the loss over a leading dimension."""
-    loss, state = bound(name, options, weighted=True)
-    data = [batch(seed=s) for s in range(3)]
-    z, y = (torch.stack(t) for t in zip(*data, strict=True))
-    features = inputs(*data[0]).features
-    stacked = {k: torch.stack([v] * 3) for k, v in state.items()}
-
-    def step(z, y, s):
-        return loss(LossInputs(z, y, features, 0.9), s)
-
-    values, states = torch.func.vmap(step)(z, y, stacked)
-    for i in range(3):
-        value, after = step(z[i], y[i], state)
-        torch.testing.assert_close(values[i], value, rtol=1e-12, atol=1e-15)
-        torch.testing.assert_close({k: v[i] for k, v in states.items()}, after)
-
-
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
 @LOSS
 def test_the_same_on_cuda(name, options):

@@ -2,24 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from imbalance_lab.errors import InputError
-
-
-def _off(value: Any) -> Any:
-    """YAML 1.1 reads an unquoted ``off`` as false."""
-    return "off" if value is False else value
 
 
 class TrainingConfig(BaseModel):
     """How long and on what to train.
 
     ``patience`` counts epochs of the last phase without a better selection metric.
-    ``precision`` ``auto`` is bfloat16 autocast on CUDA and float32 on a CPU. ``stack`` says whether
-    trials of one shape train together: ``auto`` where that is faster, ``off`` never, N at most N at a time.
+    ``precision`` ``auto`` is bfloat16 autocast on CUDA and float32 on a CPU.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -32,7 +26,6 @@ class TrainingConfig(BaseModel):
     patience: int = Field(8, ge=1)
     device: str = Field("auto", pattern=r"^(auto|cpu|cuda(:\d+)?)$")
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    stack: Annotated[Literal["auto", "off"] | Annotated[int, Field(ge=1)], BeforeValidator(_off)] = "auto"
 
 
 def resolve_device(name: str) -> str:

@@ -1,4 +1,4 @@
-"""The course of one training: its epochs so far, the epoch to keep, when to stop; what both trainers share."""
+"""The course of one training: its epochs so far, the epoch to keep, when to stop."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a phase trains and on what: heads reset, parameters frozen, batches mixed; what both trainers share."""
+"""What a phase trains and on what: heads reset, parameters frozen, batches mixed."""
 
 from __future__ import annotations
 
