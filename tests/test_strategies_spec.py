@@ -1,9 +1,13 @@
 """Reading strategies, binding them to data, tuning."""
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 import yaml
+from conftest import ROOT
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies import ledger, registry
@@ -325,3 +329,14 @@ def test_optuna_speaks_the_same_space():
     study = optuna.create_study()
     trial = study.ask(optuna_distributions(search_space(spec)))
     assert with_values(spec, trial.params).to_mapping()["weights"]["ratio"] == trial.params["weights.ratio"]
+
+
+def test_reading_an_experiment_needs_no_torch():
+    """A wrong key is told at once: torch is imported when a strategy is bound."""
+    code = (
+        "import sys; from pathlib import Path; from imbalance_lab.spec import load_experiment; "
+        f"load_experiment(Path({str(ROOT / 'experiments' / 'strategies.yaml')!r})); "
+        "print([m for m in ('torch', 'pandas', 'sklearn', 'scipy', 'mlflow') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import torch
 from imbalance_lab.strategies.base import Augment
 from imbalance_lab.strategies.masking import IGNORE
+from imbalance_lab.strategies.options import AugmentOptions
 from imbalance_lab.strategies.search import OneOf, Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def beta_quantiles(alpha: float, points: int = 4097) -> NDArray[np.float32]:
@@ -79,7 +82,7 @@ class Mix:
         return torch.where(both, wide, torch.where(own != IGNORE, torch.ones_like(wide), torch.zeros_like(wide)))
 
 
-class Mixup(BaseModel, frozen=True, extra="forbid"):
+class Mixup(AugmentOptions):
     """Train on convex mixtures of two sequences and of their losses.
 
     What: x = w x_i + (1 - w) x_j, loss = w l_i + (1 - w) l_j, w from Beta(alpha, alpha).
@@ -96,7 +99,7 @@ class Mixup(BaseModel, frozen=True, extra="forbid"):
         return Mix(torch.as_tensor(beta_quantiles(self.alpha)), {})
 
 
-class Remix(BaseModel, frozen=True, extra="forbid"):
+class Remix(AugmentOptions):
     """Mixup whose label goes to the rarer of the two classes.
 
     What: the mixed input takes the rarer label where one class is kappa times as frequent and weighs enough.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,9 @@ from imbalance_lab.strategies.base import Augment, BoundStrategy, HeadLoss, Phas
 from imbalance_lab.strategies.binding import HeadContext, ScaledLogits
 from imbalance_lab.strategies.cross_entropy import CrossEntropy
 from imbalance_lab.strategies.masking import IGNORE
+from imbalance_lab.strategies.options import LossOptions, SamplerContext
 from imbalance_lab.strategies.pools import WeighableSampler, expected_shares
-from imbalance_lab.strategies.samplers import Natural, SamplerContext
+from imbalance_lab.strategies.samplers import Natural
 from imbalance_lab.strategies.slots import Choice, PhaseSpec, StrategySpec, nominal_corrections
 from imbalance_lab.strategies.weights import scaled_to_data
 
@@ -100,12 +101,12 @@ def _sampler(
     primary: str,
 ) -> WeighableSampler:
     choice = phase.sampler or spec.sampler
-    options: Any = Natural() if choice is None else choice.options
-    head = getattr(options, "head", None) or primary
+    options = Natural() if choice is None else choice.options
+    head = options.aim or primary
     where = f"strategy {spec.name!r}, head {head!r}, key sampler"
     if head not in heads:
         raise InputError(f"{where}.head: found {head!r}; allowed: {', '.join(heads)}")
-    if choice is not None and choice.name != "natural" and not counts[head].any():
+    if choice is not None and options.balances and not counts[head].any():
         raise InputError(f"{where}: found {choice.name!r} but the head has no training example; allowed: natural")
     return options.bind(SamplerContext(targets[head], heads[head], counts[head], where))
 
@@ -122,15 +123,15 @@ def _context(
     weight = None
     if choice is not None:
         where = f"strategy {spec.name!r}, head {head!r}, key weights.{choice.name}"
-        raw = choice.options.weights(counts, classes, where)  # type: ignore[attr-defined]
+        raw = choice.options.weights(counts, classes, where)
         weight = scaled_to_data(raw, shares)
     return HeadContext(head, classes, counts, shares, weight)
 
 
-def _loss(choice: Choice | None, context: HeadContext, kind: str, scale: float) -> HeadLoss:
-    options: Any = CrossEntropy() if choice is None else choice.options
-    loss: HeadLoss = options.bind(context)
-    if kind == "cosine" and (choice is None or choice.name != "ldam"):
+def _loss(choice: Choice[LossOptions] | None, context: HeadContext, kind: str, scale: float) -> HeadLoss:
+    options = CrossEntropy() if choice is None else choice.options
+    loss = options.bind(context)
+    if kind == "cosine" and options.cosine_scale is None:
         return ScaledLogits(loss, scale)  # cosines alone make a softmax that is nearly flat
     return loss
 
@@ -144,7 +145,7 @@ def _phase(
     counts: Counts,
 ) -> Phase:
     choice = phase.augment or spec.augment
-    augment: Augment | None = None if choice is None else choice.options.bind(counts)  # type: ignore[attr-defined]
+    augment: Augment | None = None if choice is None else choice.options.bind(counts)
     return Phase(
         start=span[0],
         stop=span[1],
@@ -164,10 +165,12 @@ def _corrections(spec: StrategySpec, phase: PhaseSpec, context: HeadContext, pri
     It refuses by what a slot means to do, and reports what it does to this head's tokens.
     """
     sampled = max(0.0, ledger.power_of_shares(context.prior, context.counts))
+    weights = spec.slot("weights", context.head, phase)
+    exact = weights is not None and weights.options.exact_power
     intended, measured = [], []
     for c in nominal_corrections(spec, context.head, phase, primary):
         power = c.power
-        if c.slot == "weights" and context.class_weight is not None and c.name not in ("balanced", "inverse-sqrt"):
+        if c.slot == "weights" and context.class_weight is not None and not exact:
             power = ledger.power_of_weights(context.class_weight, context.counts)
         elif c.slot == "sampler" and power is None:
             power = sampled
@@ -192,14 +195,14 @@ def _total(spec: StrategySpec, head: str, corrections: list[ledger.Correction]) 
     return sampler + by_slot.get("resample", 0.0) + by_slot.get("weights", 0.0) + loss * (1 - sampler)
 
 
-def _kind(spec: StrategySpec, head: str) -> tuple[Any, float]:
+def _kind(spec: StrategySpec, head: str) -> tuple[Literal["linear", "cosine"], float]:
     choice = spec.head_kind(head)
     if choice is not None:
-        return choice.options.head()  # type: ignore[attr-defined]
+        return choice.options.head()
     for phase in spec.phases:
         loss = spec.slot("loss", head, phase)
-        if loss is not None and loss.name == "ldam":
-            return "cosine", loss.options.scale  # type: ignore[attr-defined]
+        if loss is not None and loss.options.cosine_scale is not None:
+            return "cosine", loss.options.cosine_scale
     return "linear", 1.0
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
+from imbalance_lab.lazy import torch
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.masking import working
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 @dataclass(frozen=True)
@@ -38,7 +41,7 @@ class HeadContext:
         return {name: torch.as_tensor(array) for name, array in named.items() if array is not None}
 
 
-Step = Callable[[LossInputs, State], tuple[Tensor, State]]
+Step = Callable[[LossInputs, State], tuple["Tensor", State]]
 
 
 @dataclass(frozen=True)

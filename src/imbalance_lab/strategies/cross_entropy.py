@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel
-from torch import Tensor
+from typing import TYPE_CHECKING
 
+from imbalance_lab.lazy import F
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.masking import gather, mean_over_scored, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def cross_entropy(
@@ -24,7 +27,7 @@ def cross_entropy(
     return mean_over_scored(loss, mask, position_weights(y, class_weight, position_weight, z.dtype))
 
 
-class CrossEntropy(BaseModel, frozen=True, extra="forbid"):
+class CrossEntropy(LossOptions):
     """Plain cross-entropy: the baseline.
 
     What: mean of -w_y log p_y over scored positions; the weights come from the `weights` slot.
@@ -33,10 +36,6 @@ class CrossEntropy(BaseModel, frozen=True, extra="forbid"):
     Cost: none.
     Source: PyTorch, with the mean over positions in place of the mean over weights.
     """
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.masking import mean_over_scored, one_hot, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import OneOf, Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Over = Literal["position", "batch"]
 
@@ -50,7 +52,7 @@ def self_adjusting_dice(
     return (1 - (top.sum(0) + smooth) / (bottom.sum(0) + smooth)).sum()
 
 
-class Dice(BaseModel, frozen=True, extra="forbid"):
+class Dice(LossOptions):
     """A soft F1 in place of the likelihood.
 
     What: 1 - (2 q y + smooth) / (q^2 + y^2 + smooth), q = (1 - p)^alpha p, summed over classes.
@@ -64,10 +66,6 @@ class Dice(BaseModel, frozen=True, extra="forbid"):
     smooth: Annotated[float, Field(gt=0, allow_inf_nan=False), OneOf((0.01, 0.1, 1.0))] = 1.0
     square_denominator: bool = True
     over: Over = "position"
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.binding import FunctionLoss, HeadContext
 from imbalance_lab.strategies.masking import mean_over_scored, one_hot, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def equalization_start(n_classes: int) -> State:
@@ -58,7 +60,7 @@ def equalization_loss(
     return loss, {**state, **new}
 
 
-class EqualizationV2(BaseModel, frozen=True, extra="forbid"):
+class EqualizationV2(LossOptions):
     """Each class's positive and negative gradients are brought into balance as training goes.
 
     What: one sigmoid per class; negatives of classes that get too few positive gradients are damped.
@@ -72,7 +74,7 @@ class EqualizationV2(BaseModel, frozen=True, extra="forbid"):
     mu: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.8
     alpha: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(1.0, 8.0)] = 4.0
 
-    def power(self) -> float:
+    def prior_power(self) -> float | None:
         """Power of the prior that this loss corrects for, nominally: it balances gradients of each class."""
         return 1.0
 

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.masking import (
@@ -20,7 +18,11 @@ from imbalance_lab.strategies.masking import (
     scored,
     working,
 )
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def focal_loss(
@@ -66,7 +68,7 @@ def sigmoid_focal_loss(
     return mean_over_scored(elements.sum(-1), mask, position_weights(y, class_weight, position_weight, z.dtype))
 
 
-class Focal(BaseModel, frozen=True, extra="forbid"):
+class Focal(LossOptions):
     """Focal loss: positions that are already right count less.
 
     What: -alpha_y (1 - p_y)^gamma log p_y, p_y from the unweighted softmax, alpha from the `weights` slot.
@@ -78,10 +80,6 @@ class Focal(BaseModel, frozen=True, extra="forbid"):
 
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.5, 5.0)] = 2.0
 
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
-
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""
         return stateless(
@@ -90,7 +88,7 @@ class Focal(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-class FocalSigmoid(BaseModel, frozen=True, extra="forbid"):
+class FocalSigmoid(LossOptions):
     """Focal loss with one sigmoid per class.
 
     What: sum over classes of (1 - p_t)^gamma BCE, one class against the rest.
@@ -101,10 +99,6 @@ class FocalSigmoid(BaseModel, frozen=True, extra="forbid"):
     """
 
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.5, 5.0)] = 2.0
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""

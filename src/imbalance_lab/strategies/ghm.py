@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.binding import FunctionLoss, HeadContext
 from imbalance_lab.strategies.masking import one_hot, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import OneOf, Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def ghm_loss(
@@ -52,7 +54,7 @@ def ghm_loss(
     return torch.where(valid, bce, torch.zeros_like(bce)).sum(), accumulated
 
 
-class Ghm(BaseModel, frozen=True, extra="forbid"):
+class Ghm(LossOptions):
     """Both the very easy and the hopeless positions count less.
 
     What: sigmoid cross-entropy divided by the density of gradient lengths.
@@ -64,10 +66,6 @@ class Ghm(BaseModel, frozen=True, extra="forbid"):
 
     bins: Annotated[int, Field(ge=1, le=10_000), OneOf((5, 10, 30))] = 10
     momentum: Annotated[float, Field(ge=0, lt=1), Uniform(0.0, 0.9)] = 0.75
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head; it carries the moving histogram."""

@@ -6,8 +6,9 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from imbalance_lab.strategies.options import HeadOptions, PosthocOptions
 from imbalance_lab.strategies.search import OneOf
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,7 @@ def fit_tau_norm(
     return grid[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
 
 
-class Linear(BaseModel, frozen=True, extra="forbid"):
+class Linear(HeadOptions):
     """An affine classifier.
 
     What: z = W h + b.
@@ -70,7 +71,7 @@ class Linear(BaseModel, frozen=True, extra="forbid"):
         return "linear", 1.0
 
 
-class Cosine(BaseModel, frozen=True, extra="forbid"):
+class Cosine(HeadOptions):
     """Cosine between features and class vectors, times a scale.
 
     What: z_c = scale cos(w_c, h), so that every class vector counts with the same length.
@@ -87,7 +88,7 @@ class Cosine(BaseModel, frozen=True, extra="forbid"):
         return "cosine", self.scale
 
 
-class TauNorm(BaseModel, frozen=True, extra="forbid"):
+class TauNorm(PosthocOptions):
     """Class vectors are shortened towards equal length after training.
 
     What: w_c / ||w_c||^tau, tau chosen on validation from 0, 0.1, ... 1 unless given.

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.cross_entropy import cross_entropy
@@ -19,7 +18,11 @@ from imbalance_lab.strategies.masking import (
     scored,
     working,
 )
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import LogUniform, Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def influence_balanced_loss(
@@ -46,7 +49,7 @@ def influence_balanced_loss(
     return mean_over_scored(loss, mask, position_weights(y, class_weight, position_weight, z.dtype))
 
 
-class InfluenceBalanced(BaseModel, frozen=True, extra="forbid"):
+class InfluenceBalanced(LossOptions):
     """Positions that bend the decision boundary most are damped, late in training.
 
     What: CE / (|p - y|_1 |h|_1 + 0.001) after `start`, plain cross-entropy before.
@@ -59,10 +62,6 @@ class InfluenceBalanced(BaseModel, frozen=True, extra="forbid"):
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False), LogUniform(10, 10_000)] = 1000.0
     start: Annotated[float, Field(ge=0, lt=1), Uniform(0.25, 0.75)] = 0.5
     detach: bool = False
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""

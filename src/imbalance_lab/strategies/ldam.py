@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import torch
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.cross_entropy import cross_entropy
 from imbalance_lab.strategies.masking import IGNORE, working
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def ldam_margins(counts: ArrayLike, max_margin: float = 0.5) -> NDArray[np.float64]:
@@ -43,7 +46,7 @@ def ldam_loss(
     return cross_entropy(scale * z.scatter_add(-1, y, -margin), target, class_weight, position_weight)
 
 
-class Ldam(BaseModel, frozen=True, extra="forbid"):
+class Ldam(LossOptions):
     """Larger margins for rarer classes, on a cosine head.
 
     What: CE(s (cos - m_y)), m_c = m_max n_c^-1/4 / max.
@@ -56,9 +59,10 @@ class Ldam(BaseModel, frozen=True, extra="forbid"):
     max_margin: Annotated[float, Field(gt=0, allow_inf_nan=False), Uniform(0.1, 0.9)] = 0.5
     scale: Annotated[float, Field(gt=0, allow_inf_nan=False), Uniform(10.0, 40.0)] = 30.0
 
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for: a margin is not a power of the prior."""
-        return 0.0
+    @property
+    def cosine_scale(self) -> float | None:
+        """The scale that this loss gives the cosines."""
+        return self.scale
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one cosine head, whose logits are the cosines."""

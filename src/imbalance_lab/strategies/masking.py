@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+from imbalance_lab.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
 
 IGNORE = -100
 """Target of a position that is not scored; PyTorch's ``ignore_index`` and the data set's."""

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
+
+from imbalance_lab.strategies.options import PosthocOptions
 
 if TYPE_CHECKING:
     from imbalance_lab.predictions import HeadPredictions
@@ -158,7 +160,7 @@ def apply_posthoc(fitted: Mapping[str, Mapping[str, Any]], predictions: HeadPred
     return predictions
 
 
-class LogitAdjust(BaseModel, frozen=True, extra="forbid"):
+class LogitAdjust(PosthocOptions):
     """Subtract tau times the log prior after training; tau chosen on validation.
 
     What: argmax(z - tau log pi), tau from 0, 0.1, ... 2.5 by the selection metric on validation unless given.
@@ -170,12 +172,12 @@ class LogitAdjust(BaseModel, frozen=True, extra="forbid"):
 
     tau: Literal["auto"] | Annotated[float, Field(ge=0, allow_inf_nan=False)] = "auto"
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that a fixed tau corrects for; a fitted one adapts to the rest, so counts as 0."""
         return 0.0 if self.tau == "auto" else self.tau
 
 
-class Thresholds(BaseModel, frozen=True, extra="forbid"):
+class Thresholds(PosthocOptions):
     """One threshold per class, tuned on validation.
 
     What: argmax p_c / t_c, t by coordinate ascent on the selection metric.
@@ -185,12 +187,8 @@ class Thresholds(BaseModel, frozen=True, extra="forbid"):
     Source: Menon et al. 2021; Collell et al. 2018.
     """
 
-    def power(self) -> float | None:
-        """Power of the prior: fitted on validation, so counts as 0."""
-        return 0.0
 
-
-class Temperature(BaseModel, frozen=True, extra="forbid"):
+class Temperature(PosthocOptions):
     """Divide the logits by a temperature fitted on validation.
 
     What: T minimises the negative log-likelihood of softmax(z / T) on validation; predictions stay the same.
@@ -199,7 +197,3 @@ class Temperature(BaseModel, frozen=True, extra="forbid"):
     Cost: one small fit.
     Source: Guo et al. 2017, On Calibration of Modern Neural Networks.
     """
-
-    def power(self) -> float | None:
-        """Power of the prior that it corrects for: none."""
-        return 0.0

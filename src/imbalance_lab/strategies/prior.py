@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
-import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import torch
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.cross_entropy import cross_entropy
 from imbalance_lab.strategies.masking import IGNORE, working
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def log_prior(counts: ArrayLike, tau: float = 1.0, eps: float = 0.0) -> NDArray[np.float64]:
@@ -73,7 +76,7 @@ def _bind(context: HeadContext, offset: NDArray[np.float64], scale: NDArray[np.f
     )
 
 
-class BalancedSoftmax(BaseModel, frozen=True, extra="forbid"):
+class BalancedSoftmax(LossOptions):
     """Softmax with the class counts inside: trains for a balanced test distribution.
 
     What: CE(z + log n_c); at inference z alone is used. Equals logit-adjusted with tau 1.
@@ -83,7 +86,7 @@ class BalancedSoftmax(BaseModel, frozen=True, extra="forbid"):
     Source: Ren et al. 2020, Balanced Meta-Softmax.
     """
 
-    def power(self) -> float:
+    def prior_power(self) -> float | None:
         """Power of the prior that this loss corrects for."""
         return 1.0
 
@@ -92,7 +95,7 @@ class BalancedSoftmax(BaseModel, frozen=True, extra="forbid"):
         return _bind(context, log_prior(context.prior))
 
 
-class LogitAdjusted(BaseModel, frozen=True, extra="forbid"):
+class LogitAdjusted(LossOptions):
     """Softmax with tau times the log prior inside; tau sets how far to go towards balanced.
 
     What: CE(z + tau log pi_c), pi of the data as sampled; at inference z alone is used.
@@ -104,7 +107,7 @@ class LogitAdjusted(BaseModel, frozen=True, extra="forbid"):
 
     tau: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.25, 2.0)] = 1.0
 
-    def power(self) -> float:
+    def prior_power(self) -> float | None:
         """Power of the prior that this loss corrects for."""
         return self.tau
 
@@ -113,7 +116,7 @@ class LogitAdjusted(BaseModel, frozen=True, extra="forbid"):
         return _bind(context, log_prior(context.prior, self.tau))
 
 
-class VectorScaling(BaseModel, frozen=True, extra="forbid"):
+class VectorScaling(LossOptions):
     """Logit adjustment with a factor per class beside the offset.
 
     What: CE(z Delta_c + tau log pi_c), Delta_c = (n_c / n_max)^gamma.
@@ -126,7 +129,7 @@ class VectorScaling(BaseModel, frozen=True, extra="forbid"):
     gamma: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.0, 0.4)] = 0.3
     tau: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.25, 2.0)] = 1.0
 
-    def power(self) -> float:
+    def prior_power(self) -> float | None:
         """Power of the prior that this loss corrects for: that of its offset."""
         return self.tau
 

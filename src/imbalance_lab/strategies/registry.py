@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
 from imbalance_lab.errors import InputError
@@ -29,6 +28,7 @@ from imbalance_lab.strategies import (
     token_balance,
     weights,
 )
+from imbalance_lab.strategies.options import Options
 from imbalance_lab.strategies.search import Distribution, LogUniform, OneOf, Uniform
 
 
@@ -41,7 +41,7 @@ class Entry:
 
     slot: str
     name: str
-    options: type[BaseModel]
+    options: type[Options]
 
     @property
     def summary(self) -> str:
@@ -51,7 +51,7 @@ class Entry:
     @property
     def shorthand(self) -> str | None:
         """The option that takes the whole value, as in ``{ratio: 10}``, or None."""
-        return getattr(self.options, "shorthand", None)
+        return self.options.shorthand
 
     @property
     def search(self) -> dict[str, Distribution]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from imbalance_lab.strategies.options import BalancingOptions, SamplerContext, SamplerOptions
 from imbalance_lab.strategies.pools import (
     NaturalSampler,
     Pools,
@@ -54,20 +54,7 @@ def curriculum_power(progress: float, course: Course = "cosine") -> float:
     return (1 - progress) ** (1 if course == "linear" else 2)
 
 
-@dataclass(frozen=True)
-class SamplerContext:
-    """What a sampler is bound to: ``target`` int64 (n, L) of the head that it balances, and where to complain."""
-
-    target: NDArray[np.int64]
-    classes: tuple[str, ...]
-    counts: NDArray[np.int64]
-    where: str
-
-
-# ``head`` of the options names the head to balance; None is the primary head of the experiment.
-
-
-class Natural(BaseModel, frozen=True, extra="forbid"):
+class Natural(SamplerOptions):
     """Every sequence once per epoch.
 
     What: a new permutation per epoch.
@@ -77,16 +64,12 @@ class Natural(BaseModel, frozen=True, extra="forbid"):
     Source: common.
     """
 
-    def power(self) -> float | None:
-        """Power of the prior that this sampler corrects for; None when it depends on the data."""
-        return 0.0
-
     def bind(self, context: SamplerContext) -> WeighableSampler:
         """The sampler of one data set."""
         return NaturalSampler(len(context.target))
 
 
-class ClassBalanced(BaseModel, frozen=True, extra="forbid"):
+class ClassBalanced(BalancingOptions):
     """A class by n_c^q first, then a random position of it.
 
     What: P(class) proportional to n_c^q; the sequence that holds the position is drawn.
@@ -99,7 +82,7 @@ class ClassBalanced(BaseModel, frozen=True, extra="forbid"):
     q: Annotated[float, Field(ge=0, le=1), Uniform(0.0, 0.9)] = 0.0
     head: str | None = None
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that this sampler corrects for, 1 - q."""
         return 1.0 - self.q
 
@@ -109,7 +92,7 @@ class ClassBalanced(BaseModel, frozen=True, extra="forbid"):
         return PoolSampler(position_pools(context.target, len(p)), lambda progress: p, len(context.target))
 
 
-class Progressive(BaseModel, frozen=True, extra="forbid"):
+class Progressive(BalancingOptions):
     """Slides from natural to balanced over the training.
 
     What: P(class) = (1 - t) n_c/N + t/C, with t the fraction of the training that is done.
@@ -122,7 +105,7 @@ class Progressive(BaseModel, frozen=True, extra="forbid"):
     reach: Annotated[float, Field(gt=0, le=1), Uniform(0.5, 1.0)] = 1.0
     head: str | None = None
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that this sampler corrects for at its end."""
         return 1.0
 
@@ -136,7 +119,7 @@ class Progressive(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-class Dynamic(BaseModel, frozen=True, extra="forbid"):
+class Dynamic(BalancingOptions):
     """The target distribution flattens as training goes: pi^g(t), g from 1 to 0.
 
     What: P(class) proportional to n_c^g(t), g cosine, linear or convex.
@@ -149,7 +132,7 @@ class Dynamic(BaseModel, frozen=True, extra="forbid"):
     course: Annotated[Course, OneOf(("linear", "cosine", "convex"))] = "cosine"
     head: str | None = None
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that this sampler corrects for at its end."""
         return 1.0
 
@@ -163,7 +146,7 @@ class Dynamic(BaseModel, frozen=True, extra="forbid"):
         )
 
 
-class RarestClass(BaseModel, frozen=True, extra="forbid"):
+class RarestClass(BalancingOptions):
     """Sequences are weighted by the rarest class that they hold.
 
     What: weight of a sequence = n_r^-power, r the rarest class in it; 0 where nothing in it is scored.
@@ -176,7 +159,7 @@ class RarestClass(BaseModel, frozen=True, extra="forbid"):
     power_of_frequency: Annotated[float, Field(ge=0, le=2), Uniform(0.25, 1.0)] = 1.0
     head: str | None = None
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that this sampler corrects for: known once the data are."""
         return None if self.power_of_frequency > 0 else 0.0
 

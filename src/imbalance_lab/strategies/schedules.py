@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
+from imbalance_lab.strategies.options import ScheduleOptions
 from imbalance_lab.strategies.search import Uniform
 
 Phases = list[dict[str, Any]]
@@ -19,7 +20,7 @@ def _given(**slots: Any) -> dict[str, Any]:
     return {name: value for name, value in slots.items() if value is not None}
 
 
-class Deferred(BaseModel, frozen=True, extra="forbid"):
+class Deferred(ScheduleOptions):
     """Weights or sampling only for the last part of the training (DRW, DRS).
 
     What: the strategy's other slots from the start; the slots named here are added after `start`.
@@ -41,7 +42,7 @@ class Deferred(BaseModel, frozen=True, extra="forbid"):
         return [{"for": self.start}, {"for": 1 - self.start, **late}]
 
 
-class Crt(BaseModel, frozen=True, extra="forbid"):
+class Crt(ScheduleOptions):
     """Two stages: then the classifier alone is trained afresh on balanced data.
 
     What: after `start` the encoder is frozen, the heads restart and see class-balanced batches; with
@@ -68,7 +69,7 @@ class Crt(BaseModel, frozen=True, extra="forbid"):
         ]
 
 
-class Lws(BaseModel, frozen=True, extra="forbid"):
+class Lws(ScheduleOptions):
     """Two stages: then one scale per class is learnt on balanced data.
 
     What: after `start` encoder and heads are frozen; only a factor on each class's logit is trained.

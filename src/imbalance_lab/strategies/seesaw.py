@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import torch
-import torch.nn.functional as F  # noqa: N812
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.binding import FunctionLoss, HeadContext
 from imbalance_lab.strategies.masking import IGNORE, gather, mean_over_scored, one_hot, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def add_counts(counts: Tensor, target: Tensor) -> Tensor:
@@ -51,7 +53,7 @@ def seesaw_loss(
     return mean_over_scored(-gather(log_p, y), mask, weight)
 
 
-class Seesaw(BaseModel, frozen=True, extra="forbid"):
+class Seesaw(LossOptions):
     """Positions of frequent classes push rare classes down less, misclassified ones more.
 
     What: softmax whose negatives are scaled by (N_j/N_i)^p and (s_j/s_i)^q, with counts kept online.
@@ -64,7 +66,7 @@ class Seesaw(BaseModel, frozen=True, extra="forbid"):
     p: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.2, 1.2)] = 0.8
     q: Annotated[float, Field(ge=0, allow_inf_nan=False), Uniform(0.0, 3.0)] = 2.0
 
-    def power(self) -> float:
+    def prior_power(self) -> float | None:
         """Power of the prior that this loss corrects for.
 
         For two classes its optimum decides at odds 2 r / (1 + r) with r = (n_1/n_0)^p, so about p.

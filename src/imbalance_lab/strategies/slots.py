@@ -3,11 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any, Generic, Literal, TypeVar, overload
 
 from pydantic import BaseModel, Field, SerializeAsAny
 
 from imbalance_lab.strategies import ledger, registry
+from imbalance_lab.strategies.options import (
+    AugmentOptions,
+    HeadOptions,
+    LossOptions,
+    Options,
+    PosthocOptions,
+    SamplerOptions,
+    ScheduleOptions,
+    TableOptions,
+    WeightOptions,
+)
 
 HEAD_SLOTS = ("weights", "loss", "head", "posthoc")
 """Slots that `heads: {command: {...}}` may override."""
@@ -18,12 +29,15 @@ SLOTS = ("weights", "loss", "sampler", "schedule", "head", "augment", "posthoc",
 KEYS = (*SLOTS, "heads", "allow_double_correction", "tune")
 
 
-class Choice(BaseModel, frozen=True, extra="forbid"):
+Filling = TypeVar("Filling", bound=Options)
+
+
+class Choice(BaseModel, Generic[Filling], frozen=True, extra="forbid"):
     """What fills a slot: a name of the registry and its options."""
 
     slot: str
     name: str
-    options: SerializeAsAny[BaseModel]
+    options: SerializeAsAny[Filling]
 
     def to_value(self) -> Any:
         """The shortest YAML value that reads back as this choice."""
@@ -43,20 +57,20 @@ class Tune(BaseModel, frozen=True, extra="forbid"):
 class HeadSpec(BaseModel, frozen=True, extra="forbid"):
     """Overrides of one head; None means "as the strategy says"."""
 
-    weights: Choice | None = None
-    loss: Choice | None = None
-    head: Choice | None = None
-    posthoc: tuple[Choice, ...] | None = None
+    weights: Choice[WeightOptions] | None = None
+    loss: Choice[LossOptions] | None = None
+    head: Choice[HeadOptions] | None = None
+    posthoc: tuple[Choice[PosthocOptions], ...] | None = None
 
 
 class PhaseSpec(BaseModel, frozen=True, extra="forbid"):
     """A stretch of the training, a fraction ``share`` of it, and the slots that it overrides."""
 
     share: float = Field(gt=0, le=1)
-    sampler: Choice | None = None
-    weights: Choice | None = None
-    loss: Choice | None = None
-    augment: Choice | None = None
+    sampler: Choice[SamplerOptions] | None = None
+    weights: Choice[WeightOptions] | None = None
+    loss: Choice[LossOptions] | None = None
+    augment: Choice[AugmentOptions] | None = None
     freeze_encoder: bool = False
     reset_heads: bool = False
     head_mode: Literal["full", "scale"] = "full"
@@ -80,30 +94,36 @@ class StrategySpec(BaseModel, frozen=True, extra="forbid"):
     """
 
     name: str
-    weights: Choice | None = None
-    loss: Choice | None = None
-    sampler: Choice | None = None
-    schedule: Choice | None = None
+    weights: Choice[WeightOptions] | None = None
+    loss: Choice[LossOptions] | None = None
+    sampler: Choice[SamplerOptions] | None = None
+    schedule: Choice[ScheduleOptions] | None = None
     phases: tuple[PhaseSpec, ...] = (PhaseSpec(share=1.0),)
-    head: Choice | None = None
-    augment: Choice | None = None
-    posthoc: tuple[Choice, ...] = ()
-    table: Choice | None = None
+    head: Choice[HeadOptions] | None = None
+    augment: Choice[AugmentOptions] | None = None
+    posthoc: tuple[Choice[PosthocOptions], ...] = ()
+    table: Choice[TableOptions] | None = None
     heads: Mapping[str, HeadSpec] = Field(default_factory=dict)
     allow_double_correction: bool = False
     tune: Tune | None = None
 
-    def slot(self, slot: Literal["weights", "loss"], head: str | None, phase: PhaseSpec) -> Choice | None:
+    @overload
+    def slot(self, slot: Literal["weights"], head: str | None, phase: PhaseSpec) -> Choice[WeightOptions] | None: ...
+
+    @overload
+    def slot(self, slot: Literal["loss"], head: str | None, phase: PhaseSpec) -> Choice[LossOptions] | None: ...
+
+    def slot(self, slot: Literal["weights", "loss"], head: str | None, phase: PhaseSpec) -> Choice[Any] | None:
         """What fills ``slot`` for ``head`` in ``phase``: the head's own, else the phase's, else the strategy's."""
         own = self._own(head)
         return (own and getattr(own, slot)) or getattr(phase, slot) or getattr(self, slot)
 
-    def head_posthoc(self, head: str | None) -> tuple[Choice, ...]:
+    def head_posthoc(self, head: str | None) -> tuple[Choice[PosthocOptions], ...]:
         """Post-hoc steps of ``head``."""
         own = self._own(head)
         return self.posthoc if own is None or own.posthoc is None else own.posthoc
 
-    def head_kind(self, head: str | None) -> Choice | None:
+    def head_kind(self, head: str | None) -> Choice[HeadOptions] | None:
         """The classifier kind asked for, or None."""
         own = self._own(head)
         return (own and own.head) or self.head
@@ -146,9 +166,9 @@ PRIMARY = "command"
 """The head that samplers balance, as far as a spec alone can tell."""
 
 
-def balances(sampler: Choice | None, head: str | None, primary: str) -> bool:
+def balances(sampler: Choice[SamplerOptions] | None, head: str | None, primary: str) -> bool:
     """Whether ``sampler`` balances ``head`` (None stands for the heads without a block of their own)."""
-    aim = getattr(sampler.options, "head", None) if sampler is not None else None
+    aim = sampler.options.aim if sampler is not None else None
     return (aim or primary) == (head or primary)
 
 
@@ -161,30 +181,11 @@ def nominal_corrections(
     """
     weights, loss = spec.slot("weights", head, phase), spec.slot("loss", head, phase)
     sampler = phase.sampler or spec.sampler
-    posthoc = [c for c in spec.head_posthoc(head) if c.name != "tau-norm"]
     aimed = balances(sampler, head, primary) and not (head is None and primary in spec.heads)
-    out = []
-    for choice in (sampler if aimed else None, loss, *posthoc):
-        if choice is not None:
-            power = choice.options.power()  # type: ignore[attr-defined]
-            out.append(ledger.Correction(choice.slot, choice.name, power))
-    if weights is not None:
-        out.append(ledger.Correction("weights", weights.name, nominal_weight_power(weights)))
+    choices: tuple[Choice[Any] | None, ...] = (sampler if aimed else None, loss, *spec.head_posthoc(head), weights)
+    out = [ledger.Correction(c.slot, c.name, c.options.prior_power()) for c in choices if c is not None]
     if phase.resample is not None:
         # Cleaning samplers take away single points; all others bring the classes to one size.
         cleans = phase.resample in ("tomek-links", "edited-nearest-neighbours")
         out.append(ledger.Correction("resample", phase.resample, 0.0 if cleans else 1.0))
     return out
-
-
-def nominal_weight_power(choice: Choice) -> float | None:
-    """Power of a weight rule before the data are known; None when it depends on them."""
-    if choice.name == "balanced":
-        return 1.0
-    if choice.name == "inverse-sqrt":
-        return float(choice.options.power)  # type: ignore[attr-defined]
-    if choice.name == "ratio":
-        return 0.0 if choice.options.ratio <= 1 else None  # type: ignore[attr-defined]
-    if choice.name == "effective-number":
-        return 0.0 if choice.options.beta == 0 else None  # type: ignore[attr-defined]
-    return 0.0  # explicit: measured when the data are known

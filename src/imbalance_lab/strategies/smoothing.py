@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
-import torch.nn.functional as F  # noqa: N812
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
-from torch import Tensor
+from pydantic import Field
 
+from imbalance_lab.lazy import F
 from imbalance_lab.strategies.base import HeadLoss
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.masking import gather, mean_over_scored, position_weights, scored
+from imbalance_lab.strategies.options import LossOptions
 from imbalance_lab.strategies.search import Uniform
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Spread = Literal["all", "others"]
 Shape = Literal["concave", "linear", "convex", "exp"]
@@ -74,7 +77,7 @@ def _bind(context: HeadContext, smoothing: NDArray[np.float64], spread: Spread) 
     )
 
 
-class LabelSmoothing(BaseModel, frozen=True, extra="forbid"):
+class LabelSmoothing(LossOptions):
     """A little probability is asked for on every class.
 
     What: cross-entropy against (1 - e) y + e / C.
@@ -86,16 +89,12 @@ class LabelSmoothing(BaseModel, frozen=True, extra="forbid"):
 
     epsilon: Annotated[float, Field(ge=0, lt=1), Uniform(0.01, 0.3)] = 0.1
 
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
-
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""
         return _bind(context, np.full(len(context.classes), self.epsilon), "all")
 
 
-class LabelAware(BaseModel, frozen=True, extra="forbid"):
+class LabelAware(LossOptions):
     """Frequent classes are smoothed more than rare ones.
 
     What: epsilon falls from `head` for the most frequent to `tail` for the rarest class, spread over the others.
@@ -110,10 +109,6 @@ class LabelAware(BaseModel, frozen=True, extra="forbid"):
     shape: Shape = "concave"
     power_of_exp: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 2.0
     spread: Spread = "others"
-
-    def power(self) -> float:
-        """Power of the prior that this loss corrects for."""
-        return 0.0
 
     def bind(self, context: HeadContext) -> HeadLoss:
         """The loss of one head."""

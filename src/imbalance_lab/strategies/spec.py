@@ -11,6 +11,7 @@ from pydantic import ValidationError
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies import ledger, registry
+from imbalance_lab.strategies.options import PosthocOptions
 from imbalance_lab.strategies.slots import (
     HEAD_SLOTS,
     KEYS,
@@ -59,7 +60,7 @@ def parse_strategy(name: str, mapping: Mapping[str, Any] | None, *, where: str =
     _check_table(spec, at)
     for head in (None, *spec.heads):
         here = at if head is None else f"{where}: strategy {name!r}, head {head!r}"
-        _check_ldam(spec, head, here)
+        _check_head(spec, head, here)
         for phase in spec.phases:
             ledger.check(nominal_corrections(spec, head, phase), spec.allow_double_correction, here)
     return spec
@@ -97,7 +98,7 @@ def _validate(model: type[Any], fields: dict[str, Any], at: str, join: str = "."
         raise InputError(f"{path}: found {errors[0]['input']!r}; allowed: {allowed}") from None
 
 
-def _choice(slot: str, value: Any, at: str) -> Choice:
+def _choice(slot: str, value: Any, at: str) -> Choice[Any]:
     """One slot's value: a name, or a mapping of one name to its options."""
     if isinstance(value, str):
         name, options = value, None
@@ -121,7 +122,7 @@ def _choice(slot: str, value: Any, at: str) -> Choice:
     return Choice(slot=slot, name=entry.name, options=_validate(entry.options, dict(options), here))
 
 
-def _posthoc(value: Any, at: str) -> tuple[Choice, ...] | None:
+def _posthoc(value: Any, at: str) -> tuple[Choice[PosthocOptions], ...] | None:
     """A name, a mapping of several steps, or a list of steps."""
     if value is None:
         return None
@@ -164,7 +165,7 @@ def _schedule(value: Any, at: str) -> dict[str, Any]:
         return {}
     if not isinstance(value, list):
         choice = _choice("schedule", value, at)
-        phases = choice.options.phases()  # type: ignore[attr-defined]
+        phases = choice.options.phases()
         return {"schedule": choice, "phases": _phases(phases, f"{at}.{choice.name}")}
     return {"phases": _phases(value, at)}
 
@@ -198,15 +199,17 @@ def _check_table(spec: StrategySpec, at: str) -> None:
         )
 
 
-def _check_ldam(spec: StrategySpec, head: str | None, at: str) -> None:
+def _check_head(spec: StrategySpec, head: str | None, at: str) -> None:
+    """A loss of cosines on a head that gives cosines of the same scale."""
     for phase in spec.phases:
         loss, kind = spec.slot("loss", head, phase), spec.head_kind(head)
-        if loss is None or loss.name != "ldam" or kind is None:
+        if loss is None or loss.options.cosine_scale is None or kind is None:
             continue
-        if kind.name != "cosine":
-            raise InputError(f"{at}, key loss: found 'ldam' on a head of kind {kind.name!r}; allowed: head cosine")
-        if kind.options.scale != loss.options.scale:  # type: ignore[attr-defined]
+        name, scale = kind.options.head()
+        if name != "cosine":
+            raise InputError(f"{at}, key loss: found {loss.name!r} on a head of kind {name!r}; allowed: head cosine")
+        if scale != loss.options.cosine_scale:
             raise InputError(
-                f"{at}, key head.cosine.scale: found {kind.options.scale:g}; "  # type: ignore[attr-defined]
-                f"allowed: ldam's scale, {loss.options.scale:g}"  # type: ignore[attr-defined]
+                f"{at}, key head.cosine.scale: found {scale:g}; "
+                f"allowed: {loss.name}'s scale, {loss.options.cosine_scale:g}"
             )

@@ -7,9 +7,10 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.strategies.options import TableOptions
 from imbalance_lab.strategies.search import OneOf
 
 Floats = NDArray[np.float64]
@@ -189,7 +190,7 @@ def class_probabilities(model: Any, rows: ArrayLike, n_classes: int) -> Floats:
     return out
 
 
-class Plain(BaseModel, frozen=True, extra="forbid"):
+class Plain(TableOptions):
     """A scikit-learn classifier on the data as they are: the baseline of tables.
 
     What: logistic regression, random forest, gradient boosting or nearest neighbours.
@@ -205,7 +206,7 @@ class Plain(BaseModel, frozen=True, extra="forbid"):
     class_weight: Literal["balanced"] | None = None
 
 
-class Resampled(BaseModel, frozen=True, extra="forbid"):
+class Resampled(TableOptions):
     """Resample the training rows, then fit a scikit-learn classifier (tables only).
 
     What: imbalanced-learn's sampler of that name, every class to the size that it chooses ("auto").
@@ -219,7 +220,7 @@ class Resampled(BaseModel, frozen=True, extra="forbid"):
     neighbours: Annotated[Annotated[int, Field(ge=1, le=100)] | None, OneOf((3, 5, 9))] = None
 
 
-class Ensemble(BaseModel, frozen=True, extra="forbid"):
+class Ensemble(TableOptions):
     """An ensemble whose every member sees balanced data (tables only).
 
     What: imbalanced-learn's balanced random forest, balanced bagging, EasyEnsemble or RUSBoost.

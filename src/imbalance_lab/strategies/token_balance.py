@@ -8,12 +8,12 @@ from typing import Annotated, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies.masking import IGNORE
+from imbalance_lab.strategies.options import BalancingOptions, SamplerContext
 from imbalance_lab.strategies.pools import Pools, PoolSampler, WeighableSampler
-from imbalance_lab.strategies.samplers import SamplerContext
 from imbalance_lab.strategies.search import OneOf
 
 Floats = NDArray[np.float64]
@@ -123,7 +123,7 @@ def sequence_class_counts(target: NDArray[np.int64], n_classes: int) -> NDArray[
     return np.bincount(row * n_classes + target[mask], minlength=n * n_classes).reshape(n, n_classes)
 
 
-class TokenBalanced(BaseModel, frozen=True, extra="forbid"):
+class TokenBalanced(BalancingOptions):
     """Sequence weights solved so that the expected token shares come closest to a target.
 
     What: minimises KL(target, expected shares) over sequence weights of at most `max_repeats` times the natural
@@ -142,7 +142,7 @@ class TokenBalanced(BaseModel, frozen=True, extra="forbid"):
     max_repeats: Annotated[float, Field(ge=1), OneOf((3.0, 10.0, 30.0))] = 10.0
     head: str | None = None
 
-    def power(self) -> float | None:
+    def prior_power(self) -> float | None:
         """Power of the prior that this sampler corrects for: known once the data are."""
         return None
 

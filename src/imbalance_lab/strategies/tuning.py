@@ -49,7 +49,7 @@ def with_values(spec: StrategySpec, values: Mapping[str, Any]) -> StrategySpec:
     return parse_strategy(spec.name, mapping, where="tune")
 
 
-def _choices(spec: StrategySpec) -> Iterator[tuple[str, Choice]]:
+def _choices(spec: StrategySpec) -> Iterator[tuple[str, Choice[Any]]]:
     for prefix, part in (("", spec), *((f"heads.{name}.", h) for name, h in spec.heads.items())):
         for slot in SLOTS:
             value = getattr(part, slot, None)
@@ -62,7 +62,7 @@ def _choices(spec: StrategySpec) -> Iterator[tuple[str, Choice]]:
                     yield f"schedule.{i}.{slot}.{choice.name}", choice
 
 
-def _put(mapping: dict[str, Any], path: str, choice: Choice, value: Any) -> None:
+def _put(mapping: dict[str, Any], path: str, choice: Choice[Any], value: Any) -> None:
     place: Any = mapping
     keys = path.removesuffix(f".{choice.name}").split(".")
     for key in keys[:-1]:

@@ -11,9 +11,10 @@ from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import BaseModel, Field, field_validator
+from pydantic import Field, field_validator
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.strategies.options import WeightOptions
 from imbalance_lab.strategies.search import LogUniform, OneOf
 
 Floats = NDArray[np.float64]
@@ -75,7 +76,7 @@ def scaled_to_data(weights: ArrayLike, counts: ArrayLike) -> Floats:
     return w * (n.sum() / total) if total > 0 else np.zeros_like(w)
 
 
-class Balanced(BaseModel, frozen=True, extra="forbid"):
+class Balanced(WeightOptions):
     """Every class has the same total weight.
 
     What: w_c = N / (C n_c), scaled to mean 1 over the data.
@@ -85,12 +86,18 @@ class Balanced(BaseModel, frozen=True, extra="forbid"):
     Source: scikit-learn, compute_class_weight.
     """
 
+    exact_power: ClassVar[bool] = True
+
+    def prior_power(self) -> float | None:
+        """Power of the prior that the weights correct for."""
+        return 1.0
+
     def weights(self, counts: NDArray[np.int64], classes: tuple[str, ...], where: str) -> Floats:
         """Weights of the K classes, not yet scaled, shape (K,)."""
         return balanced(counts)
 
 
-class InverseSqrt(BaseModel, frozen=True, extra="forbid"):
+class InverseSqrt(WeightOptions):
     """Half-way to balanced: weights fall with the root of the count.
 
     What: w_c = n_c ** -1/2, scaled to mean 1 over the data.
@@ -101,13 +108,18 @@ class InverseSqrt(BaseModel, frozen=True, extra="forbid"):
     """
 
     power: Annotated[float, Field(ge=0, le=2), OneOf((0.25, 0.5, 0.75, 1.0))] = 0.5
+    exact_power: ClassVar[bool] = True
+
+    def prior_power(self) -> float | None:
+        """Power of the prior that the weights correct for."""
+        return self.power
 
     def weights(self, counts: NDArray[np.int64], classes: tuple[str, ...], where: str) -> Floats:
         """Weights of the K classes, not yet scaled, shape (K,)."""
         return inverse_power(counts, self.power)
 
 
-class EffectiveNumber(BaseModel, frozen=True, extra="forbid"):
+class EffectiveNumber(WeightOptions):
     """Weights by the effective number of samples.
 
     What: w_c proportional to (1 - beta) / (1 - beta ** n_c).
@@ -121,12 +133,16 @@ class EffectiveNumber(BaseModel, frozen=True, extra="forbid"):
         Literal["auto"] | Annotated[float, Field(ge=0, lt=1)], OneOf((0.9, 0.99, 0.999, 0.9999, "auto"))
     ] = 0.9999
 
+    def prior_power(self) -> float | None:
+        """Power of the prior that the weights correct for: none at beta 0, else known once the data are."""
+        return 0.0 if self.beta == 0 else None
+
     def weights(self, counts: NDArray[np.int64], classes: tuple[str, ...], where: str) -> Floats:
         """Weights of the K classes, not yet scaled, shape (K,)."""
         return effective_number(counts, self.beta)
 
 
-class Ratio(BaseModel, frozen=True, extra="forbid"):
+class Ratio(WeightOptions):
     """The rarest class weighs r times the most frequent.
 
     What: 1 for the most frequent, r for the rarest class, log-linear in the count between.
@@ -139,12 +155,16 @@ class Ratio(BaseModel, frozen=True, extra="forbid"):
     shorthand: ClassVar[str] = "ratio"
     ratio: Annotated[float, Field(gt=0, allow_inf_nan=False), LogUniform(2, 100)]
 
+    def prior_power(self) -> float | None:
+        """Power of the prior that the weights correct for: none up to a ratio of 1, else known once the data are."""
+        return 0.0 if self.ratio <= 1 else None
+
     def weights(self, counts: NDArray[np.int64], classes: tuple[str, ...], where: str) -> Floats:
         """Weights of the K classes, not yet scaled, shape (K,)."""
         return ratio(counts, self.ratio)
 
 
-class Explicit(BaseModel, frozen=True, extra="forbid"):
+class Explicit(WeightOptions):
     """Weights as given, one per class name.
 
     What: the given weights, scaled to mean 1 over the data.
