@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -61,12 +61,20 @@ class Mix:
     kappa: float = 3.0
     tau: float = 0.5
 
+    def on(self, device: torch.device) -> Augment:
+        """The same with its tables on ``device``: moved once, no step copies them."""
+        return replace(
+            self,
+            quantiles=self.quantiles.to(device),
+            counts={head: counts.to(device) for head, counts in self.counts.items()},
+        )
+
     def mix(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Partner index, int64 (B,), and weight of the own input, float32 (B,)."""
         size = len(batch)
         partner = torch.randperm(size, generator=generator, device=generator.device)
         uniform = torch.rand(size, generator=generator, device=generator.device)
-        return partner, look_up(self.quantiles.to(generator.device, non_blocking=True), uniform)
+        return partner, look_up(self.quantiles, uniform)
 
     def target_weight(self, head: str, own: Tensor, partner: Tensor, weight: Tensor) -> Tensor:
         """Weight of the own label per position, (B, L), for targets (B, L) and input weights (B,).
@@ -77,8 +85,7 @@ class Mix:
         both = (own != IGNORE) & (partner != IGNORE)
         if head in self.counts:
             a, b = (torch.where(both, t, torch.zeros_like(t)) for t in (own, partner))
-            counts = self.counts[head].to(own.device, non_blocking=True)
-            wide = remix_weight(a, b, wide, counts, self.kappa, self.tau)
+            wide = remix_weight(a, b, wide, self.counts[head], self.kappa, self.tau)
         return torch.where(both, wide, torch.where(own != IGNORE, torch.ones_like(wide), torch.zeros_like(wide)))
 
 

@@ -64,6 +64,10 @@ class Sampler(Protocol):
 class Augment(Protocol):
     """Mixes a batch (mixup, remix); the training loop calls it only where a phase has one."""
 
+    def on(self, device: torch.device) -> Augment:
+        """The same with whatever tensors it holds on ``device``; asked for once, when a phase begins."""
+        ...
+
     def mix(self, batch: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Partner index, int64 of shape (B,), and weight of the own input, float of shape (B,)."""
         ...

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.strategies.base import BoundStrategy, LossInputs, Phase, State
+from imbalance_lab.strategies.base import Augment, BoundStrategy, LossInputs, Phase, State
 from imbalance_lab.strategies.masking import working
 from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.course import (
@@ -116,6 +116,7 @@ class _Trainer:
         self.phase_number = 0
         self.phase: Phase = strategy.phases[0]
         self.bank: FeatureBank | None = None
+        self.augment: Augment | None = None
         self.optimizer: torch.optim.AdamW
 
     def enter(self, phase_number: int, losses: dict[str, State] | None = None) -> None:
@@ -123,6 +124,8 @@ class _Trainer:
         self.phase_number, self.phase, self.bank = phase_number, self.strategy.phases[phase_number], None
         if self.phase.reset_heads and losses is None:
             reset_heads(self.network, self.seed, phase_number)
+        augment = self.phase.augment
+        self.augment = None if augment is None else augment.on(self.device)
         self.optimizer = make_optimizer(self.network, self.phase, self.config)
         start = losses if losses is not None else {}
         self.loss_state = {h: start.get(h, loss.init_state(self.device)) for h, loss in self.phase.losses.items()}
@@ -170,8 +173,8 @@ class _Trainer:
 
     def _step(self, index: Tensor, progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
         inputs, targets = self.train.batch(index)
-        if self.phase.augment is not None:
-            inputs, targets = mixed(self.phase.augment, inputs, targets, index, generator)
+        if self.augment is not None:
+            inputs, targets = mixed(self.augment, inputs, targets, index, generator)
         with self.autocast:
             output = self.network.run(inputs)
             total = torch.zeros((), device=self.device)
