@@ -16,6 +16,7 @@ from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.tuning import trials_of
 from mlflow_project.jobs import Outcome, TrialFailure, end_run, outcome_of, rerun_job, run_job
 from mlflow_project.parent import log_comparison
@@ -250,6 +251,7 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
     for name in spec.costs:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
+    check_precision(spec.training, resolve_device(spec.training.device))
     for strategy in spec.strategies.values():
         bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
 

@@ -37,7 +37,7 @@ def bound(name, options, **kwargs):
 
 def inputs(logits, target, progress=0.9, weight=None):
     features = torch.linspace(0.1, 2, logits.shape[:-1].numel() * 6, dtype=logits.dtype)
-    return LossInputs(logits, target, features.reshape(*logits.shape[:-1], 6), progress, weight)
+    return LossInputs(logits, target, features.reshape(*logits.shape[:-1], 6), torch.tensor(progress), weight)
 
 
 def batch(shape=(4, 7), k=K, seed=0, dtype=torch.float64):
@@ -219,7 +219,9 @@ def test_no_host_synchronisation(name, options):
     loss, state = bound(name, options, weighted=True)
     state = {k: v.to("meta") for k, v in state.items()}
     z, y = batch()
-    value, _ = loss(LossInputs(z.to("meta"), y.to("meta"), torch.ones(4, 7, 6, device="meta"), 0.9), state)
+    value, _ = loss(
+        LossInputs(z.to("meta"), y.to("meta"), torch.ones(4, 7, 6, device="meta"), torch.tensor(0.9)), state
+    )
     assert value.shape == ()
 
 
@@ -231,7 +233,7 @@ def test_the_same_on_cuda(name, options):
     loss, _ = bound(name, options, weighted=True)
     on = z.cuda().requires_grad_()
     x = inputs(z, y)
-    got, _ = loss(LossInputs(on, y.cuda(), x.features.cuda(), 0.9), loss.init_state(torch.device("cuda")))
+    got, _ = loss(LossInputs(on, y.cuda(), x.features.cuda(), torch.tensor(0.9)), loss.init_state(torch.device("cuda")))
     torch.testing.assert_close(got.detach().cpu(), value, rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(torch.autograd.grad(got, on)[0].cpu(), gradient, rtol=1e-8, atol=1e-11)
 

@@ -84,7 +84,7 @@ def test_every_good_strategy_binds_and_trains_a_step(text):
         for head, loss in phase.losses.items():
             target = torch.as_tensor(targets()[head])[index]
             logits = torch.randn(*target.shape, len(HEADS[head]), requires_grad=True)
-            x = LossInputs(logits, target, torch.ones(*target.shape, 3), phase.start)
+            x = LossInputs(logits, target, torch.ones(*target.shape, 3), torch.tensor(phase.start))
             value, _ = loss(x, loss.init_state(torch.device("cpu")))
             value.backward()
             assert value.isfinite()
@@ -257,7 +257,7 @@ def test_ldam_makes_its_head_cosine():
 def test_losses_of_a_cosine_head_take_cosines():
     cosines = torch.rand(4, 8, 4, dtype=torch.float64) * 2 - 1
     target = torch.as_tensor(targets()["command"][:4])
-    x = LossInputs(cosines, target, torch.ones(4, 8, 3), 0.0)
+    x = LossInputs(cosines, target, torch.ones(4, 8, 3), torch.tensor(0.0))
     for text in ("head: {cosine: {scale: 20}}", "loss: {ldam: {scale: 20, max_margin: 1.0e-12}}"):
         loss = bound(text).phases[0].losses["command"]
         value, _ = loss(x, loss.init_state(torch.device("cpu")))

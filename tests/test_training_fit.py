@@ -12,11 +12,14 @@ from training_cases import config, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.errors import InputError, NonFiniteLossError
+from imbalance_lab.randomness import derive_seed
+from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.binding import FunctionLoss
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank
-from imbalance_lab.training.fit import Selection, autocast_for, fit, learning_rate_at
+from imbalance_lab.training.fit import Selection, fit, learning_rate_at
+from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.resident import make_resident
 
 KINDS = {
@@ -196,15 +199,14 @@ def test_resampled_phase_sees_balanced_features():
 def test_feature_bank_holds_the_features_of_the_frozen_network():
     trial = trial_of("schedule: {crt: {start: 0.5, resample: random-over-sampling}}")
     data = make_resident(trial.network, tiny().dataset, tiny().splits.train, torch.device("cpu"))
-    autocast = autocast_for(trial.training, torch.device("cpu"))
-    own = head_features(trial.network, data, autocast)
+    own = head_features(trial.network, data)
     target = tiny().dataset.targets["command"][tiny().splits.train]
     features, labels = own["command"]
     assert labels.tolist() == target[target != IGNORE].tolist()
     with torch.inference_mode():
         every = trial.network.run(data.inputs).features.numpy()
     assert np.allclose(features, every[target != IGNORE])
-    bank = make_bank(trial.network, data, trial.strategy, 1, 0, autocast)
+    bank = make_bank(trial.network, data, trial.strategy, 1, 0)
     rows = {r.tobytes() for r in features[labels == 2]}
     assert {r.tobytes() for r in bank.features["command"][bank.labels["command"] == 2].numpy()} == rows
     orders = bank.orders(torch.Generator().manual_seed(0))
@@ -227,7 +229,7 @@ def test_thinning_keeps_rare_classes_whole():
         assert np.minimum(counts, quota + 1).sum() > 600 or (kept == counts).all()  # no larger quota fits
     trial = trial_of("{}")
     data = make_resident(trial.network, tiny().dataset, tiny().splits.train, torch.device("cpu"))
-    labels = head_features(trial.network, data, autocast_for(trial.training, torch.device("cpu")), 30)["command"][1]
+    labels = head_features(trial.network, data, 30)["command"][1]
     full = tiny().dataset.class_counts("command", tiny().splits.train)
     assert np.bincount(labels, minlength=3).tolist() == keep_evenly(full, 30).tolist()
     assert MAX_ROWS == 20_000
@@ -271,3 +273,104 @@ def test_fit_without_a_selection_that_improves_keeps_the_first_candidate():
     epochs = list(fit(trial.network, *parts, trial.strategy, trial.training, flat, seed=0))
     assert epochs[0].best
     assert len(epochs) == 3
+
+
+SHARED = ("{}", "augment: mixup", "loss: seesaw", "schedule: {crt: {start: 0.5, resample: random-over-sampling}}")
+
+
+def test_trainings_that_share_a_thread_are_what_each_is_alone():
+    """Steps in turn: noise, samplers, carried state and learning rates of one never reach another."""
+    alone = [list(trial_of(text, seed=i).train(selection())) for i, text in enumerate(SHARED)]
+    trials = [trial_of(text, seed=i) for i, text in enumerate(SHARED)]
+    going = dict(enumerate(t.steps(selection()) for t in trials))
+    found: list[list] = [[] for _ in trials]
+    before = torch.get_rng_state()
+    while going:
+        for i, steps in tuple(going.items()):
+            told = next(steps, "ended")
+            assert torch.equal(torch.get_rng_state(), before)  # nothing is left behind between two launches
+            if told == "ended":
+                del going[i]
+            elif told is not None:
+                found[i].append(told)
+    for mine, theirs in zip(found, alone, strict=True):
+        assert [replace(e, seconds=0.0) for e in mine] == [replace(e, seconds=0.0) for e in theirs]
+
+
+def test_steps_are_those_of_a_plain_loop():
+    """The tables, the counter and what is updated in place, against a loop as a textbook writes it."""
+    trial, own = trial_of("loss: seesaw", epochs=2), trial_of("loss: seesaw", epochs=2)
+    epochs = list(trial.train(selection()))
+    data = make_resident(own.network, tiny().dataset, tiny().splits.train, torch.device("cpu"))
+    phase, config = own.strategy.phases[0], own.training
+    optimizer = torch.optim.AdamW(own.network.parameters(), weight_decay=config.weight_decay, fused=True)
+    state = {h: loss.init_state(torch.device("cpu")) for h, loss in phase.losses.items()}
+    steps = -(-len(data) // config.batch_size)
+    for e in range(2):
+        own.network.train()
+        generator = torch.Generator().manual_seed(derive_seed(0, "sampler", e))
+        order = phase.sampler.draw(len(data), generator, e / 2)
+        torch.manual_seed(derive_seed(0, "noise", e))
+        total = 0.0
+        for i, index in enumerate(order.split(config.batch_size)):
+            progress = (e + i / steps) / 2
+            optimizer.param_groups[0]["lr"] = learning_rate_at(progress, config)
+            inputs, targets = data.batch(index)
+            out = own.network.run(inputs)
+            loss = own.model.denoising.weight * out.reconstruction
+            for h in phase.losses:
+                arguments = LossInputs(out.logits[h], targets[h], out.features, torch.tensor(progress))
+                value, state[h] = phase.losses[h](arguments, state[h])
+                loss = loss + value
+            optimizer.zero_grad()
+            loss.backward()
+            torch.nn.utils.clip_grad_norm_(own.network.parameters(), config.gradient_clip)
+            optimizer.step()
+            total += loss.item()
+        assert epochs[e].loss == pytest.approx(total / steps, rel=1e-5)
+        assert epochs[e].steps == steps
+
+
+def test_a_checkpoint_of_another_device_goes_on_here(tmp_path):
+    """On CUDA learning rate and step count are tensors, and the optimiser is told so: nothing of that is taken over."""
+    file = tmp_path / "t.pt"
+    whole = list(trial_of("{}").train(selection()))
+    part = trial_of("{}").train(selection(), file, "x")
+    next(part), next(part)
+    content = torch.load(file, weights_only=True)
+    group = content["optimizer"]["param_groups"][0]
+    group["lr"], group["capturable"] = torch.tensor(0.5), True
+    torch.save(content, file)
+    again = list(trial_of("{}").train(selection(), file, "x"))
+    assert [e.loss for e in again] == [e.loss for e in whole]
+
+
+def test_bfloat16_that_a_machine_cannot_compute_is_one_sentence(monkeypatch):
+    def refuse(*_, **__):
+        raise RuntimeError("could not create a primitive descriptor for a matmul primitive")
+
+    check_precision(config(precision="auto"), "cpu")
+    monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
+    check_precision(config(precision="auto"), "cpu")
+    with pytest.raises(InputError, match=r"training\.precision: found 'bfloat16', which cpu cannot compute .*float32"):
+        check_precision(config(precision="bfloat16"), "cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.parametrize("text", ["{}", "augment: mixup", "loss: seesaw", "head: lws", "sampler: rarest-class"])
+def test_a_graph_trains_as_single_launches_do(text):
+    import warnings
+
+    def epochs(graphs):
+        trial = trial_of(text, device="cuda", epochs=6)
+        trial.network.encoder.dropout.p = 0.0
+        return [e for e in trial.steps(selection(), graphs=graphs) if e is not None], trial
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a step that cannot be captured
+        (graphed, a), (eager, b) = epochs(True), epochs(False)
+    for x, y in zip(graphed, eager, strict=True):
+        assert x.loss == pytest.approx(y.loss, rel=1e-4)
+        assert x.seen == y.seen
+    for x, y in zip(a.network.parameters(), b.network.parameters(), strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-3, atol=1e-4)

@@ -10,7 +10,6 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import torch
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, primary_head
 from imbalance_lab.errors import InputError
@@ -125,7 +124,7 @@ def interpret(
         # A row of a table is one position, a window is many.
         most = BUDGETS[budget].windows * max(1, _POSITIONS // data.steps)
         few = subset(data, choose_windows(data.recording, most, seed))
-        scores = predict_scores(network, Resident(data.inputs, data.targets), _float32(data))
+        scores = predict_scores(network, Resident(data.inputs, data.targets))
         predictions = to_predictions(dataset, loaded.splits, rows, scores, {"split": split})
     target = data.targets[chosen].cpu().numpy()
     setting = _Setting(
@@ -237,10 +236,6 @@ def _choose_head(loaded: LoadedData, rows: Ints, head: str | None, split: str) -
     if not scored or (head is not None and head not in scored):
         raise InputError(f"interpretation: the {split} split has no scored position{f' of {head!r}' if head else ''}")
     return head or primary_head(scored)
-
-
-def _float32(data: ScoredSet) -> torch.autocast:
-    return torch.autocast(data.device.type, dtype=torch.bfloat16, enabled=False)
 
 
 def _confidence(scores: Any) -> Any:

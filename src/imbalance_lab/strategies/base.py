@@ -25,7 +25,7 @@ class LossInputs:
     logits : tensor of shape (B, L, K); the cosines of a cosine head
     target : int64 tensor of shape (B, L), ``IGNORE`` where the head does not apply
     features : tensor of shape (B, L, H), input of the head's last layer
-    progress : fraction of the training that is done, in [0, 1)
+    progress : float64 scalar on the device of the logits, fraction of the training that is done, in [0, 1)
     position_weight : tensor of shape (B, L), or None for ones
         Multiplies each position's loss; the normalisation stays the number of scored
         positions. Mixup calls the loss twice, with w and 1 - w.
@@ -34,7 +34,7 @@ class LossInputs:
     logits: Tensor
     target: Tensor
     features: Tensor
-    progress: float
+    progress: Tensor
     position_weight: Tensor | None = None
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from imbalance_lab.lazy import F
+from imbalance_lab.lazy import F, torch
 from imbalance_lab.strategies.base import HeadLoss, LossInputs, State
 from imbalance_lab.strategies.binding import HeadContext, stateless
 from imbalance_lab.strategies.cross_entropy import cross_entropy
@@ -68,11 +68,12 @@ class InfluenceBalanced(LossOptions):
 
         def loss(x: LossInputs, s: State) -> Tensor:
             weight = s.get("class_weight")
-            if x.progress < self.start:
-                return cross_entropy(x.logits, x.target, weight, x.position_weight)
+            plain = cross_entropy(x.logits, x.target, weight, x.position_weight)
             h = working(x.features).abs().sum(-1)
-            return influence_balanced_loss(
+            damped = influence_balanced_loss(
                 x.logits, x.target, h, self.alpha, 0.001, weight, x.position_weight, self.detach
             )
+            # Both are computed: which one counts is known on the device alone, so that a step can be replayed.
+            return torch.where(x.progress < self.start, plain, damped)
 
         return stateless(loss, context.constants())

@@ -13,7 +13,8 @@ class TrainingConfig(BaseModel):
     """How long and on what to train.
 
     ``patience`` counts epochs of the last phase without a better selection metric.
-    ``precision`` ``auto`` is bfloat16 autocast on CUDA and float32 on a CPU.
+    ``precision`` is that of training alone: ``auto`` is float32, on CUDA with TF32 matrix products; ``bfloat16``
+    is autocast. Everything that is scored, interpreted or served is computed in float32.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -10,6 +10,7 @@ from torch import Tensor
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.models.network import Network
 from imbalance_lab.models.predictor import Predictor
+from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident
 
 EVALUATION_BATCH = 256
@@ -18,50 +19,39 @@ EVALUATION_BATCH = 256
 def confusion_on_device(logits: Tensor, target: Tensor, into: Tensor) -> Tensor:
     """Add the scored positions to ``into``, int64 (K, K), rows true, columns predicted; no host synchronisation.
 
-    ``logits`` (..., K), ``target`` (...). For n models at once: ``logits`` (n, ..., K), ``into`` (n, K, K).
+    ``logits`` (..., K), ``target`` (...).
     """
-    k, models = into.shape[-1], into.shape[:-2]
-    scored = target != IGNORE
-    cell = torch.where(scored, target * k + logits.argmax(dim=-1), k * k).reshape(*models, -1)
-    flat = torch.zeros(*models, k * k + 1, dtype=torch.int64, device=into.device)
-    flat.scatter_add_(-1, cell, torch.ones_like(cell))
-    return into + flat[..., :-1].unflatten(-1, (k, k))
+    k = into.shape[-1]
+    cell = torch.where(target != IGNORE, target * k + logits.argmax(dim=-1), k * k).flatten()
+    flat = torch.zeros(k * k + 1, dtype=torch.int64, device=into.device)
+    return into + flat.scatter_add_(0, cell, torch.ones_like(cell))[:-1].view(k, k)
 
 
 @torch.inference_mode()
-def confusions(network: Network, data: Resident, autocast: torch.autocast) -> dict[str, NDArray[np.int64]]:
-    """Confusion counts of every head on a resident split, shape (K, K) each."""
+def confusions(network: Network, data: Resident) -> dict[str, Tensor]:
+    """Confusion counts of every head on a resident split, int64 (K, K) each, on its device; computed in float32."""
     network.eval()
     device = data.inputs.values.device
-    counts = {
-        head: torch.zeros(
-            network.classifier(head).weight.shape[0],
-            network.classifier(head).weight.shape[0],
-            dtype=torch.int64,
-            device=device,
-        )
-        for head in data.targets
-    }
-    for start in range(0, len(data), EVALUATION_BATCH):
-        index = torch.arange(start, min(start + EVALUATION_BATCH, len(data)), device=device)
-        inputs, targets = data.batch(index)
-        with autocast:
-            output = network.run(inputs)
-        for head, logits in output.logits.items():
-            counts[head] = confusion_on_device(logits, targets[head], counts[head])
-    return {head: c.cpu().numpy() for head, c in counts.items()}
+    sizes = {head: network.classifier(head).weight.shape[0] for head in data.targets}
+    counts = {head: torch.zeros(k, k, dtype=torch.int64, device=device) for head, k in sizes.items()}
+    with matrix_products(tf32=False):
+        for start in range(0, len(data), EVALUATION_BATCH):
+            index = torch.arange(start, min(start + EVALUATION_BATCH, len(data)), device=device)
+            inputs, targets = data.batch(index)
+            for head, logits in network.run(inputs).logits.items():
+                counts[head] = confusion_on_device(logits, targets[head], counts[head])
+    return counts
 
 
 @torch.inference_mode()
-def predict_scores(network: Predictor, data: Resident, autocast: torch.autocast) -> dict[str, NDArray[np.float32]]:
-    """Class scores (logits ready for a softmax) of every head, float32 (n, L, K)."""
+def predict_scores(network: Predictor, data: Resident) -> dict[str, NDArray[np.float32]]:
+    """Class scores (logits ready for a softmax) of every head, float32 (n, L, K), computed in float32."""
     network.eval()
     device = data.inputs.values.device
     parts: dict[str, list[Tensor]] = {head: [] for head in data.targets}
-    for start in range(0, len(data), EVALUATION_BATCH):
-        index = torch.arange(start, min(start + EVALUATION_BATCH, len(data)), device=device)
-        with autocast:
-            output = network.run(data.batch(index)[0])
-        for head, logits in output.logits.items():
-            parts[head].append(logits.float() * network.classifier(head).output_scale)
+    with matrix_products(tf32=False):
+        for start in range(0, len(data), EVALUATION_BATCH):
+            index = torch.arange(start, min(start + EVALUATION_BATCH, len(data)), device=device)
+            for head, logits in network.run(data.batch(index)[0]).logits.items():
+                parts[head].append(logits.float() * network.classifier(head).output_scale)
     return {head: torch.cat(chunks).cpu().numpy() for head, chunks in parts.items()}

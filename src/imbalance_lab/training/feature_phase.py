@@ -18,6 +18,7 @@ from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.pools import NaturalSampler
 from imbalance_lab.strategies.tables import RESAMPLERS, resample_features
 from imbalance_lab.training.evaluate import EVALUATION_BATCH
+from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident
 
 MAX_ROWS = 20_000
@@ -79,7 +80,7 @@ def check_resampling(strategy: BoundStrategy) -> None:
 
 @torch.inference_mode()
 def head_features(
-    network: Network, data: Resident, autocast: torch.autocast, limit: int | None = None
+    network: Network, data: Resident, limit: int | None = None
 ) -> dict[str, tuple[NDArray[np.float32], NDArray[np.int64]]]:
     """Features (n, H) and labels (n,) of each head's scored positions, by a network in evaluation mode.
 
@@ -92,7 +93,7 @@ def head_features(
     parts: dict[str, list[Tensor]] = {head: [] for head in data.targets}
     for start in range(0, len(data), EVALUATION_BATCH):
         stop = min(start + EVALUATION_BATCH, len(data))
-        with autocast:
+        with matrix_products(tf32=False):
             features = network.run(data.batch(torch.arange(start, stop, device=device))[0]).features.float()
         for head, chosen in keep.items():
             parts[head].append(features[torch.from_numpy(chosen[start:stop]).to(device)].cpu())
@@ -127,9 +128,7 @@ def _kept(target: NDArray[np.int64], limit: int | None) -> NDArray[np.bool_]:
     return kept.reshape(target.shape)
 
 
-def make_bank(
-    network: Network, train: Resident, strategy: BoundStrategy, phase_number: int, seed: int, autocast: torch.autocast
-) -> FeatureBank:
+def make_bank(network: Network, train: Resident, strategy: BoundStrategy, phase_number: int, seed: int) -> FeatureBank:
     """Compute and resample the training features of a frozen phase.
 
     A head with more than :data:`MAX_ROWS` scored positions is thinned first. A class with too few
@@ -144,7 +143,7 @@ def make_bank(
     assert name is not None
     device = train.inputs.values.device
     features, labels, seen = {}, {}, {}
-    for head, (x, y) in head_features(network, train, autocast, MAX_ROWS).items():
+    for head, (x, y) in head_features(network, train, MAX_ROWS).items():
         k = network.classifier(head).weight.shape[0]
         rows, classes = x, y
         if len(np.unique(y)) > 1:

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.strategies.base import Augment, BoundStrategy, LossInputs, Phase, State
-from imbalance_lab.strategies.masking import working
+from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.course import (
     Course,
@@ -22,21 +24,17 @@ from imbalance_lab.training.course import (
     Selection,
     copied,
     learning_rate_at,
-    moved,
     non_finite,
 )
 from imbalance_lab.training.evaluate import confusions
 from imbalance_lab.training.feature_phase import FeatureBank, check_resampling, make_bank
-from imbalance_lab.training.phases import make_optimizer, mixed, reset_heads, seen_counts
+from imbalance_lab.training.graph import Launcher
+from imbalance_lab.training.noise import NoiseStream
+from imbalance_lab.training.phases import reset_heads, seen_counts
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.step import Step
 
-__all__ = ["Epoch", "Selection", "autocast_for", "fit", "learning_rate_at"]
-
-
-def autocast_for(config: TrainingConfig, device: torch.device) -> torch.autocast:
-    """bfloat16 autocast where the configuration wants it, else one that does nothing."""
-    wanted = config.precision == "bfloat16" or (config.precision == "auto" and device.type == "cuda")
-    return torch.autocast(device.type, dtype=torch.bfloat16, enabled=wanted)
+__all__ = ["Epoch", "Selection", "fit", "fit_steps", "learning_rate_at"]
 
 
 def fit(
@@ -67,155 +65,177 @@ def fit(
     InputError
         If the checkpoint belongs to another trial, or a phase resamples features in a way that cannot work.
     """
+    for epoch in fit_steps(
+        network,
+        train,
+        val,
+        strategy,
+        config,
+        selection,
+        seed=seed,
+        denoising_weight=denoising_weight,
+        checkpoint=checkpoint,
+        fingerprint=fingerprint,
+    ):
+        if epoch is not None:
+            yield epoch
+
+
+def fit_steps(
+    network: Network,
+    train: Resident,
+    val: Resident,
+    strategy: BoundStrategy,
+    config: TrainingConfig,
+    selection: Selection,
+    *,
+    seed: int,
+    denoising_weight: float = 0.0,
+    checkpoint: Path | None = None,
+    fingerprint: str = "",
+    graphs: bool = True,
+) -> Iterator[Epoch | None]:
+    """As :func:`fit`, but one that several trainings of one device can share a thread with.
+
+    Yields None after each step that was launched (on CUDA it is not computed yet, and nothing was read back), and
+    while the device still works on the numbers of an epoch; then the :class:`Epoch`. Between two yields nothing
+    of the process is changed: the default generators are as they were, the current stream too. All work goes to the
+    stream that is current at the first ``next``, or to a new one where that is CUDA's default stream.
+
+    Parameters
+    ----------
+    graphs : whether steps are captured as CUDA graphs (no part of the result; off for measurements)
+    """
     check_resampling(strategy)
-    device = train.inputs.values.device
-    autocast = autocast_for(config, device)
-    steps = math.ceil(len(train) / config.batch_size)
+    trainer = _Trainer(network, train, val, strategy, config, seed, denoising_weight, graphs)
     course = Course(strategy, config, selection, checkpoint, fingerprint)
-    trainer = _Trainer(network, train, strategy, config, seed, denoising_weight, autocast, steps)
     initial = copied(network.state_dict())
     saved = course.resume()
     if saved:
-        trainer.enter(course.phases[course.done - 1], {h: moved(s, device) for h, s in saved["loss_state"].items()})
         network.load_state_dict(saved["network"])
-        trainer.optimizer.load_state_dict(saved["optimizer"])
+        trainer.enter(course.phases[course.done - 1], saved)
         for done in saved["epochs"]:
             yield Epoch(**done)
     while not course.ended:
         if course.begins_phase:
             trainer.enter(course.phases[course.done])
         begun = time.perf_counter()
-        summary = trainer.epoch(course.done)
-        confusion = confusions(network, val, autocast)
+        yield from trainer.epoch(course.done)
+        summary, confusion = trainer.summary(course.done)
         seconds = time.perf_counter() - begun
+        steps = trainer.steps
         epoch = course.add(summary, confusion, seconds, steps, lambda: copied(network.state_dict()))
-        course.save(network.state_dict(), trainer.optimizer.state_dict(), trainer.loss_state, initial)
+        step = trainer.step
+        course.save(network.state_dict(), step.optimizer.state_dict(), step.loss_state, initial)
         yield epoch
     network.load_state_dict(initial if course.best_weights is None else course.best_weights)
 
 
 class _Trainer:
-    """The state that changes from step to step; private to :func:`fit`."""
+    """The state that changes from epoch to epoch; private to :func:`fit_steps`."""
 
     def __init__(
         self,
         network: Network,
         train: Resident,
+        val: Resident,
         strategy: BoundStrategy,
         config: TrainingConfig,
         seed: int,
         denoising_weight: float,
-        autocast: torch.autocast,
-        steps_per_epoch: int,
+        graphs: bool,
     ) -> None:
-        self.network, self.train, self.strategy, self.config = network, train, strategy, config
-        self.seed, self.denoising_weight, self.autocast = seed, denoising_weight, autocast
-        self.steps_per_epoch = steps_per_epoch
+        self.network, self.train, self.val = network, train, val
+        self.strategy, self.config, self.seed, self.denoising_weight = strategy, config, seed, denoising_weight
+        self.graphs = graphs
         self.device = train.inputs.values.device
-        self.loss_state: dict[str, State] = {}
+        self.steps = math.ceil(len(train) / config.batch_size)
+        self.noise = NoiseStream(self.device)
+        self.stream: torch.cuda.Stream | None = None
+        if self.device.type == "cuda":
+            current = torch.cuda.current_stream(self.device)
+            own = current != torch.cuda.default_stream(self.device)
+            self.stream = current if own else torch.cuda.Stream(self.device)
+            self.stream.wait_stream(current)
         self.phase_number = 0
-        self.phase: Phase = strategy.phases[0]
         self.bank: FeatureBank | None = None
-        self.augment: Augment | None = None
-        self.optimizer: torch.optim.AdamW
+        self.step: Step
+        self.launch: Launcher
 
-    def enter(self, phase_number: int, losses: dict[str, State] | None = None) -> None:
-        """Begin a phase: fresh optimiser and loss state, heads reset and encoder frozen as it says."""
-        self.phase_number, self.phase, self.bank = phase_number, self.strategy.phases[phase_number], None
-        if self.phase.reset_heads and losses is None:
+    def enter(self, phase_number: int, saved: Mapping[str, Any] | None = None) -> None:
+        """Begin a phase (fresh optimiser and loss state, heads reset as it says), or go on in it from a checkpoint."""
+        phase = self.strategy.phases[phase_number]
+        self.phase_number, self.bank = phase_number, None
+        if phase.reset_heads and saved is None:
             reset_heads(self.network, self.seed, phase_number)
-        augment = self.phase.augment
-        self.augment = None if augment is None else augment.on(self.device)
-        self.optimizer = make_optimizer(self.network, self.phase, self.config)
-        start = losses if losses is not None else {}
-        self.loss_state = {h: start.get(h, loss.init_state(self.device)) for h, loss in self.phase.losses.items()}
+        self.step = Step(self.network, self.train, phase, self.config, self.denoising_weight)
+        if saved is not None:
+            self.step.take(saved["loss_state"], saved["optimizer"])
+        self.launch = Launcher(self.step, self.noise, self.stream, self.graphs)
 
-    def epoch(self, e: int) -> EpochSummary:
-        """One pass of ``len(train)`` drawn sequences."""
-        config, device, n = self.config, self.device, len(self.train)
+    def epoch(self, e: int) -> Iterator[None]:
+        """One pass of ``len(train)`` drawn sequences, then validation; yields after each launch."""
+        config, step, phase = self.config, self.step, self.step.phase
+        step.generator.manual_seed(derive_seed(self.seed, "sampler", e))
+        self.noise.seed(derive_seed(self.seed, "noise", e))
+        if phase.resample is not None and self.bank is None:
+            # Made when first asked for, when a resumed network has its weights.
+            self.bank = make_bank(self.network, self.train, self.strategy, self.phase_number, self.seed)
         # Frozen features are those of inference: no dropout, no input noise.
-        self.network.train(not self.phase.freeze_encoder)
-        generator = torch.Generator(device=device).manual_seed(derive_seed(self.seed, "sampler", e))
-        bank = self._bank()
-        order = self.phase.sampler.draw(n, generator, e / config.epochs)
-        orders = bank.orders(generator) if bank is not None else {}
-        total = torch.zeros((), device=device)
-        bad_step = torch.full((), self.steps_per_epoch, dtype=torch.int64, device=device)
-        head_total = {head: torch.zeros((), device=device) for head in self.phase.losses}
-        rate = config.learning_rate
-        cuda = [device] if device.type == "cuda" else []
-        with torch.random.fork_rng(devices=cuda):
-            torch.manual_seed(derive_seed(self.seed, "noise", e))
-            for step in range(self.steps_per_epoch):
-                progress = (e + step / self.steps_per_epoch) / config.epochs
-                rate = learning_rate_at(progress, config)
-                for group in self.optimizer.param_groups:
-                    group["lr"] = rate
-                if bank is not None:
-                    loss, per_head = self._feature_step(bank.batch(orders, step, self.steps_per_epoch), progress)
-                else:
-                    index = order[step * config.batch_size : (step + 1) * config.batch_size]
-                    loss, per_head = self._step(index, progress, generator)
-                total += loss
-                for head, value in per_head.items():
-                    head_total[head] += value
-                bad_step = torch.where(torch.isfinite(loss), bad_step, torch.clamp(bad_step, max=step))
-        first_bad = int(bad_step)
-        if first_bad < self.steps_per_epoch:
-            raise non_finite(self.strategy, e, first_bad, self.steps_per_epoch, rate)
-        steps = self.steps_per_epoch
-        return EpochSummary(
-            loss=float(total) / steps,
-            head_loss={h: float(v) / steps for h, v in head_total.items()},
-            seen=seen_counts(self.network, self.train, order) if bank is None else dict(bank.seen),
-            learning_rate=rate,
+        self.network.train(not phase.freeze_encoder)
+        progress = [(e + i / self.steps) / config.epochs for i in range(self.steps)]
+        with self.launch.on_stream():
+            order = phase.sampler.draw(len(self.train), step.generator, e / config.epochs)
+            orders = self.bank.orders(step.generator) if self.bank is not None else {}
+            step.begin(order, progress, [learning_rate_at(p, config) for p in progress])
+        for number in range(self.steps):
+            if self.bank is not None:
+                with self.launch.on_stream(), self.noise():
+                    step.launch_features(number, self.bank.batch(orders, number, self.steps))
+            else:
+                self.launch(number)
+            yield None
+        yield from self._read_back(order)
+
+    def _read_back(self, order: Tensor) -> Iterator[None]:
+        """All numbers of the epoch come to the host in one copy; others may launch work until it is there."""
+        with self.launch.on_stream():
+            counted = {} if self.bank is not None else seen_counts(self.network, self.train, order)
+            found = confusions(self.network, self.val)
+            step = self.step
+            parts = [step.bad, step.total, *step.head_total.values(), *counted.values(), *found.values()]
+            packed = torch.cat([part.reshape(-1).double() for part in parts])  # counts stay exact up to 2^53
+            if self.stream is None:
+                numbers = packed
+            else:
+                numbers = torch.empty(packed.shape, dtype=packed.dtype, pin_memory=True)
+                numbers.copy_(packed, non_blocking=True)
+                there = torch.cuda.Event()
+                there.record(self.stream)
+        if self.stream is not None:
+            while not there.query():
+                yield None
+        values = iter(numbers.split([part.numel() for part in parts]))
+        self._bad, self._total = int(next(values)), float(next(values))
+        self._head_total = {head: float(next(values)) for head in step.head_total}
+        self._seen = {head: next(values).long().tolist() for head in counted}
+        self._confusion = {head: next(values).long().numpy().reshape(c.shape) for head, c in found.items()}
+
+    def summary(self, e: int) -> tuple[EpochSummary, dict[str, NDArray[np.int64]]]:
+        """What the epoch that has just been trained tells, and the confusion counts of validation.
+
+        Raises
+        ------
+        NonFiniteLossError
+            If a loss of the epoch was not finite.
+        """
+        rates = self.step.host_rates
+        if self._bad < self.steps:
+            raise non_finite(self.strategy, e, self._bad, self.steps, rates[-1])
+        summary = EpochSummary(
+            loss=self._total / self.steps,
+            head_loss={h: v / self.steps for h, v in self._head_total.items()},
+            seen=self._seen if self.bank is None else dict(self.bank.seen),
+            learning_rate=rates[-1],
         )
-
-    def _step(self, index: Tensor, progress: float, generator: torch.Generator) -> tuple[Tensor, dict[str, Tensor]]:
-        inputs, targets = self.train.batch(index)
-        if self.augment is not None:
-            inputs, targets = mixed(self.augment, inputs, targets, index, generator)
-        with self.autocast:
-            output = self.network.run(inputs)
-            total = torch.zeros((), device=self.device)
-            values: dict[str, Tensor] = {}
-            for head, loss in self.phase.losses.items():
-                logits, target = working(output.logits[head]), targets[head]
-                arguments = LossInputs(logits, target, working(output.features), progress)
-                value, self.loss_state[head] = loss(arguments, self.loss_state[head])
-                values[head] = value.detach()
-                total = total + value
-            if output.reconstruction is not None:
-                total = total + self.denoising_weight * output.reconstruction
-        self._update(total)
-        return total.detach(), values
-
-    def _feature_step(
-        self, batch: dict[str, tuple[Tensor, Tensor]], progress: float
-    ) -> tuple[Tensor, dict[str, Tensor]]:
-        """One step of the classifiers alone, on rows of the feature bank."""
-        total = torch.zeros((), device=self.device)
-        values: dict[str, Tensor] = {}
-        for head, (features, target) in batch.items():
-            logits = self.network.classifier(head)(features)
-            arguments = LossInputs(logits, target, features, progress)
-            value, self.loss_state[head] = self.phase.losses[head](arguments, self.loss_state[head])
-            values[head] = value.detach()
-            total = total + value
-        if batch:
-            self._update(total)
-        return total.detach(), values
-
-    def _bank(self) -> FeatureBank | None:
-        """The phase's resampled features; made when first asked for, when a resumed network has its weights."""
-        if self.phase.resample is not None and self.bank is None:
-            self.bank = make_bank(self.network, self.train, self.strategy, self.phase_number, self.seed, self.autocast)
-        return self.bank
-
-    def _update(self, total: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        total.backward()
-        nn.utils.clip_grad_norm_(
-            [p for p in self.network.parameters() if p.requires_grad], self.config.gradient_clip, foreach=True
-        )
-        self.optimizer.step()
+        return summary, self._confusion

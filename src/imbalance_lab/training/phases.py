@@ -30,12 +30,16 @@ def trains(phase: Phase, name: str) -> bool:
     return not ((phase.freeze_encoder and not in_head) or (is_scale != (scale_only and in_head) and in_head))
 
 
-def make_optimizer(network: Network, phase: Phase, config: TrainingConfig) -> torch.optim.AdamW:
-    """Mark what ``phase`` trains, and a fresh fused AdamW for that."""
+def make_optimizer(network: Network, phase: Phase, config: TrainingConfig, rate: float | Tensor) -> torch.optim.AdamW:
+    """Mark what ``phase`` trains, and a fresh fused AdamW for that.
+
+    A learning rate that is a tensor lies on the device, and is read there in each step: the step can then be captured.
+    """
     for name, parameter in network.named_parameters():
         parameter.requires_grad_(trains(phase, name))
     trained = [p for p in network.parameters() if p.requires_grad]
-    return torch.optim.AdamW(trained, lr=config.learning_rate, weight_decay=config.weight_decay, fused=True)
+    capturable = isinstance(rate, Tensor)
+    return torch.optim.AdamW(trained, lr=rate, weight_decay=config.weight_decay, fused=True, capturable=capturable)
 
 
 def mixed(
@@ -56,14 +60,13 @@ def mixed(
     return values, drawn
 
 
-def seen_counts(network: Network, train: Resident, order: Tensor) -> dict[str, list[int]]:
-    """Scored positions of each class of each head in the drawn sequences ``order``, int64 (n,)."""
+def seen_counts(network: Network, train: Resident, order: Tensor) -> dict[str, Tensor]:
+    """Scored positions of each class of each head in the drawn sequences ``order``, int64 (n,): int64 (K,) by head."""
     seen = {}
     for head, target in train.targets.items():
         k = network.classifier(head).weight.shape[0]
         drawn = target[order]
         cell = torch.where(drawn != IGNORE, drawn, k).flatten()
         counts = torch.zeros(k + 1, dtype=torch.int64, device=target.device)
-        counts.scatter_add_(0, cell, torch.ones_like(cell))
-        seen[head] = counts[:-1].tolist()
+        seen[head] = counts.scatter_add_(0, cell, torch.ones_like(cell))[:-1]
     return seen

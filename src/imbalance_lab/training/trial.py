@@ -23,7 +23,7 @@ from imbalance_lab.strategies.heads import fit_tau_norm
 from imbalance_lab.training.config import TrainingConfig, resolve_device
 from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.feature_phase import head_features
-from imbalance_lab.training.fit import Epoch, Selection, autocast_for, fit
+from imbalance_lab.training.fit import Epoch, Selection, fit_steps
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import make_resident
 
@@ -46,9 +46,15 @@ class PreparedTrial:
 
     def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
         """Train; see :func:`imbalance_lab.training.fit.fit`."""
+        return (e for e in self.steps(selection, checkpoint, fingerprint) if e is not None)
+
+    def steps(
+        self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "", graphs: bool = True
+    ) -> Iterator[Epoch | None]:
+        """Train beside others in one thread; see :func:`imbalance_lab.training.fit.fit_steps`."""
         device = torch.device(self.device)
         splits = self.loaded.splits
-        yield from fit(
+        yield from fit_steps(
             self.network,
             make_resident(self.network, self.loaded.dataset, splits.train, device),
             make_resident(self.network, self.loaded.dataset, splits.val, device),
@@ -59,6 +65,7 @@ class PreparedTrial:
             denoising_weight=self.model.denoising.weight,
             checkpoint=checkpoint,
             fingerprint=fingerprint,
+            graphs=graphs,
         )
 
     def after_training(self, metric: str) -> dict[str, dict[str, float]]:
@@ -72,7 +79,7 @@ class PreparedTrial:
             return {}
         device = torch.device(self.device)
         val = make_resident(self.network, self.loaded.dataset, self.loaded.splits.val, device)
-        features = head_features(self.network, val, autocast_for(self.training, device), MAX_TAU_ROWS)
+        features = head_features(self.network, val, MAX_TAU_ROWS)
         return {
             h: {"tau": _tau_normalise(self.network, h, options, features[h], metric)} for h, options in asked.items()
         }
@@ -82,7 +89,7 @@ class PreparedTrial:
         index = getattr(self.loaded.splits, split)
         device = torch.device(self.device)
         data = make_resident(self.network, self.loaded.dataset, index, device)
-        scores = predict_scores(self.network, data, autocast_for(self.training, device))
+        scores = predict_scores(self.network, data)
         return to_predictions(self.loaded.dataset, self.loaded.splits, index, scores, {"split": split, **meta})
 
 
