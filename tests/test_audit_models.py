@@ -40,7 +40,7 @@ def test_a_channel_that_equals_the_label_fails_and_is_named():
 def test_a_categorical_channel_that_equals_the_label_fails():
     loaded = recordings(signal=0.0)
     code = loaded.dataset.targets["command"][..., None] + 1
-    leaky = with_data(loaded, categorical=code, categorical_channels=("stat",), categorical_sizes=(5,))
+    leaky = with_data(loaded, categorical=code, categorical_channels=("stat",), categories=(("1", "2", "3", "4"),))
     finding = by_subject(check_input_leakage(leaky, CONTEXT))["command/channel"]
     assert finding.verdict is Verdict.FAIL
     assert finding.evidence[0]["input"] == "stat"

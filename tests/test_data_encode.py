@@ -76,7 +76,7 @@ def test_steps_of_held_out_recordings_are_scored_once(seed: int, length: int, qu
 def test_inputs_and_targets_come_from_the_same_row_of_the_same_recording() -> None:
     frame = mill()
     d = encode(frame, **SMALL).dataset
-    value = d.continuous[:, :, d.channels.index("f.row")]
+    value = d.native(d.continuous)[:, :, d.channels.index("f.row")]
     real = d.unit_position >= 0
     expected = 1000.0 * np.array([int(g.split("_")[1]) for g in d.groups])[:, None] + d.unit_position
     np.testing.assert_array_equal(value[real], expected[real])
@@ -139,8 +139,9 @@ def test_scaling_is_fitted_on_the_rows_of_train_once() -> None:
     scaler = fit(loaded.dataset, loaded.splits.train)
     column = loaded.dataset.channels.index("f.Ax")
     assert scaler.n_rows == len(rows)
-    assert scaler.mean[column] == pytest.approx(rows["f.Ax"].astype(np.float32).mean(), abs=1e-6)
-    assert scaler.std[column] == pytest.approx(rows["f.Ax"].astype(np.float32).std(ddof=0), rel=1e-5)
+    stored = loaded.dataset.scaling
+    assert loaded.dataset.native(scaler.mean)[column] == pytest.approx(rows["f.Ax"].mean(), abs=1e-6)
+    assert scaler.std[column] * stored.scale[column] == pytest.approx(rows["f.Ax"].std(ddof=0), rel=1e-5)
     wild = loaded.dataset.continuous[:2].copy()
     wild[0, 0, column], wild[0, 1, column] = 1e9, np.nan
     scaled = scaler.transform(wild)
@@ -201,7 +202,7 @@ def test_masks_of_tokens(seed: int, length: int) -> None:
 def test_held_out_token_windows_share_no_row() -> None:
     loaded = encode(mill(), task="tokens", **SMALL)
     d = loaded.dataset
-    value = d.continuous[:, :, d.channels.index("f.row")]
+    value = d.native(d.continuous)[:, :, d.channels.index("f.row")]
     for name, index in loaded.splits.items():
         rows = value[index][~np.isnan(value[index])]
         assert (len(np.unique(rows)) == len(rows)) == (name != "train")

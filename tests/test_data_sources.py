@@ -258,7 +258,7 @@ def test_digits_split_is_the_usual_one_and_long_tailed_on_train() -> None:
     _, test = train_test_split(np.arange(len(y)), test_size=0.3, random_state=42, stratify=y)
     assert plain.dataset.unit[plain.splits.test].tolist() == sorted(test.tolist())
     assert len(plain.dataset) == len(y)
-    np.testing.assert_array_equal(plain.dataset.continuous[:, 0], x)
+    np.testing.assert_array_equal(plain.dataset.native(plain.dataset.continuous)[:, 0], x)
     assert plain.dataset.image_shape == (8, 8)
 
     tailed = load_data(parse_options({"source": "digits", "imbalance_ratio": 20}))

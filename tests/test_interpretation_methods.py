@@ -75,7 +75,7 @@ def dataset(n=24, steps=10, channels=4, length=None, classes=("A", "B"), seed=0)
         unit_length=np.full(n, length),
         slices={"operation": np.array([f"op{i % 2}" for i in range(n)])},
         categorical_channels=("mode",),
-        categorical_sizes=(3,),
+        categories=(("5", "3"),),
         channel_groups={"left": ("c0", "c1"), "right": ("c2",)},
     )
 

@@ -27,7 +27,7 @@ def dataset(n: int = 6, steps: int = 16, length: int = 16, channels: int = 5) ->
         groups=np.array([f"r{i}" for i in range(n)]),
         channels=tuple("abcde"[:channels]),
         categorical_channels=("stat",),
-        categorical_sizes=(3,),
+        categories=(("5", "3"),),
         channel_groups={"frame": ("a", "b"), "motor": ("c",)},
         unit=np.arange(n),
         unit_position=np.tile(np.arange(length), (n, 1)),

@@ -94,7 +94,7 @@ def test_planting_is_deterministic_and_leaves_the_input_alone(steps, fault):
         ("collision", {"dataset", "raw"}, {"targets"}),
         ("absent-class", {"dataset", "raw"}, {"targets"}),
         ("overlapping-windows", {"splits"}, set()),
-        ("label-channel", {"dataset"}, {"continuous", "channels", "channel_groups"}),
+        ("label-channel", {"dataset"}, {"continuous", "channels", "channel_groups", "scaling"}),
         ("missingness-slice", {"dataset"}, {"continuous"}),
         ("no-signal-class", {"dataset", "raw"}, {"targets"}),
         ("label-noise", {"dataset", "raw"}, {"targets"}),

@@ -53,8 +53,8 @@ def rows(n=240, seed=0, categories=True) -> LoadedData:
     loaded = tiny(length=1, n=n, seed=seed, blank=0.0)
     d = loaded.dataset
     code = np.random.default_rng(seed).integers(0, 3, size=(n, 1, 1))
-    changed = {"categorical": code, "categorical_channels": ("kind",), "categorical_sizes": (3,)} if categories else {}
-    return replace(loaded, dataset=replace(d, **changed))
+    coded = {"categorical": code, "categorical_channels": ("kind",), "categories": (("a", "b"),)}
+    return replace(loaded, dataset=replace(d, **(coded if categories else {})))
 
 
 @pytest.mark.parametrize("name", CATALOGUE)

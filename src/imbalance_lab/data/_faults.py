@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data._places import Ints, main_head, place_labels, rank_within, with_labels
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.scaling import Scaling
 from imbalance_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -203,12 +204,14 @@ def _label_channel(loaded: LoadedData, strength: float, rng: np.random.Generator
     steps = dataset.continuous.shape[1]
     at = np.arange(steps) * dataset.target_length // steps  # target position of each input step
     channel = value[place][:, at][:, :, None]
+    known = dataset.scaling
     return replace(
         loaded,
         dataset=replace(
             dataset,
             continuous=np.concatenate([dataset.continuous, channel], axis=2),
             channels=(*dataset.channels, PLANTED_CHANNEL),
+            scaling=known and Scaling(np.append(known.centre, 0.0), np.append(known.scale, 1.0)),
             channel_groups={**dataset.channel_groups, "planted": (PLANTED_CHANNEL,)},
         ),
     )

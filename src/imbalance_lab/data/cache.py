@@ -10,9 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import LoadedData, RawText, SequenceDataset, Splits
-
-_PLAIN = ("channels", "categorical_channels", "categorical_sizes", "image_shape")
 
 
 def save_loaded(loaded: LoadedData, folder: Path) -> None:
@@ -39,7 +38,8 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         "heads": [[h, list(c)] for h, c in d.heads.items()],
         "slices": list(d.slices),
         "channel_groups": [[g, list(c)] for g, c in d.channel_groups.items()],
-        "plain": {name: getattr(d, name) for name in _PLAIN},
+        "coding": d.coding.to_mapping(),
+        "image_shape": d.image_shape,
         "facts": dict(d.facts),
         "scaler_fitted_on": loaded.scaler_fitted_on,
         "digest": d.digest,
@@ -58,7 +58,7 @@ def load_cached(folder: Path) -> LoadedData:
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
 
-    shape = about["plain"]["image_shape"]
+    shape, coding = about["image_shape"], Coding.from_mapping(about["coding"])
     dataset = SequenceDataset(
         continuous=array("continuous"),
         categorical=array("categorical"),
@@ -69,9 +69,11 @@ def load_cached(folder: Path) -> LoadedData:
         unit_position=array("unit_position"),
         unit_length=array("unit_length"),
         slices={name: array(f"slice.{i}") for i, name in enumerate(about["slices"])},
-        channels=tuple(about["plain"]["channels"]),
-        categorical_channels=tuple(about["plain"]["categorical_channels"]),
-        categorical_sizes=tuple(about["plain"]["categorical_sizes"]),
+        channels=coding.channels,
+        scaling=coding.scaling,
+        categorical_channels=coding.categorical_channels,
+        categories=coding.categories,
+        column_types=coding.types,
         channel_groups={g: tuple(c) for g, c in about["channel_groups"]},
         image_shape=tuple(shape) if shape else None,
         facts=about["facts"],

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding, fit_coding
 from imbalance_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -37,14 +38,13 @@ class Inputs:
     ----------
     continuous : float32 array of shape (n, C), NaN where missing
     categorical : int64 array of shape (n, K), 0 where missing or unknown
-    channels, categorical_channels, categorical_sizes, groups : as in ``SequenceDataset``
+    coding : how the columns were coded
+    groups : sensor frame to its channels
     """
 
     continuous: NDArray[np.float32]
     categorical: NDArray[np.int64]
-    channels: tuple[str, ...]
-    categorical_channels: tuple[str, ...]
-    categorical_sizes: tuple[int, ...]
+    coding: Coding
     groups: Mapping[str, tuple[str, ...]]
     facts: Mapping[str, object] = field(default_factory=dict)
 
@@ -68,6 +68,7 @@ def select_inputs(
     recording: NDArray[np.int64],
     train: NDArray[np.bool_],
     min_coverage: float,
+    known: Coding | None = None,
 ) -> Inputs:
     """Choose, group and code the input columns.
 
@@ -82,74 +83,67 @@ def select_inputs(
     recording : int64 array of shape (n,), index of each row's recording
     train : bool array of shape (n_recordings,)
     min_coverage : share of train recordings that must have at least one value
+    known : coding of a model that exists; its channels are taken, whatever their coverage
 
     Raises
     ------
     InputError
         If no input is left.
     """
+    coding, facts = (known, {}) if known else _choose(frame, exclude, recording, train, min_coverage)
+    coded = coding.encode(frame)
+    continuous, channels = coded.continuous, coding.channels
+    groups: dict[str, list[str]] = {}
+    for channel in channels:
+        groups.setdefault(group_of(channel), []).append(channel)
+    facts = {
+        **facts,
+        "constant_channels": ", ".join(_constant(continuous, channels)),
+        "identical_channels": ", ".join(_identical(frame, channels)),
+        "missing_share_of_inputs": round(float(np.isnan(continuous).mean()), 6) if continuous.size else 0.0,
+        **coded.facts,
+    }
+    members = {name: tuple(listed) for name, listed in groups.items()}
+    return Inputs(continuous, coded.categorical, coding, members, facts)
+
+
+def _choose(
+    frame: pd.DataFrame,
+    exclude: Sequence[str],
+    recording: NDArray[np.int64],
+    train: NDArray[np.bool_],
+    min_coverage: float,
+) -> tuple[Coding, dict[str, object]]:
+    """The coding of the channels that enough train recordings have, and what was left out."""
     patterns = (*exclude, *LABELS)
     columns = [c for c in frame.columns if c not in {"recording", "gcode_string"} and not _matches(c, patterns)]
     unused = [p for p in exclude if not any(fnmatchcase(c, p) for c in frame.columns)]
     states = [c for c in CONTROLLER_STATES if c in columns]
     candidates = sorted((c for c in columns if c not in states), key=_order)
-    values = frame[candidates].to_numpy(dtype=np.float32)
-    finite = np.isfinite(values)
-    infinite = int((~finite & ~np.isnan(values)).sum())
     starts = np.searchsorted(recording, np.arange(len(train)))
-    has = np.logical_or.reduceat(finite, starts, axis=0)
-    coverage = has[train].mean(axis=0)
+    coverage = np.array([_coverage(frame[c], starts, train) for c in candidates])
     keep = (coverage >= min_coverage) & (coverage > 0)
     if not keep.any() and not states:
         raise InputError(
             f"no input channel is left: exclude {list(exclude)} and min_coverage {min_coverage:g} "
             f"drop all of the {len(columns)} columns"
         )
-    channels = tuple(c for c, k in zip(candidates, keep, strict=True) if k)
-    continuous = values[:, keep]
-    if infinite:
-        continuous = np.where(np.isfinite(continuous), continuous, np.float32(np.nan))
-    categorical, sizes = _code_states(frame[states].to_numpy(dtype=np.float64), train[recording])
-    groups: dict[str, list[str]] = {}
-    for channel in channels:
-        groups.setdefault(group_of(channel), []).append(channel)
-    facts = {
-        "channels_dropped_by_coverage": _by_frame(candidates, coverage, ~keep),
-        "constant_channels": ", ".join(_constant(continuous, channels)),
-        "identical_channels": ", ".join(_identical(continuous, channels)),
-        "missing_share_of_inputs": round(float(np.isnan(continuous).mean()), 6) if continuous.size else 0.0,
-    }
-    if infinite:
-        facts["infinite_values_set_missing"] = infinite
+    numbers = {c: frame[c] for c, k in zip(candidates, keep, strict=True) if k}
+    coding = fit_coding(numbers, {c: frame[c] for c in states}, train[recording])
+    facts: dict[str, object] = {"channels_dropped_by_coverage": _by_frame(candidates, coverage, ~keep)}
     if unused:
         facts["exclude_patterns_without_a_column"] = ", ".join(unused)
-    return Inputs(
-        np.ascontiguousarray(continuous),
-        categorical,
-        channels,
-        tuple(states),
-        sizes,
-        {name: tuple(members) for name, members in groups.items()},
-        facts,
-    )
+    return coding, facts
+
+
+def _coverage(column: pd.Series, starts: NDArray[np.int64], train: NDArray[np.bool_]) -> float:
+    """Share of train recordings in which the column has a finite value."""
+    has = np.logical_or.reduceat(np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan)), starts)
+    return float(has[train].mean())
 
 
 def _matches(column: str, patterns: Sequence[str]) -> bool:
     return any(fnmatchcase(column, pattern) for pattern in patterns)
-
-
-def _code_states(values: NDArray[np.float64], train: NDArray[np.bool_]) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-    """Codes 1.. of the sorted values that train has; 0 for missing ones and for those it has not."""
-    codes, sizes = np.zeros(values.shape, dtype=np.int64), []
-    for k in range(values.shape[1]):
-        known = np.unique(values[train, k])
-        known = known[np.isfinite(known)]
-        place = np.searchsorted(known, values[:, k])
-        found = (place < len(known)) & np.isfinite(values[:, k])
-        found[found] = known[place[found]] == values[found, k]
-        codes[found, k] = place[found] + 1
-        sizes.append(len(known) + 1)
-    return codes, tuple(sizes)
 
 
 def _by_frame(channels: Sequence[str], coverage: NDArray[np.float64], dropped: NDArray[np.bool_]) -> str:
@@ -168,13 +162,13 @@ def _constant(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]
     return [c for c, same in zip(channels, low == high, strict=True) if same]
 
 
-def _identical(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]:
+def _identical(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:
     """Pairs ``x_motor = x_motor_A`` that are equal wherever both have a value."""
     out = []
     for channel in channels:
         twin = f"{channel}_A"
         if twin in channels:
-            a, b = values[:, channels.index(channel)], values[:, channels.index(twin)]
+            a, b = frame[channel].to_numpy(), frame[twin].to_numpy()
             both = np.isfinite(a) & np.isfinite(b)
             if both.any() and np.array_equal(a[both], b[both]):
                 out.append(f"{channel} = {twin}")

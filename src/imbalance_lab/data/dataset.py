@@ -11,6 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.scaling import Scaling, unscaled
+
 IGNORE = -100
 """Target value of a position that its head does not score (PyTorch's ``ignore_index``)."""
 
@@ -26,15 +29,16 @@ class SequenceDataset:
     """N sequences of T input steps with L target positions per head.
 
     L = T for per-step labels, L != T for token sequences, T = L = 1 for tables and images.
-    Inputs are raw: physical units, NaN where a value is missing. Scaling and imputation
-    belong to the model (:mod:`imbalance_lab.data.preprocessing`), fitted on train alone.
+    Inputs are as :mod:`imbalance_lab.data.coding` codes them, fitted on train alone; NaN where a
+    value is missing. Standardisation and imputation belong to the model
+    (:mod:`imbalance_lab.data.preprocessing`).
 
     Attributes
     ----------
     continuous : float32 array of shape (N, T, C)
-        Raw values; NaN means missing.
+        ``(value - scaling.centre) / scaling.scale``, computed in float64; NaN means missing.
     categorical : int64 array of shape (N, T, K)
-        Codes ``0 .. categorical_sizes[k] - 1``; code 0 is "missing or unknown".
+        Code ``j`` is the text ``categories[k][j - 1]``; code 0 is "missing or unknown".
     targets : mapping of head to int64 array of shape (N, L)
         Class index, or :data:`IGNORE` where the head does not apply.
     heads : mapping of head to its class names
@@ -43,6 +47,9 @@ class SequenceDataset:
     slices : mapping of slice name to str array of shape (N,)
         For example ``operation``.
     channels, categorical_channels : names of the C and K inputs
+    categories : text of the codes 1, 2, ... of each categorical channel
+    scaling : centre and scale of each channel; None where ``continuous`` is in the channels' own units
+    column_types : input column to its type in the file (see :class:`~imbalance_lab.data.coding.Coding`)
     channel_groups : mapping of group name (a sensor frame) to its channels
     unit, unit_position : int64 arrays of shape (N,) and (N, L)
         The *true* sequence that a target position belongs to, and its place in it. Windows
@@ -67,7 +74,9 @@ class SequenceDataset:
     unit_length: NDArray[np.int64]
     slices: Mapping[str, NDArray[np.str_]] = field(default_factory=dict)
     categorical_channels: tuple[str, ...] = ()
-    categorical_sizes: tuple[int, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    scaling: Scaling | None = None
+    column_types: Mapping[str, str] = field(default_factory=dict)
     channel_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image_shape: tuple[int, int] | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -78,8 +87,10 @@ class SequenceDataset:
             raise ValueError(f"{c} continuous columns but {len(self.channels)} channel names")
         if self.categorical.shape[:2] != (n, t):
             raise ValueError(f"categorical has shape {self.categorical.shape}, expected ({n}, {t}, K)")
-        if not self.categorical.shape[2] == len(self.categorical_channels) == len(self.categorical_sizes):
-            raise ValueError("categorical columns, names and sizes differ in number")
+        if not self.categorical.shape[2] == len(self.categorical_channels) == len(self.categories):
+            raise ValueError("categorical columns, their names and their categories differ in number")
+        if self.scaling is not None and not self.scaling.centre.shape == self.scaling.scale.shape == (c,):
+            raise ValueError(f"scaling has shape {self.scaling.centre.shape}, expected ({c},)")
         if set(self.targets) != set(self.heads):
             raise ValueError(f"targets {sorted(self.targets)} and heads {sorted(self.heads)} differ")
         for head, target in self.targets.items():
@@ -100,6 +111,21 @@ class SequenceDataset:
         """L, the number of target positions of a sequence."""
         return self.unit_position.shape[1]
 
+    @property
+    def categorical_sizes(self) -> tuple[int, ...]:
+        """Number of codes of each categorical channel, that of "missing or unknown" included."""
+        return tuple(len(texts) + 1 for texts in self.categories)
+
+    @property
+    def coding(self) -> Coding:
+        """How further rows become inputs like these."""
+        scaling = self.scaling or unscaled(len(self.channels))
+        return Coding(self.channels, scaling, self.categorical_channels, self.categories, self.column_types)
+
+    def native(self, continuous: NDArray[np.float32], channels: Any = slice(None)) -> NDArray[np.float64]:
+        """Values (..., C), or those of the ``channels`` at these indices, in the channels' own units."""
+        return self.coding.scaling.native(continuous, channels)
+
     def class_counts(self, head: str, index: NDArray[np.int64] | None = None) -> NDArray[np.int64]:
         """Scored positions of each class of ``head``, shape (n_classes,), over ``index`` or all."""
         target = self.targets[head] if index is None else self.targets[head][index]
@@ -109,11 +135,12 @@ class SequenceDataset:
     def digest(self) -> str:
         """Content digest (16 hex digits): equal data, whatever its file, has an equal digest."""
         h = hashlib.sha256()
-        arrays: list[NDArray[Any]] = [self.continuous, self.categorical]
+        scaling = self.coding.scaling
+        arrays: list[NDArray[Any]] = [self.continuous, self.categorical, scaling.centre, scaling.scale]
         for array in (*arrays, *(self.targets[k] for k in sorted(self.targets))):
             h.update(str((array.shape, array.dtype)).encode())
             h.update(np.ascontiguousarray(array).data)
-        h.update(repr((self.channels, self.categorical_channels, sorted(self.heads.items()))).encode())
+        h.update(repr((self.channels, self.categorical_channels, self.categories, sorted(self.heads.items()))).encode())
         h.update("\0".join(self.groups.tolist()).encode())
         return h.hexdigest()[:16]
 

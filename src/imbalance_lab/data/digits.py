@@ -7,6 +7,7 @@ import warnings
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding, fit_coding
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
 from imbalance_lab.data.options import DigitsOptions
 from imbalance_lab.errors import InputError
@@ -21,7 +22,7 @@ def long_tail(counts: NDArray[np.int64], ratio: float) -> dict[int, int]:
     return {c: int(min(n, max(1, round(w)))) for c, (n, w) in enumerate(zip(counts.tolist(), wanted, strict=True))}
 
 
-def load_digits(options: DigitsOptions) -> LoadedData:
+def load_digits(options: DigitsOptions, coding: Coding | None = None) -> LoadedData:
     """Load 8 x 8 images of ten digits as sequences of one step with 64 pixels.
 
     The test images are set aside first, val is carved from the rest; ratio 1 leaves the classes
@@ -56,13 +57,18 @@ def load_digits(options: DigitsOptions) -> LoadedData:
         ) from error
     kept = np.sort(np.concatenate([train, val, test]))
     n = len(kept)
+    splits = Splits(*(np.searchsorted(kept, np.sort(part)) for part in (train, val, test)))
+    channels = [f"pixel_{r}_{c}" for r in range(SIDE) for c in range(SIDE)]
+    columns = dict(zip(channels, pixels[kept].T, strict=True))
+    coding = coding or fit_coding(columns, {}, splits.train)
     dataset = SequenceDataset(
-        continuous=pixels[kept].astype(np.float32)[:, None, :],
+        continuous=coding.encode(columns).continuous[:, None, :],
         categorical=np.zeros((n, 1, 0), dtype=np.int64),
         targets={"digit": label[kept][:, None]},
         heads={"digit": tuple(str(d) for d in range(10))},
         groups=np.char.zfill(kept.astype(np.str_), 4),
-        channels=tuple(f"pixel_{r}_{c}" for r in range(SIDE) for c in range(SIDE)),
+        channels=coding.channels,
+        scaling=coding.scaling,
         unit=kept,
         unit_position=np.zeros((n, 1), dtype=np.int64),
         unit_length=np.ones(len(label), dtype=np.int64),
@@ -70,7 +76,7 @@ def load_digits(options: DigitsOptions) -> LoadedData:
         image_shape=(SIDE, SIDE),
         facts={"imbalance_ratio": options.imbalance_ratio, "imbalance_on": options.imbalance_on, "images": n},
     )
-    return LoadedData(dataset, Splits(*(np.searchsorted(kept, np.sort(part)) for part in (train, val, test))))
+    return LoadedData(dataset, splits)
 
 
 def _thin(images: NDArray[np.int64], label: NDArray[np.int64], ratio: float, seed: int) -> NDArray[np.int64]:

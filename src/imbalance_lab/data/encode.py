@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.channels import Inputs, select_inputs
+from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset, Splits
 from imbalance_lab.data.gcode import BlockColumn, parse_column
 from imbalance_lab.data.labels import COMMANDS, address_rows, command_rows, controller_motion, require_targets
@@ -50,6 +51,7 @@ class _Table:
     operation: NDArray[np.str_]  # (R,)
     blocks: BlockColumn
     facts: dict[str, object]
+    coding: Coding | None  # of a model that exists
 
 
 def encode_recordings(
@@ -57,6 +59,7 @@ def encode_recordings(
     options: EncodingOptions,
     facts: Mapping[str, object] | None = None,
     base_dir: Path | None = None,
+    coding: Coding | None = None,
 ) -> LoadedData:
     """Cut windows, make targets, split and choose the inputs.
 
@@ -71,19 +74,22 @@ def encode_recordings(
     options : the encoding part of the ``data:`` section
     facts : what is already known about the source; returned among ``dataset.facts``
     base_dir : folder that a relative ``vocabulary`` path starts from
+    coding : of a model that exists: the inputs are its channels, coded as it knows them
 
     Raises
     ------
     InputError
         If nothing can be encoded: no label, no input left, too few recordings, malformed blocks.
     """
-    table = _prepare(frame, options, facts)
+    table = _prepare(frame, options, facts, coding)
     if options.task == "steps":
         return _encode_steps(table, options)
     return _encode_tokens(table, options, base_dir)
 
 
-def _prepare(frame: pd.DataFrame, options: EncodingOptions, facts: Mapping[str, object] | None) -> _Table:
+def _prepare(
+    frame: pd.DataFrame, options: EncodingOptions, facts: Mapping[str, object] | None, coding: Coding | None
+) -> _Table:
     tidied = tidy(frame, facts)
     frame, names = tidied.frame, tidied.frame["recording"].to_numpy().astype(np.str_)
     change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
@@ -108,7 +114,7 @@ def _prepare(frame: pd.DataFrame, options: EncodingOptions, facts: Mapping[str, 
     operation, unmatched = _operations(names[starts], options.operation)
     if unmatched:
         known["recordings_without_operation"] = unmatched
-    return _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known)
+    return _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known, coding)
 
 
 def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_], int]:
@@ -143,7 +149,8 @@ def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDA
 
 
 def _inputs(table: _Table, options: EncodingOptions, part: NDArray[np.int64]) -> Inputs:
-    return select_inputs(table.frame, options.exclude, table.recording, part == TRAIN, options.min_coverage)
+    train = part == TRAIN
+    return select_inputs(table.frame, options.exclude, table.recording, train, options.min_coverage, table.coding)
 
 
 def _gather(inputs: Inputs, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
@@ -196,13 +203,15 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> LoadedData:
         targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in by_row.items()},
         heads=heads,
         groups=table.names[windows.recording],
-        channels=inputs.channels,
+        channels=inputs.coding.channels,
         unit=windows.recording,
         unit_position=windows.position,
         unit_length=table.lengths,
         slices={"operation": table.operation[windows.recording]},
-        categorical_channels=inputs.categorical_channels,
-        categorical_sizes=inputs.categorical_sizes,
+        categorical_channels=inputs.coding.categorical_channels,
+        categories=inputs.coding.categories,
+        scaling=inputs.coding.scaling,
+        column_types=inputs.coding.types,
         channel_groups=inputs.groups,
         facts={
             **table.facts,
@@ -280,13 +289,15 @@ def _assemble_tokens(
         targets={head: target[label][:, :longest] for head, target in tokens.targets.items()},
         heads=tokens.heads,
         groups=table.names[windows.recording],
-        channels=inputs.channels,
+        channels=inputs.coding.channels,
         unit=np.arange(len(windows), dtype=np.int64),
         unit_position=np.where(place < tokens.lengths[label][:, None], place, -1),
         unit_length=tokens.lengths[label],
         slices={"operation": table.operation[windows.recording]},
-        categorical_channels=inputs.categorical_channels,
-        categorical_sizes=inputs.categorical_sizes,
+        categorical_channels=inputs.coding.categorical_channels,
+        categories=inputs.coding.categories,
+        scaling=inputs.coding.scaling,
+        column_types=inputs.coding.types,
         channel_groups=inputs.groups,
         facts={**table.facts, **inputs.facts, **facts},
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.options import (
     DataOptions,
@@ -16,13 +17,14 @@ from imbalance_lab.data.options import (
 )
 
 
-def load_data(options: DataOptions, base_dir: Path | None = None) -> LoadedData:
+def load_data(options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None) -> LoadedData:
     """Load, encode and split the data that ``options`` describe.
 
     Parameters
     ----------
     options : one of the option classes of :mod:`imbalance_lab.data.options`
     base_dir : folder that relative paths start from (default: the working directory)
+    coding : of a model that exists: the inputs are its columns, coded as it knows them
 
     Raises
     ------
@@ -30,35 +32,35 @@ def load_data(options: DataOptions, base_dir: Path | None = None) -> LoadedData:
         Whatever is wrong with the data, in one sentence.
     """
     base = base_dir or Path()
-    loaded = _load(options, base)
+    loaded = _load(options, base, coding)
     place = {"path": options.path} if hasattr(options, "path") else {}
     facts = {"source": options.source, **place, "simulated": options.source == "simulated", **loaded.dataset.facts}
     return replace(loaded, dataset=replace(loaded.dataset, facts=facts))
 
 
-def _load(options: DataOptions, base: Path) -> LoadedData:
+def _load(options: DataOptions, base: Path, coding: Coding | None) -> LoadedData:
     match options:
         case RecordingsOptions():
             from imbalance_lab.data.encode import encode_recordings
             from imbalance_lab.data.recordings import read_recordings
 
             recordings = read_recordings(base / options.path)
-            return encode_recordings(recordings.frame, options, recordings.facts, base)
+            return encode_recordings(recordings.frame, options, recordings.facts, base, coding)
         case SimulatedOptions():
             from imbalance_lab.data.encode import encode_recordings
             from imbalance_lab.data.simulated import plant_remaining, simulate
 
             mill = options.mill()
-            return plant_remaining(encode_recordings(simulate(mill), options, base_dir=base), mill)
+            return plant_remaining(encode_recordings(simulate(mill), options, base_dir=base, coding=coding), mill)
         case SequencesOptions():
             from imbalance_lab.data.sequences import load_sequences
 
-            return load_sequences(options, base)
+            return load_sequences(options, base, coding)
         case TableOptions():
             from imbalance_lab.data.table import load_table
 
-            return load_table(options, base)
+            return load_table(options, base, coding)
         case DigitsOptions():
             from imbalance_lab.data.digits import load_digits
 
-            return load_digits(options)
+            return load_digits(options, coding)

@@ -1,4 +1,7 @@
-"""Scaling and imputation, fitted on the rows it is told (train), held as plain arrays."""
+"""Standardisation and imputation of stored values, fitted on the rows it is told (train), held as plain arrays.
+
+Stored values are those of :mod:`imbalance_lab.data.scaling`: near 0 and of order 1, whatever the units.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +18,7 @@ CLIP = 10.0
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """Per-channel statistics in the channels' own units.
+    """Per-channel statistics of the stored values.
 
     Attributes
     ----------
@@ -31,7 +34,7 @@ class Preprocessing:
     n_rows: int
 
     def transform(self, continuous: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Scale raw values (..., C), clip at +-:data:`CLIP`, and set missing ones to 0 (the fitted mean)."""
+        """Standardise stored values (..., C), clip at +-:data:`CLIP`, and set missing ones to 0 (the fitted mean)."""
         out = np.clip((continuous - self.mean) / self.std, -CLIP, CLIP)
         return np.where(np.isfinite(continuous), out, np.float32(0.0)).astype(np.float32)
 
@@ -45,7 +48,6 @@ def fit(dataset: SequenceDataset, index: NDArray[np.int64] | None, on: str = "tr
 
     Parameters
     ----------
-    dataset : raw data
     index : int64 array of sequence indices
     on : recorded as ``fitted_on``
     """

@@ -164,7 +164,7 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Reco
     kept = [c for c in numbers if not empty[c]]
     out["rows"], out["recordings"] = len(frame), int(frame["recording"].nunique())
     tidied = frame[["recording", "gcode_string", *kept]]
-    return Recordings(tidied.astype(dict.fromkeys(kept, np.float32)), out)
+    return Recordings(tidied, out)
 
 
 def _is_number(column: pd.Series) -> bool:

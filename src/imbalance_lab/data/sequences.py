@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
 from imbalance_lab.data.files import existing
 from imbalance_lab.data.options import SequencesOptions
@@ -40,8 +41,10 @@ class _Arrays:
         return next((self.plain[n] for n in names if n in self.plain), None)
 
 
-def load_sequences(options: SequencesOptions, base: Path) -> LoadedData:
+def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None = None) -> LoadedData:
     """Load one file (then split by group), or a folder with ``train*``, ``val*`` and ``test*`` files.
+
+    ``coding`` is that of a model that exists: its channels are the inputs, as it codes them.
 
     Raises
     ------
@@ -71,7 +74,7 @@ def load_sequences(options: SequencesOptions, base: Path) -> LoadedData:
         real = unit_length_mask if unit_length_mask is not None else np.ones_like(next(iter(targets.values())), bool)
     groups, slices = _groups(parts, sizes, facts), _slices(parts)
     splits = _splits(parts, sizes, groups, targets, options)
-    return LoadedData(_dataset(parts, targets, heads, groups, slices, real, facts), splits)
+    return LoadedData(_dataset(parts, targets, heads, groups, slices, real, facts, splits, coding), splits)
 
 
 def _split_files(folder: Path) -> list[Path]:
@@ -322,11 +325,13 @@ def _dataset(
     slices: dict[str, NDArray[np.str_]],
     real: NDArray[np.bool_],
     facts: dict[str, object],
+    splits: Splits,
+    coding: Coding | None,
 ) -> SequenceDataset:
     shapes = {part.plain["continuous"].shape[1:] for part in parts}
     if len(shapes) > 1:
         raise InputError(f"the files differ in steps or channels: 'continuous' has {sorted(shapes)} per sequence")
-    continuous = np.concatenate([part.plain["continuous"] for part in parts]).astype(np.float32)
+    continuous = np.concatenate([part.plain["continuous"] for part in parts])
     n, steps = continuous.shape[:2]
     if any("categorical" in part.plain or "categorical" in part.pickled for part in parts):
         categorical = np.concatenate([_needed(part, "categorical", 3) for part in parts]).astype(np.int64)
@@ -336,22 +341,35 @@ def _dataset(
             )
     else:
         categorical = np.zeros((n, steps, 0), dtype=np.int64)
-    # Codes of the files begin at 0 (or at -1 for missing ones); here 0 is "missing or unknown".
-    low = categorical.min(axis=(0, 1), initial=0)
-    categorical = categorical - low + 1
+    numbers = {name: continuous[..., i] for i, name in enumerate(_names(parts, "continuous", continuous.shape[2]))}
+    texts = {
+        name: _code_texts(categorical[..., k])
+        for k, name in enumerate(_names(parts, "categorical", categorical.shape[2]))
+    }
+    coding = coding or fit_coding(numbers, texts, splits.train)
+    coded = coding.encode({**numbers, **texts})
     place = np.broadcast_to(np.arange(real.shape[1]), real.shape)
     return SequenceDataset(
-        continuous=np.where(np.isfinite(continuous), continuous, np.float32(np.nan)),
-        categorical=categorical,
+        continuous=coded.continuous,
+        categorical=coded.categorical,
         targets=dict(targets),
         heads=heads,
         groups=groups,
-        channels=_names(parts, "continuous", continuous.shape[2]),
+        channels=coding.channels,
         unit=np.arange(n, dtype=np.int64),
         unit_position=np.where(real, place, -1).astype(np.int64),
         unit_length=np.where(real, place + 1, 0).max(axis=1, initial=0).astype(np.int64),
         slices=slices,
-        categorical_channels=_names(parts, "categorical", categorical.shape[2]),
-        categorical_sizes=tuple(int(c) + 1 for c in categorical.max(axis=(0, 1), initial=0)),
-        facts=facts,
+        categorical_channels=coding.categorical_channels,
+        categories=coding.categories,
+        scaling=coding.scaling,
+        column_types=coding.types,
+        facts={**facts, **coded.facts},
     )
+
+
+def _code_texts(codes: NDArray[np.int64]) -> Texts:
+    """Codes of a file as text; negative ones are missing."""
+    texts = texts_of(codes)
+    texts[codes < 0] = None
+    return texts

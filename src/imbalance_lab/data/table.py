@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding, fit_coding
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
 from imbalance_lab.data.files import existing, first_line, read_arrow
 from imbalance_lab.data.gcode import natural_key
@@ -21,9 +22,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def load_table(options: TableOptions, base: Path) -> LoadedData:
+def load_table(options: TableOptions, base: Path, coding: Coding | None = None) -> LoadedData:
     """Load a CSV or Parquet table.
 
+    ``coding`` is that of a model that exists: its columns are the inputs, as it codes them.
     Number columns are continuous inputs; text and boolean columns, and those named in
     ``categorical``, are categorical ones (code 0 = missing, or not seen in train). Classes are
     the sorted distinct values of a target column.
@@ -34,7 +36,7 @@ def load_table(options: TableOptions, base: Path) -> LoadedData:
         Missing or broken file, unknown column, a target without value, a text among numbers.
     """
     path = existing(base / options.path, "file")
-    arrow = read_arrow(path, text=_label_columns(options))
+    arrow = read_arrow(path, text=_label_columns(options) | _text_columns(coding))
     frame: pd.DataFrame = arrow.to_pandas()
     _check_columns(frame, options, path)
     heads, targets = {}, {}
@@ -47,11 +49,15 @@ def load_table(options: TableOptions, base: Path) -> LoadedData:
     )
     by_head = [target[:, None] for target in targets.values()]
     splits = split_rows(groups, strata, by_head, options.split.fractions, options.split.seed)
-    return _assemble(frame, options, path, heads, targets, groups, splits)
+    return _assemble(frame, options, path, heads, targets, groups, splits, coding)
 
 
 def _label_columns(options: TableOptions) -> set[str]:
     return {*options.target, *([options.group] if options.group else []), *options.categorical}
+
+
+def _text_columns(coding: Coding | None) -> set[str]:
+    return {name for name, kind in coding.types.items() if kind == "string"} if coding else set()
 
 
 def _check_columns(frame: pd.DataFrame, options: TableOptions, path: Path) -> None:
@@ -117,7 +123,41 @@ def _assemble(
     targets: dict[str, NDArray[np.int64]],
     groups: NDArray[np.str_],
     splits: Splits,
+    known: Coding | None,
 ) -> LoadedData:
+    coding, empty = (known, []) if known else _fit(frame, options, path, splits)
+    n = len(frame)
+    coded = coding.encode(frame)
+    facts: dict[str, object] = {
+        "rows": n,
+        "duplicate_rows": int(frame.duplicated().sum()),
+        "groups": options.group or "none given: each row is its own group",
+        **coded.facts,
+    }
+    if empty:
+        facts["empty_columns_dropped"] = ", ".join(empty)
+    rows = np.arange(n, dtype=np.int64)
+    dataset = SequenceDataset(
+        continuous=coded.continuous[:, None, :],
+        categorical=coded.categorical[:, None, :],
+        targets={head: target[:, None] for head, target in targets.items()},
+        heads=heads,
+        groups=groups,
+        channels=coding.channels,
+        unit=rows,
+        unit_position=np.zeros((n, 1), dtype=np.int64),
+        unit_length=np.ones(n, dtype=np.int64),
+        categorical_channels=coding.categorical_channels,
+        categories=coding.categories,
+        scaling=coding.scaling,
+        column_types=coding.types,
+        facts=facts,
+    )
+    return LoadedData(dataset, splits)
+
+
+def _fit(frame: pd.DataFrame, options: TableOptions, path: Path, splits: Splits) -> tuple[Coding, list[str]]:
+    """Inputs of the table, coded by its training rows, and the columns that hold nothing."""
     used = {*options.target, *([options.group] if options.group else [])}
     inputs = [c for c in map(str, frame.columns) if c not in used and not _excluded(c, options.exclude)]
     empty = [c for c in inputs if frame[c].isna().all()]
@@ -127,35 +167,7 @@ def _assemble(
     categories = [c for c in inputs if kinds[c]]
     if not numbers and not categories:
         raise InputError(f"{path} has no input column beside target, group and exclude {list(options.exclude)}")
-    n = len(frame)
-    continuous = np.empty((n, len(numbers)), dtype=np.float32)
-    for i, name in enumerate(numbers):
-        continuous[:, i] = frame[name].to_numpy(dtype=np.float32, na_value=np.nan)
-    continuous[~np.isfinite(continuous)] = np.nan
-    codes, sizes = _codes(frame, categories, splits.train)
-    facts: dict[str, object] = {
-        "rows": n,
-        "duplicate_rows": int(frame.duplicated().sum()),
-        "groups": options.group or "none given: each row is its own group",
-    }
-    if empty:
-        facts["empty_columns_dropped"] = ", ".join(empty)
-    rows = np.arange(n, dtype=np.int64)
-    dataset = SequenceDataset(
-        continuous=continuous[:, None, :],
-        categorical=codes[:, None, :],
-        targets={head: target[:, None] for head, target in targets.items()},
-        heads=heads,
-        groups=groups,
-        channels=tuple(numbers),
-        unit=rows,
-        unit_position=np.zeros((n, 1), dtype=np.int64),
-        unit_length=np.ones(n, dtype=np.int64),
-        categorical_channels=tuple(categories),
-        categorical_sizes=sizes,
-        facts=facts,
-    )
-    return LoadedData(dataset, splits)
+    return fit_coding({c: frame[c] for c in numbers}, {c: frame[c] for c in categories}, splits.train), empty
 
 
 def _excluded(column: str, patterns: Sequence[str]) -> bool:
@@ -180,19 +192,3 @@ def _is_category(column: Any, name: str, path: Path) -> bool:
             "expected a number as in most rows (or name the column under 'categorical')"
         )
     return True
-
-
-def _codes(
-    frame: pd.DataFrame, columns: Sequence[str], train: NDArray[np.int64]
-) -> tuple[NDArray[np.int64], tuple[int, ...]]:
-    """Codes 1.. of the sorted values that train has; 0 for missing ones and for those it has not."""
-    import pandas as pd
-
-    codes, sizes = np.zeros((len(frame), len(columns)), dtype=np.int64), []
-    for k, name in enumerate(columns):
-        values = frame[name].astype("object").where(frame[name].notna(), None)
-        texts = values.map(str, na_action="ignore")
-        known = sorted(set(texts.iloc[train].dropna()), key=natural_key)
-        codes[:, k] = pd.Index(known, dtype="object").get_indexer(pd.Index(texts, dtype="object")) + 1
-        sizes.append(len(known) + 1)
-    return codes, tuple(sizes)

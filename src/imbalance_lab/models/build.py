@@ -91,7 +91,7 @@ def build_network(
 ) -> Network:
     """A freshly initialised network (weights seeded by ``seed``) for the training rows ``train``.
 
-    ``mean`` and ``std`` have shape (C,), in the channels' own units.
+    ``mean`` and ``std`` have shape (C,), of the stored values.
     """
     mean_t, std_t = torch.from_numpy(np.asarray(mean, np.float32)), torch.from_numpy(np.asarray(std, np.float32))
     rows = train[:: max(1, len(train) // _SCALE_SAMPLE)]

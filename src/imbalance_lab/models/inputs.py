@@ -1,5 +1,4 @@
-"""Raw inputs to network inputs: scaling, imputation, first differences. Part of the model, so that
-a served model takes raw windows."""
+"""Coded inputs to network inputs: standardisation, imputation, first differences; part of the model."""
 
 from __future__ import annotations
 
@@ -28,7 +27,7 @@ class InputScaler(nn.Module):
 
     Parameters
     ----------
-    mean, std : float tensors of shape (C,), in the channels' own units
+    mean, std : float tensors of shape (C,), of stored values (:mod:`imbalance_lab.data.scaling`)
     """
 
     mean: Tensor
@@ -40,7 +39,7 @@ class InputScaler(nn.Module):
         self.register_buffer("std", std.float())
 
     def forward(self, continuous: Tensor, categorical: Tensor) -> Prepared:
-        """Scale raw ``continuous`` (B, T, C; NaN = missing); ``categorical`` passes through."""
+        """Standardise stored ``continuous`` (B, T, C; NaN = missing); ``categorical`` passes through."""
         observed = torch.isfinite(continuous)
         values = ((continuous - self.mean) / self.std).clamp(-CLIP, CLIP)
         return Prepared(torch.where(observed, values, 0.0), observed, categorical)

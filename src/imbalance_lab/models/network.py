@@ -88,7 +88,7 @@ class Network(nn.Module):
     heads : head to number of classes
     head_kinds : linear or cosine per head
     head_scales : scale of the logits of cosine heads before a softmax; 1 where a head is left out
-    mean, std : (C,) training statistics of the raw channels
+    mean, std : (C,) training statistics of the stored channels
     difference_scale : (C,) see :class:`~imbalance_lab.models.inputs.Differences`
     """
 
@@ -121,7 +121,7 @@ class Network(nn.Module):
         )
 
     def prepare(self, continuous: Tensor, categorical: Tensor) -> Prepared:
-        """Raw (B, T, C) and (B, T, K) to scaled network inputs; done once per data set in training."""
+        """Coded (B, T, C) and (B, T, K) to standardised network inputs; done once per data set in training."""
         return self.scaler(continuous, categorical)
 
     def run(self, inputs: Prepared, *, attention: bool = False, head_mask: Tensor | None = None) -> NetworkOutput:
@@ -138,7 +138,7 @@ class Network(nn.Module):
         return NetworkOutput(logits, features, loss, weights)
 
     def forward(self, continuous: Tensor, categorical: Tensor) -> dict[str, Tensor]:
-        """Raw inputs to class scores (B, L, K) of each head, ready for a softmax."""
+        """Coded inputs to class scores (B, L, K) of each head, ready for a softmax."""
         output = self.run(self.prepare(continuous, categorical))
         return {head: logits * self.classifier(head).output_scale for head, logits in output.logits.items()}
 

@@ -18,7 +18,7 @@ class Predictor(Protocol):
         ...
 
     def prepare(self, continuous: Tensor, categorical: Tensor) -> Prepared:
-        """Raw inputs to prepared ones."""
+        """Coded inputs to prepared ones."""
         ...
 
     def run(self, inputs: Prepared, *, attention: bool = False, head_mask: Tensor | None = None) -> NetworkOutput:

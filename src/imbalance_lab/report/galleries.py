@@ -123,7 +123,7 @@ def _window(
             span = _span(true, pred, column)
     title = f"{dataset.groups[sequence]}, row {int(dataset.unit_position[sequence][column]):,}"
     title += f": {row.pred} at {row.confidence:.0%}, true {row.true}" if error else f": {row.true}, read rightly"
-    values = np.asarray(dataset.continuous[sequence][:, channels], dtype=np.float64)
+    values = dataset.native(dataset.continuous[sequence][:, channels], channels)
     return WindowExample(values, true.tolist(), pred.tolist(), span, title)
 
 
@@ -144,7 +144,7 @@ def _image(row: Any, dataset: SequenceDataset) -> ImageExample | None:
     if place is None:
         return None
     picture = [
-        None if p is None else np.asarray(dataset.continuous[p[0], 0]).reshape(dataset.image_shape)
+        None if p is None else dataset.native(dataset.continuous[p[0], 0]).reshape(dataset.image_shape)
         for p in (place, near)
     ]
     assert picture[0] is not None

@@ -1,0 +1,254 @@
+"""How the columns of a source become inputs: fitted on train, kept with data, model and predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.gcode import natural_key
+from imbalance_lab.data.scaling import Scaling, centre_and_scale, sample_of
+from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MERGED = 0.9  # share of distinct values that float32 must keep apart before a channel is named
+_EXACT = 2**53  # whole numbers below it are distinct in float64
+_SHOWN = 5  # unknown categories that are named
+
+Texts = NDArray[np.object_]
+
+
+@dataclass(frozen=True)
+class Coded:
+    """Rows as inputs.
+
+    Attributes
+    ----------
+    continuous : float32 array of shape (..., C), as :class:`~imbalance_lab.data.scaling.Scaling` stores them
+    categorical : int64 array of shape (..., K); 0 is "missing or unknown"
+    unknown : column to the categories that the coding does not know, with the number of their rows
+    facts : what to record with the data, as plain strings and numbers
+    """
+
+    continuous: NDArray[np.float32]
+    categorical: NDArray[np.int64]
+    unknown: Mapping[str, Mapping[str, int]]
+    facts: Mapping[str, object]
+
+
+@dataclass(frozen=True)
+class Coding:
+    """Everything needed to read a row as the file has it.
+
+    Attributes
+    ----------
+    channels : names of the C number columns
+    scaling : their centre and scale
+    categorical_channels : names of the K columns of categories
+    categories : of each of them, the text of the codes 1, 2, ...
+    types : column to its type in the file: ``double``, ``long`` (whole numbers), ``boolean`` or ``string``
+    """
+
+    channels: tuple[str, ...]
+    scaling: Scaling
+    categorical_channels: tuple[str, ...] = ()
+    categories: tuple[tuple[str, ...], ...] = ()
+    types: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All input columns, numbers first."""
+        return (*self.channels, *self.categorical_channels)
+
+    def encode(self, columns: Mapping[str, Any] | pd.DataFrame) -> Coded:
+        """Code columns (arrays or series of one shape, or a data frame); others than the coding's are not looked at.
+
+        Raises
+        ------
+        InputError
+            If a column is missing, or holds text where numbers are expected.
+        """
+        absent = [name for name in self.columns if name not in columns]
+        if absent:
+            raise InputError(
+                f"the data have no column {absent[0]!r}, which the model reads; they have "
+                f"{', '.join(map(str, list(columns)[:20]))}"
+            )
+        shape = np.shape(columns[self.columns[0]]) if self.columns else (0,)
+        continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
+        infinite, merged = 0, []
+        for i, name in enumerate(self.channels):
+            numbers, missing = _numbers(columns[name], name)
+            stored = self.scaling.stored(numbers, i)
+            if missing is not None:
+                stored[missing] = np.nan
+            elif numbers.dtype.kind == "f":
+                infinite += int(np.isinf(numbers).sum())
+            merged += _merged(name, numbers, stored)
+            continuous[..., i] = stored
+        categorical = np.zeros((*shape, len(self.categorical_channels)), dtype=np.int64)
+        unknown: dict[str, dict[str, int]] = {}
+        for k, name in enumerate(self.categorical_channels):
+            categorical[..., k], strangers = _codes(texts_of(columns[name]), self.categories[k])
+            if strangers:
+                unknown[name] = strangers
+        facts: dict[str, object] = {}
+        if infinite:
+            facts["infinite_values_set_missing"] = infinite
+        if merged:
+            facts["channels_that_float32_cannot_resolve"] = ", ".join(merged)
+        if unknown:
+            facts["unknown_categories"] = unknown_words(unknown)
+        return Coded(continuous, categorical, unknown, facts)
+
+    def to_mapping(self) -> dict[str, Any]:
+        """Plain values (JSON)."""
+        return {
+            "channels": list(self.channels),
+            "scaling": self.scaling.to_mapping(),
+            "categorical_channels": list(self.categorical_channels),
+            "categories": [list(texts) for texts in self.categories],
+            "types": dict(self.types),
+        }
+
+    @staticmethod
+    def from_mapping(plain: Mapping[str, Any]) -> Coding:
+        """The inverse of :meth:`to_mapping`."""
+        return Coding(
+            tuple(plain["channels"]),
+            Scaling.from_mapping(plain["scaling"]),
+            tuple(plain["categorical_channels"]),
+            tuple(tuple(texts) for texts in plain["categories"]),
+            dict(plain["types"]),
+        )
+
+
+def fit_coding(numbers: Mapping[str, Any], categories: Mapping[str, Any], train: NDArray[Any]) -> Coding:
+    """Choose centre and scale of every number column, and number the categories, by the rows of ``train`` alone.
+
+    Parameters
+    ----------
+    numbers, categories : column to its values, (n,) or (n, T); any dtype, missing values as pandas knows them
+    train : bool mask or integer index over the first axis
+    """
+    centres, scales, types = [], [], {}
+    for name, column in numbers.items():
+        values, missing = _numbers(column, name)
+        seen = values[train] if missing is None else values[train][~missing[train]]
+        centre, scale = centre_and_scale(seen)
+        centres.append(centre)
+        scales.append(scale)
+        types[name] = _number_type(sample_of(seen))
+    texts = []
+    for name, column in categories.items():
+        known = {text for text in texts_of(column)[train].ravel().tolist() if text is not None}
+        texts.append(tuple(sorted(known, key=lambda text: (natural_key(text), text))))
+        types[name] = _category_type(column)
+    scaling = Scaling(np.asarray(centres, dtype=np.float64), np.asarray(scales, dtype=np.float64))
+    return Coding(tuple(numbers), scaling, tuple(categories), tuple(texts), types)
+
+
+def texts_of(column: Any) -> Texts:
+    """The text of each cell, None where it is missing or empty; an object array of the column's shape.
+
+    A category is called the same whatever type its column was read as: whole numbers have no
+    point (1.0 is ``1``), booleans are ``True`` and ``False``.
+    """
+    import pandas as pd
+
+    shape = np.shape(column)
+    values = pd.Series(np.ravel(column) if isinstance(column, np.ndarray) else column)
+    if values.dtype == object:  # True and 1 are equal, and would be counted as one value
+        kinds = values.map(type)
+        parts = [_distinct_texts(values[kinds == kind]) for kind in kinds.unique()]
+        texts = pd.concat(parts).sort_index() if parts else values
+    else:
+        texts = _distinct_texts(values)
+    return np.array(texts, dtype=object).reshape(shape)
+
+
+def _distinct_texts(values: pd.Series) -> pd.Series:
+    import pandas as pd
+
+    codes, distinct = pd.factorize(values)
+    names = np.array([*(_text(value) for value in distinct.tolist()), None], dtype=object)
+    return pd.Series(names[codes], index=values.index, dtype=object)
+
+
+def _text(value: Any) -> str | None:
+    if isinstance(value, bool | np.bool_):
+        return str(bool(value))
+    if isinstance(value, float | np.floating):
+        return str(int(value)) if float(value).is_integer() and -_EXACT < value < _EXACT else repr(float(value))
+    return str(value) or None
+
+
+def unknown_words(unknown: Mapping[str, Mapping[str, int]]) -> str:
+    """``shop: 33 rows hold categories that train does not (A 30, Z 3)``; "" where there are none."""
+    parts = []
+    for name, counts in unknown.items():
+        most = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+        shown = ", ".join(f"{text} {n:,}" for text, n in most[:_SHOWN]) + (" ..." if len(most) > _SHOWN else "")
+        rows = sum(counts.values())
+        parts.append(
+            f"{name}: {rows:,} row{'s hold' if rows > 1 else ' holds'} categories that train does not ({shown})"
+        )
+    return "; ".join(parts)
+
+
+def _codes(texts: Texts, known: Sequence[str]) -> tuple[NDArray[np.int64], dict[str, int]]:
+    """Code of each text, and how often each unknown one occurs."""
+    import pandas as pd
+
+    flat = pd.Index(texts.ravel())
+    codes = pd.Index(np.array(known, dtype=object)).get_indexer(flat) + 1
+    strange = flat[codes == 0].dropna()
+    return codes.reshape(texts.shape).astype(np.int64), {str(k): int(n) for k, n in strange.value_counts().items()}
+
+
+def _numbers(column: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """A column as integers or floats (times as seconds since 1970), and where it is missing if they cannot say so."""
+    import pandas as pd
+
+    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
+        return column, None
+    series = pd.Series(np.ravel(column) if isinstance(column, np.ndarray) else column)
+    if series.dtype.kind == "M":
+        series = (series - pd.Timestamp(0, tz=getattr(series.dtype, "tz", None))) / pd.Timedelta(seconds=1)
+    if series.dtype.kind in "iu":
+        missing = series.isna().to_numpy()
+        kind = np.int64 if series.dtype.kind == "i" else np.uint64
+        values = series.fillna(series.dropna().iloc[0] if not missing.all() else 0).to_numpy(dtype=kind)
+        return values.reshape(np.shape(column)), missing.reshape(np.shape(column)) if missing.any() else None
+    try:
+        series = series.where(series.notna(), np.nan) if series.dtype == object else series
+        plain = pd.to_numeric(series).to_numpy(dtype=np.float64, na_value=np.nan)
+        return plain.reshape(np.shape(column)), None
+    except (ValueError, TypeError):
+        bad = series[series.notna() & pd.to_numeric(series, errors="coerce").isna()]
+        found = f"found {str(bad.iloc[0])!r}" if len(bad) else f"found values of type {series.dtype}"
+        raise InputError(f"column {name!r}: {found}, expected numbers, as the model was trained on") from None
+
+
+def _number_type(seen: NDArray[Any]) -> str:
+    return "long" if seen.dtype.kind in "iu" or (seen.size and bool((seen == np.floor(seen)).all())) else "double"
+
+
+def _category_type(column: Any) -> str:
+    import pandas as pd
+
+    found = pd.api.types.infer_dtype(np.ravel(np.asarray(column)), skipna=True)
+    return {"boolean": "boolean", "integer": "long", "floating": "double", "mixed-integer-float": "double"}.get(
+        found, "string"
+    )
+
+
+def _merged(name: str, numbers: NDArray[Any], stored: NDArray[np.float32]) -> list[str]:
+    """A note on a channel of which float32 keeps fewer than 90 % of the distinct values apart, judged by a sample."""
+    before, after = len(np.unique(sample_of(numbers))), len(np.unique(sample_of(stored)))
+    return [f"{name} ({before} distinct values become {after})"] if after < _MERGED * before else []
