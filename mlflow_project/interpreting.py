@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import numpy as np
+
 from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.dataset import IGNORE, LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.network import Network
 from imbalance_lab.training.table_network import ClassicalModel
@@ -19,20 +22,12 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
+    from imbalance_lab.training.model_files import StoredModel
+
 PREFIX = "interpretation_"
 _NETWORK = "network"
 _CLASSIFIERS = "classifiers"
 _BUDGETS = ("quick", "full")
-
-
-@dataclass(frozen=True)
-class Inputs:
-    """What a logged model reads and answers: channels, classes by head, steps of a window."""
-
-    channels: tuple[str, ...]
-    categorical_channels: tuple[str, ...]
-    heads: Mapping[str, tuple[str, ...]]
-    steps: int
 
 
 def write_interpretation(
@@ -82,48 +77,41 @@ def interpret_run(
     InputError
         If the budget or run is unknown, the run holds no network, or the data do not fit the network.
     """
-    from imbalance_lab.training.table_files import load_classifiers
-    from imbalance_lab.training.table_trial import TableInputs
-    from mlflow_project.models import read_network
+    from imbalance_lab.training.model_files import read_model
 
     if budget not in _BUDGETS:
         raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
-    stored = runs.artifact(client, run_id, _NETWORK, folder / "download")
-    classifiers = runs.artifact(client, run_id, _CLASSIFIERS, folder / "download") if stored is None else None
-    network: Network | ClassicalModel
-    if stored is not None:
-        network, blueprint, _ = read_network(stored)
-        inputs = Inputs(
-            blueprint.channels, blueprint.categorical_channels, dict(blueprint.heads), blueprint.layout.steps
-        )
-    elif classifiers is not None:
-        about, models = load_classifiers(classifiers)
-        heads = {head: tuple(classes) for head, classes in about["heads"].items()}
-        rows = TableInputs(tuple(about["mean"]), tuple(about["categorical_sizes"]))
-        network = ClassicalModel(rows, {head: len(classes) for head, classes in heads.items()}, models)
-        inputs = Inputs(tuple(about["channels"]), tuple(about["categorical_channels"]), heads, 1)
-    else:
+    found = (runs.artifact(client, run_id, name, folder / "download") for name in (_NETWORK, _CLASSIFIERS))
+    place = next((path for path in found if path is not None), None)
+    if place is None:
         raise InputError(
             f"--run_id: run {run_id!r} holds no {_NETWORK}/ and no {_CLASSIFIERS}/; only trained child runs can be "
             "interpreted"
         )
-    loaded = _data_of(client, run, data, folder)
-    _check_fit(inputs, loaded, run, data)
+    stored = read_model(place)
+    loaded = with_classes(_data_of(client, run, data, folder, stored.coding), stored.heads)
+    _check_fit(stored, loaded, run, data)
+    unknown = str(loaded.dataset.facts.get("unknown_categories", ""))
+    if unknown:
+        progress(f"Read as missing: {unknown}.")
     tags = run.data.tags
     title = f"Interpretation of {tags.get('strategy', run.info.run_name)}, seed {tags.get('seed', '?')}, test split"
     out = folder / "interpretation"
     seed = int(tags.get("seed") or 0)
     chosen: Literal["quick", "full"] = "quick" if budget == "quick" else "full"
-    sentence = write_interpretation(network, loaded, out, chosen, seed, title=title, progress=progress)
+    sentence = write_interpretation(stored.model, loaded, out, chosen, seed, title=title, progress=progress)
+    if unknown:
+        sentence = f"{sentence} Categories that the model does not know are read as missing: {unknown}."
     logger = RunLogger(runs.store_of(client, run), run_id)
     logger.folder(out)
     runs.take_launcher(client, run_id, f"Interpreted run `{run_id}`; the page is there. {sentence}")
     return logger, sentence
 
 
-def _data_of(client: MlflowClient, run: Run, data: str, folder: Path) -> LoadedData:
+def _data_of(client: MlflowClient, run: Run, data: str, folder: Path, coding: Coding) -> LoadedData:
+    """The run's data, or those at ``data``, coded as the model knows them."""
     from imbalance_lab.data.load import load_data
     from imbalance_lab.spec import parse_experiment
     from mlflow_project.commands._options import fetch
@@ -136,16 +124,43 @@ def _data_of(client: MlflowClient, run: Run, data: str, folder: Path) -> LoadedD
     if not plain:
         raise InputError(f"--run_id: run {run.info.run_id!r} logged no spec.yaml, so its data cannot be loaded")
     overrides = {"data.path": str(fetch(data, "data"))} if data else {}
-    return load_data(parse_experiment(plain, where=f"runs:/{run.info.run_id}/spec.yaml", overrides=overrides).data)
+    spec = parse_experiment(plain, where=f"runs:/{run.info.run_id}/spec.yaml", overrides=overrides)
+    return load_data(spec.data, coding=coding)
 
 
-def _check_fit(inputs: Inputs, loaded: LoadedData, run: Run, data: str) -> None:
+def with_classes(loaded: LoadedData, heads: Mapping[str, tuple[str, ...]]) -> LoadedData:
+    """The data with the classes of a model in the model's order; later data may lack some of them.
+
+    Raises
+    ------
+    InputError
+        If a class is none of the model's.
+    """
     dataset = loaded.dataset
+    if set(dataset.heads) != set(heads) or dict(dataset.heads) == dict(heads):
+        return loaded
+    targets = {}
+    for head, classes in heads.items():
+        used = np.unique(dataset.targets[head][dataset.targets[head] != IGNORE])
+        strange = [dataset.heads[head][c] for c in used.tolist() if dataset.heads[head][c] not in classes]
+        if strange:
+            raise InputError(
+                f"--data: head {head!r} holds the class {strange[0]!r}, which the model does not know; "
+                f"it knows {', '.join(classes)}"
+            )
+        code = {name: i for i, name in enumerate(classes)}
+        table = np.array([*(code.get(name, IGNORE) for name in dataset.heads[head]), IGNORE], dtype=np.int64)
+        targets[head] = table[np.where(dataset.targets[head] == IGNORE, len(table) - 1, dataset.targets[head])]
+    return replace(loaded, dataset=replace(dataset, heads=dict(heads), targets=targets))
+
+
+def _check_fit(stored: StoredModel, loaded: LoadedData, run: Run, data: str) -> None:
+    dataset, coding = loaded.dataset, stored.coding
     for what, wanted, found in (
-        ("channels", inputs.channels, dataset.channels),
-        ("categorical channels", inputs.categorical_channels, dataset.categorical_channels),
-        ("heads", tuple(inputs.heads.items()), tuple(dataset.heads.items())),
-        ("steps of a window", inputs.steps, dataset.continuous.shape[1]),
+        ("channels", coding.channels, dataset.channels),
+        ("categories", coding.categories, dataset.categories),
+        ("heads", dict(stored.heads), dict(dataset.heads)),
+        ("steps of a window", stored.steps, dataset.continuous.shape[1]),
     ):
         if wanted != found:
             raise InputError(f"--data: the {what} differ from those that run {run.info.run_id!r} was trained on")

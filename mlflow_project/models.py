@@ -1,10 +1,9 @@
-"""Logging and loading of models."""
+"""Logging of models."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -12,91 +11,119 @@ from typing import Any
 import mlflow
 import numpy as np
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
+from mlflow.types import ColSpec, DataType, Schema, TensorSpec
+from mlflow.types.schema import AnyType
 
 import imbalance_lab
-from imbalance_lab.models.build import Blueprint, rebuild_network
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.network import Network
+from imbalance_lab.serving import UNKNOWN
+from imbalance_lab.training.model_files import StoredModel, read_model
 
 MODEL_NAME = "model"
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
+_CLASSICAL = ("imbalanced-learn", "skops")
+_TYPES = {"double": DataType.double, "boolean": DataType.boolean}
 
 
-def write_network(folder: Path, network: Network, blueprint: Blueprint, posthoc: Mapping[str, Any]) -> None:
-    """Weights (tensors only) and ``about.json`` (blueprint, post-hoc steps): what serving and interpretation read."""
-    import torch
+def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -> str:
+    """Log the model of ``folder`` as a pyfunc model of a run that goes on; returns its model id.
 
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.save({name: t.detach().cpu() for name, t in network.state_dict().items()}, folder / "weights.pt")
-    about = {"blueprint": blueprint.to_mapping(), "posthoc": dict(posthoc)}
-    (folder / "about.json").write_text(json.dumps(about), encoding="utf-8")
-
-
-def read_network(folder: Path) -> tuple[Network, Blueprint, dict[str, Any]]:
-    """The network, its blueprint and its post-hoc steps from :func:`write_network`'s folder."""
-    import torch
-
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-    blueprint = Blueprint.from_mapping(about["blueprint"])
-    state = torch.load(folder / "weights.pt", map_location="cpu", weights_only=True)
-    return rebuild_network(blueprint, state), blueprint, about["posthoc"]
-
-
-def log_network(
-    run_id: str, folder: Path, blueprint: Blueprint, example: tuple[Any, Any], params: Mapping[str, Any]
-) -> str:
-    """Log the network of ``folder`` as a pyfunc model of the run; returns its model id.
-
-    ``example`` is a small batch of raw (continuous, categorical) inputs.
+    Parameters
+    ----------
+    folder : as :mod:`imbalance_lab.training.model_files` writes it
+    example : a few raw rows or windows, see :func:`example_of`
+    params : parameters of the logged model
     """
-    continuous, categorical = (np.ascontiguousarray(x) for x in example)
-    layout = blueprint.layout
-    inputs: list[ColSpec | TensorSpec] = [
-        TensorSpec(np.dtype(np.float32), (-1, layout.steps, layout.channels), "continuous")
-    ]
-    batch: dict[str, Any] = {"continuous": np.nan_to_num(continuous.astype(np.float32))}
-    if layout.categorical_sizes:
-        k = len(layout.categorical_sizes)
-        inputs.append(TensorSpec(np.dtype(np.int64), (-1, layout.steps, k), "categorical"))
-        batch["categorical"] = categorical.astype(np.int64)
-    outputs: list[ColSpec | TensorSpec] = []
-    for head, classes in blueprint.heads.items():
-        outputs.append(TensorSpec(np.dtype(str), (-1, layout.target_length), head))
-        shape = (-1, layout.target_length, len(classes))
-        outputs.append(TensorSpec(np.dtype(np.float32), shape, f"{head}_probabilities"))
-    pins = requirements()
-    return log_pyfunc(run_id, "serving_model.py", {"network": str(folder)}, (inputs, outputs), batch, pins, params)
-
-
-def log_pyfunc(
-    run_id: str,
-    code: str,
-    artifacts: Mapping[str, str],
-    schema: tuple[list[ColSpec | TensorSpec], list[ColSpec | TensorSpec]],
-    example: Mapping[str, Any],
-    pins: list[str],
-    params: Mapping[str, Any],
-) -> str:
-    """Log a model from code (``code`` is a file beside this one) to a run that goes on; returns its model id."""
+    stored = read_model(folder)
+    classical = not isinstance(stored.model, Network)
     before = os.environ.get("MLFLOW_RUN_ID")
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
-            python_model=str(Path(__file__).with_name(code)),
-            artifacts=dict(artifacts),
+            python_model=str(Path(__file__).with_name("serving_model.py")),
+            artifacts={"model": str(folder)},
             # All of it: MLflow puts a model's code before what is installed, so that a part of the package
             # would hide the rest from whoever loads a model and then uses the package, or starts workers.
             code_paths=[str(Path(imbalance_lab.__file__).parent)],
-            signature=ModelSignature(inputs=Schema(schema[0]), outputs=Schema(schema[1])),
-            input_example=dict(example),
-            pip_requirements=pins,
-            params=dict(params),
+            signature=ModelSignature(inputs=Schema(_inputs(stored)), outputs=Schema(_outputs(stored))),
+            input_example=example,
+            pip_requirements=requirements((*_REQUIREMENTS, *(_CLASSICAL if classical else ()))),
+            params=params,
         )
     # Leaving the block ended the run; the caller ends it when everything is logged.
     mlflow.tracking.MlflowClient().update_run(run_id, status="RUNNING")
     if before is not None:
         os.environ["MLFLOW_RUN_ID"] = before
     return str(info.model_id)
+
+
+def _inputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:
+    """Columns of the file where the model reads rows of a table, arrays of windows otherwise."""
+    coding = stored.coding
+    if coding.types:
+        return [ColSpec(_column_type(coding, name), name) for name in coding.columns]
+    shape = (-1, stored.steps)
+    inputs: list[ColSpec | TensorSpec] = [
+        TensorSpec(np.dtype(np.float64), (*shape, len(coding.channels)), "continuous")
+    ]
+    if coding.categorical_channels:
+        kind = np.dtype(np.float64 if _numeric(coding) else np.str_)
+        inputs.append(TensorSpec(kind, (*shape, len(coding.categorical_channels)), "categorical"))
+    return inputs
+
+
+def _column_type(coding: Coding, name: str) -> Any:
+    """MLflow's type of a column; "any" where the type that pandas reads depends on the batch.
+
+    MLflow refuses 64-bit integers for ``double`` and floats for ``long``, and whole numbers are read
+    as either, depending on whether one is missing in the batch.
+    """
+    kind = coding.types[name]
+    if name in coding.categorical_channels and kind != "boolean":
+        texts = coding.categories[coding.categorical_channels.index(name)]
+        return AnyType() if _all_numbers(texts) else DataType.string
+    return _TYPES.get(kind, AnyType())
+
+
+def _numeric(coding: Coding) -> bool:
+    return all(_all_numbers(texts) for texts in coding.categories)
+
+
+def _all_numbers(texts: Sequence[str]) -> bool:
+    try:
+        return all(np.isfinite(float(text)) for text in texts)
+    except ValueError:
+        return False
+
+
+def _outputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:
+    outputs: list[ColSpec | TensorSpec] = []
+    for head, classes in stored.heads.items():
+        shape = (-1, stored.target_length)
+        outputs.append(TensorSpec(np.dtype(str), shape, head))
+        outputs.append(TensorSpec(np.dtype(np.float32), (*shape, len(classes)), f"{head}_probabilities"))
+    if stored.coding.categorical_channels:
+        outputs.append(TensorSpec(np.dtype(np.int64), (-1,), UNKNOWN))
+    return outputs
+
+
+def example_of(dataset: SequenceDataset, rows: Any) -> Any:
+    """The sequences at ``rows`` as a model's user would send them: rows of the file, or windows in its units."""
+    coding = dataset.coding
+    columns = coding.decode(dataset.continuous[rows], dataset.categorical[rows])
+    if coding.types:
+        import pandas as pd
+
+        return pd.DataFrame({name: values[:, 0] for name, values in columns.items()}).infer_objects()
+    windows = [np.nan_to_num(columns[name]) for name in coding.channels]
+    shape = (*dataset.continuous[rows].shape[:2], 0)
+    batch = {"continuous": np.stack(windows, axis=-1) if windows else np.zeros(shape)}
+    if coding.categorical_channels:
+        texts = np.stack([columns[name] for name in coding.categorical_channels], axis=-1)
+        batch["categorical"] = texts.astype(np.float64) if _numeric(coding) else texts.astype(np.str_)
+    return batch
 
 
 def requirements(packages: Sequence[str] = _REQUIREMENTS) -> list[str]:

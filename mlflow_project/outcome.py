@@ -20,21 +20,21 @@ from imbalance_lab.predictions import HeadPredictions, Predictions, write_parque
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
 from imbalance_lab.training.fit import Epoch
+from imbalance_lab.training.model_files import write_classifiers, write_network
 from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import TableTrial
 from imbalance_lab.training.trial import PreparedTrial
 from mlflow_project.course import course_of
 from mlflow_project.interpreting import write_interpretation
-from mlflow_project.models import log_network, write_network
+from mlflow_project.models import example_of, log_model
 from mlflow_project.run_artifacts import write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
-from mlflow_project.table_models import log_table_models, write_table_models
 from mlflow_project.tracking import RunLogger
 
 if TYPE_CHECKING:
     from mlflow_project.task import TrialTask
 
-_EXAMPLES = 2  # windows of the model's input example
+_EXAMPLES = 2  # rows or windows of the model's input example
 
 
 def log_outcome(
@@ -138,10 +138,13 @@ def _log_model(
     run_id: str, folder: Path, trial: PreparedTrial | TableTrial, posthoc: Mapping[str, Any], params: Mapping[str, Any]
 ) -> str:
     if isinstance(trial, TableTrial):
-        write_table_models(folder / "classifiers", trial, posthoc)
-        return log_table_models(run_id, folder / "classifiers", trial, _example(trial), params)
-    write_network(folder / "network", trial.network, trial.blueprint, posthoc)
-    return log_network(run_id, folder / "network", trial.blueprint, _example(trial), params)
+        stored = folder / "classifiers"
+        write_classifiers(stored, trial, posthoc)
+    else:
+        stored = folder / "network"
+        write_network(stored, trial.network, trial.blueprint, posthoc)
+    example = example_of(trial.loaded.dataset, trial.loaded.splits.train[:_EXAMPLES])
+    return log_model(run_id, stored, example, dict(params))
 
 
 def _predict(
@@ -207,11 +210,6 @@ def _attach_to_model(logger: RunLogger, model_id: str, values: Mapping[str, floa
         if k.startswith("test/") and "/free_lunch/" not in k  # the model is not corrected
     ]
     logger.client.log_batch(run_id, metrics=metrics)
-
-
-def _example(trial: PreparedTrial | TableTrial) -> tuple[Any, Any]:
-    rows = trial.loaded.splits.train[:_EXAMPLES]
-    return np.asarray(trial.loaded.dataset.continuous[rows]), np.asarray(trial.loaded.dataset.categorical[rows])
 
 
 def _description(test: Predictions, summary: str, collapsed: int | None, spec: ExperimentSpec) -> str:

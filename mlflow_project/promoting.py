@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import mlflow
-import numpy as np
 from mlflow.entities import Run
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
@@ -130,7 +129,8 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     InputError
         If the run does not know its correction.
     """
-    from mlflow_project.models import log_network, read_network, write_network
+    from imbalance_lab.training.model_files import read_model, with_posthoc
+    from mlflow_project.models import log_model
 
     prefix = "free_lunch_tau."
     taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
@@ -139,16 +139,13 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     if lookup.artifact(client, child.info.run_id, "network/about.json", folder / "about") is None:
         raise InputError(f"the model of run {child.info.run_id!r} has no network folder; it cannot be corrected here")
     source = Path(mlflow.artifacts.download_artifacts(f"runs:/{child.info.run_id}/network", dst_path=str(folder)))
-    network, blueprint, posthoc = read_network(source)
+    posthoc = dict(read_model(source).posthoc)
     for head, tau in taus.items():
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
     out = folder / "corrected"
-    write_network(out, network, blueprint, posthoc)
+    with_posthoc(source, out, posthoc)
     example = mlflow.pyfunc.load_model(f"models:/{model_id}").input_example
-    batch = example if isinstance(example, dict) else {"continuous": example}
-    inputs = (batch["continuous"], batch.get("categorical", np.zeros((0, 0, 0), dtype=np.int64)))
-    params = {"promoted_run_id": child.info.run_id}
-    return log_network(logger.run_id, out, blueprint, inputs, params)
+    return log_model(logger.run_id, out, example, {"promoted_run_id": child.info.run_id})
 
 
 def with_adjustment(steps: Mapping[str, Any], tau: float) -> dict[str, Any]:

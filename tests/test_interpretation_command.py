@@ -36,8 +36,8 @@ def child(tmp_path, monkeypatch):
     """A finished child run with a network, and the grid's local data."""
     import mlflow
 
+    from imbalance_lab.training.model_files import write_network
     from mlflow_project import interpreting
-    from mlflow_project.models import write_network
     from mlflow_project.quiet import quiet
 
     quiet()
@@ -89,16 +89,17 @@ def test_a_network_and_data_that_do_not_fit_are_named():
     from dataclasses import replace
     from types import SimpleNamespace
 
-    from mlflow_project.interpreting import Inputs, _check_fit
+    from imbalance_lab.training.model_files import StoredModel
+    from mlflow_project.interpreting import _check_fit
 
     loaded = tiny()
-    inputs = Inputs(("a", "b", "c"), (), {"command": ("A", "B")}, 6)
+    inputs = StoredModel(None, loaded.dataset.coding, 6, 6, {"command": ("A", "B")}, {})
     run = SimpleNamespace(
         info=SimpleNamespace(run_id="r1"), data=SimpleNamespace(params={"data.digest": loaded.dataset.digest})
     )
     _check_fit(inputs, loaded, run, "")
     with pytest.raises(InputError, match="channels differ"):
-        _check_fit(replace(inputs, channels=("a", "b", "z")), loaded, run, "")
+        _check_fit(replace(inputs, coding=replace(inputs.coding, channels=("a", "b", "z"))), loaded, run, "")
     other = SimpleNamespace(info=run.info, data=SimpleNamespace(params={"data.digest": "0" * 16}))
     with pytest.raises(InputError, match="was trained on 0000"):
         _check_fit(inputs, loaded, other, "")

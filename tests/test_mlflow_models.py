@@ -46,8 +46,10 @@ def model_path(grid):
 def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  # noqa: F811
     loaded = load_cached(tiny_grid.work / "data")
     rows = loaded.splits.test
-    inputs = {"continuous": loaded.dataset.continuous[rows], "categorical": loaded.dataset.categorical[rows]}
-    np.savez(tmp_path / "in.npz", **inputs)
+    columns = loaded.dataset.coding.decode(loaded.dataset.continuous[rows], loaded.dataset.categorical[rows])
+    inputs = {"continuous": loaded.dataset.channels, "categorical": loaded.dataset.categorical_channels}
+    raw = {key: np.stack([columns[n].astype(np.float64) for n in names], axis=-1) for key, names in inputs.items()}
+    np.savez(tmp_path / "in.npz", **raw)
     script = tmp_path / "load.py"
     script.write_text(_LOAD, encoding="utf-8")
     done = subprocess.run(

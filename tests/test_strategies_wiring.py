@@ -134,7 +134,8 @@ def test_every_table_strategy_fits_and_predicts(name):
     trial = table_trial(text, loaded)
     (epoch,) = trial.train(selection(loaded))
     val, test = (trial.predict(s, {"seed": 0}) for s in ("val", "test"))
-    assert test.meta == {"digest": loaded.dataset.digest, "split": "test", "seed": 0}
+    known = {"digest": loaded.dataset.digest, "categories": {"kind": ["a", "b"]}}
+    assert test.meta == {**known, "split": "test", "seed": 0}
     p = val.heads["command"]
     assert confusion_counts(p.true, p.pred, 3).tolist() == epoch.confusion["command"]
     assert epoch.score == float(macro_f1(np.array(epoch.confusion["command"])))

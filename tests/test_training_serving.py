@@ -7,20 +7,22 @@ import warnings
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import skops.io
 from test_strategies_wiring import rows, table_trial
 from training_cases import selection
 
+from imbalance_lab.training.model_files import write_classifiers
+
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
-    from mlflow_project.serving_table import TableModel
-    from mlflow_project.table_models import write_table_models
+    from mlflow_project.serving_model import ImbalanceModel
 
 
 def served(folder):
-    model = TableModel()
-    model.load_context(SimpleNamespace(artifacts={"classifiers": str(folder)}))
+    model = ImbalanceModel()
+    model.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
     return model
 
 
@@ -31,9 +33,10 @@ def test_served_probabilities_are_those_of_the_run(text, tmp_path):
     list(trial.train(selection(loaded)))
     counts = {h: loaded.dataset.class_counts(h, loaded.splits.train).tolist() for h in loaded.dataset.heads}
     steps = {"logit-adjust": {"tau": 1.0}}
-    write_table_models(tmp_path, trial, {h: {"steps": steps, "train_counts": counts[h]} for h in counts})
+    write_classifiers(tmp_path, trial, {h: {"steps": steps, "train_counts": counts[h]} for h in counts})
     d, test = loaded.dataset, loaded.splits.test
-    answer = served(tmp_path).predict(None, {"continuous": d.continuous[test], "categorical": d.categorical[test]})
+    columns = d.coding.decode(d.continuous[test], d.categorical[test])
+    answer = served(tmp_path).predict(None, pd.DataFrame({name: values[:, 0] for name, values in columns.items()}))
     own = trial.predict("test", {}).heads["command"].adjusted(1.0)
     assert np.allclose(answer["command_probabilities"][:, 0], own.probabilities, atol=1e-5)
     assert answer["command"][:, 0].tolist() == [own.classes[i] for i in own.pred]
@@ -44,6 +47,6 @@ def test_served_probabilities_are_those_of_the_run(text, tmp_path):
 
 def test_a_file_with_foreign_types_is_refused(tmp_path):
     skops.io.dump(SimpleNamespace(x=1), tmp_path / "0.skops")
-    (tmp_path / "about.json").write_text(json.dumps({"heads": {"a": ["x", "y"]}}), encoding="utf-8")
+    (tmp_path / "about.json").write_text(json.dumps({"heads": {"a": ["x", "y"]}, "coding": {}}), encoding="utf-8")
     with pytest.raises(ValueError, match=r"types.SimpleNamespace, expected types of scikit-learn"):
         served(tmp_path)

@@ -170,10 +170,11 @@ def bare_head(
 class Predictions:
     """Predictions of every head of one run on one split.
 
-    ``meta`` holds plain values: ``split, strategy, seed, digest`` (of the data set),
-    ``experiment``, ``run_id`` where known, ``free_lunch`` (head to the tau chosen on validation),
-    ``temperature`` (head to T fitted on validation), ``prior_correction`` (head to the power of
-    the prior that the strategy corrects for), ``classes_in_macro``.
+    ``meta`` holds plain values: ``split, strategy, seed, digest`` (of the data set), ``categories``
+    (categorical input to the text of its codes 1, 2, ..., as train has them), ``experiment``,
+    ``run_id`` where known, ``free_lunch`` (head to the tau chosen on validation), ``temperature``
+    (head to T fitted on validation), ``prior_correction`` (head to the power of the prior that the
+    strategy corrects for), ``classes_in_macro``.
     """
 
     heads: Mapping[str, HeadPredictions]

@@ -31,12 +31,14 @@ class Coded:
     ----------
     continuous : float32 array of shape (..., C), as :class:`~imbalance_lab.data.scaling.Scaling` stores them
     categorical : int64 array of shape (..., K); 0 is "missing or unknown"
+    strange : bool array of shape (..., K), where a category is not missing but unknown
     unknown : column to the categories that the coding does not know, with the number of their rows
     facts : what to record with the data, as plain strings and numbers
     """
 
     continuous: NDArray[np.float32]
     categorical: NDArray[np.int64]
+    strange: NDArray[np.bool_]
     unknown: Mapping[str, Mapping[str, int]]
     facts: Mapping[str, object]
 
@@ -51,7 +53,8 @@ class Coding:
     scaling : their centre and scale
     categorical_channels : names of the K columns of categories
     categories : of each of them, the text of the codes 1, 2, ...
-    types : column to its type in the file: ``double``, ``long`` (whole numbers), ``boolean`` or ``string``
+    types : column to its type in the file: ``double``, ``long`` (whole numbers), ``boolean`` or ``string``;
+        empty where a row of the file is not what a model reads (windows, images)
     """
 
     channels: tuple[str, ...]
@@ -92,11 +95,15 @@ class Coding:
             merged += _merged(name, numbers, stored)
             continuous[..., i] = stored
         categorical = np.zeros((*shape, len(self.categorical_channels)), dtype=np.int64)
+        strange = np.zeros(categorical.shape, dtype=bool)
         unknown: dict[str, dict[str, int]] = {}
         for k, name in enumerate(self.categorical_channels):
-            categorical[..., k], strangers = _codes(texts_of(columns[name]), self.categories[k])
-            if strangers:
-                unknown[name] = strangers
+            texts = texts_of(columns[name])
+            categorical[..., k] = _codes(texts, self.categories[k])
+            strange[..., k] = (categorical[..., k] == 0) & _known(texts)
+            if strange[..., k].any():
+                names, counts = np.unique(texts[strange[..., k]].astype(np.str_), return_counts=True)
+                unknown[name] = dict(zip(names.tolist(), counts.tolist(), strict=True))
         facts: dict[str, object] = {}
         if infinite:
             facts["infinite_values_set_missing"] = infinite
@@ -104,7 +111,22 @@ class Coding:
             facts["channels_that_float32_cannot_resolve"] = ", ".join(merged)
         if unknown:
             facts["unknown_categories"] = unknown_words(unknown)
-        return Coded(continuous, categorical, unknown, facts)
+        return Coded(continuous, categorical, strange, unknown, facts)
+
+    def decode(self, continuous: NDArray[np.float32], categorical: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
+        """Columns as a file has them, from inputs (..., C) and (..., K): what :meth:`encode` codes like these again."""
+        columns: dict[str, NDArray[Any]] = {}
+        for i, name in enumerate(self.channels):
+            values = self.scaling.native(continuous[..., i], i)
+            whole = self.types.get(name) == "long" and bool(np.isfinite(values).all())
+            columns[name] = np.rint(values).astype(np.int64) if whole else values
+        for k, name in enumerate(self.categorical_channels):
+            texts = np.array([None, *self.categories[k]], dtype=object)[categorical[..., k]]
+            columns[name] = np.equal(texts, "True") if self._all_known_booleans(name, texts) else texts
+        return columns
+
+    def _all_known_booleans(self, name: str, texts: Texts) -> bool:
+        return self.types.get(name) == "boolean" and bool(_known(texts).all())
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values (JSON)."""
@@ -201,14 +223,16 @@ def unknown_words(unknown: Mapping[str, Mapping[str, int]]) -> str:
     return "; ".join(parts)
 
 
-def _codes(texts: Texts, known: Sequence[str]) -> tuple[NDArray[np.int64], dict[str, int]]:
-    """Code of each text, and how often each unknown one occurs."""
+def _codes(texts: Texts, known: Sequence[str]) -> NDArray[np.int64]:
+    """Code of each text, 0 for missing and unknown ones."""
     import pandas as pd
 
-    flat = pd.Index(texts.ravel())
-    codes = pd.Index(np.array(known, dtype=object)).get_indexer(flat) + 1
-    strange = flat[codes == 0].dropna()
-    return codes.reshape(texts.shape).astype(np.int64), {str(k): int(n) for k, n in strange.value_counts().items()}
+    codes = pd.Index(np.array(known, dtype=object)).get_indexer(pd.Index(texts.ravel())) + 1
+    return codes.reshape(texts.shape).astype(np.int64)
+
+
+def _known(texts: Texts) -> NDArray[np.bool_]:
+    return np.array([text is not None for text in texts.ravel()], dtype=bool).reshape(texts.shape)
 
 
 def _numbers(column: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:

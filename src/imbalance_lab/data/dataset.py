@@ -49,7 +49,7 @@ class SequenceDataset:
     channels, categorical_channels : names of the C and K inputs
     categories : text of the codes 1, 2, ... of each categorical channel
     scaling : centre and scale of each channel; None where ``continuous`` is in the channels' own units
-    column_types : input column to its type in the file (see :class:`~imbalance_lab.data.coding.Coding`)
+    column_types : of a table, input column to its type in the file (see :class:`~imbalance_lab.data.coding.Coding`)
     channel_groups : mapping of group name (a sensor frame) to its channels
     unit, unit_position : int64 arrays of shape (N,) and (N, L)
         The *true* sequence that a target position belongs to, and its place in it. Windows

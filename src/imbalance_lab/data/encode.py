@@ -211,7 +211,6 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> LoadedData:
         categorical_channels=inputs.coding.categorical_channels,
         categories=inputs.coding.categories,
         scaling=inputs.coding.scaling,
-        column_types=inputs.coding.types,
         channel_groups=inputs.groups,
         facts={
             **table.facts,
@@ -297,7 +296,6 @@ def _assemble_tokens(
         categorical_channels=inputs.coding.categorical_channels,
         categories=inputs.coding.categories,
         scaling=inputs.coding.scaling,
-        column_types=inputs.coding.types,
         channel_groups=inputs.groups,
         facts={**table.facts, **inputs.facts, **facts},
     )

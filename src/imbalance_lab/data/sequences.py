@@ -363,7 +363,6 @@ def _dataset(
         categorical_channels=coding.categorical_channels,
         categories=coding.categories,
         scaling=coding.scaling,
-        column_types=coding.types,
         facts={**facts, **coded.facts},
     )
 

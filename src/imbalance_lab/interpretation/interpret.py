@@ -164,6 +164,7 @@ def interpret(
             "steps": data.steps,
             "baseline": attr.BASELINE,
             "digest": dataset.digest,
+            "unknown_categories": dataset.facts.get("unknown_categories", "none"),
             "simulated": bool(dataset.facts.get("simulated", False)),
         },
         permutation=permutation,

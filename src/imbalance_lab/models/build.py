@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.encoder import Layout, modalities_of
@@ -29,8 +30,7 @@ class Blueprint:
     heads: Mapping[str, tuple[str, ...]]
     head_kinds: HeadKinds
     head_scales: HeadScales
-    channels: tuple[str, ...]
-    categorical_channels: tuple[str, ...]
+    coding: Coding
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values (JSON)."""
@@ -40,8 +40,7 @@ class Blueprint:
             "heads": dict(self.heads),
             "head_kinds": dict(self.head_kinds),
             "head_scales": dict(self.head_scales),
-            "channels": self.channels,
-            "categorical_channels": self.categorical_channels,
+            "coding": self.coding.to_mapping(),
         }
 
     @staticmethod
@@ -60,8 +59,7 @@ class Blueprint:
             heads={head: tuple(classes) for head, classes in plain["heads"].items()},
             head_kinds=plain["head_kinds"],
             head_scales=plain["head_scales"],
-            channels=tuple(plain["channels"]),
-            categorical_channels=tuple(plain["categorical_channels"]),
+            coding=Coding.from_mapping(plain["coding"]),
         )
 
 
@@ -76,9 +74,7 @@ def make_blueprint(
         steps=dataset.continuous.shape[1],
         target_length=dataset.target_length,
     )
-    return Blueprint(
-        config, layout, dataset.heads, head_kinds, head_scales, dataset.channels, dataset.categorical_channels
-    )
+    return Blueprint(config, layout, dataset.heads, head_kinds, head_scales, dataset.coding)
 
 
 def build_network(

@@ -197,8 +197,11 @@ def render_interpretation(i: Interpretation, figures: Mapping[str, FigureView], 
         numbers=tuple(_numbers(i)),
         figure=figures[opening] if opening else None,
         sections=tuple(sections),
-        facts=tuple((k, str(i.meta[k])) for k in ("head", "split", "budget", "seed", "windows", "digest")),
+        facts=tuple((k.replace("_", " "), str(i.meta[k])) for k in _FACTS if k in i.meta),
     )
+
+
+_FACTS = ("head", "split", "budget", "seed", "windows", "digest", "unknown_categories")
 
 
 def headline(i: Interpretation) -> str:

@@ -24,7 +24,8 @@ def to_predictions(
     Parameters
     ----------
     scores : head to float array (n, L, K); a softmax makes them probabilities
-    meta : see :class:`~imbalance_lab.predictions.Predictions`
+    meta : see :class:`~imbalance_lab.predictions.Predictions`; the data's digest and the categories of
+        its inputs are added
 
     Rows are ordered by true sequence and position, so that tables of two runs line up.
     """
@@ -55,4 +56,6 @@ def to_predictions(
             slices={name: codes[index][row].astype(np.int32) for name, (_, codes) in slices.items()},
             slice_names={name: tuple(names.tolist()) for name, (names, _) in slices.items()},
         )
-    return Predictions(heads=heads, meta={"digest": dataset.digest, **meta})
+    texts = dict(zip(dataset.categorical_channels, map(list, dataset.categories), strict=True))
+    known = {"categories": texts} if texts else {}
+    return Predictions(heads=heads, meta={"digest": dataset.digest, **known, **meta})

@@ -45,7 +45,7 @@ class ClassicalModel(nn.Module):
         self._heads = {head: ClassicalHead(torch.empty(k, 0)) for head, k in heads.items()}
 
     def prepare(self, continuous: Tensor, categorical: Tensor) -> Prepared:
-        """Raw (B, 1, C) with the training mean where a value is missing; no scaling."""
+        """Coded (B, 1, C) with the training mean where a value is missing; no scaling."""
         observed = torch.isfinite(continuous)
         mean = torch.tensor(self.inputs.mean, dtype=torch.float64)
         return Prepared(torch.where(observed, continuous.double(), mean), observed, categorical)
@@ -58,6 +58,10 @@ class ClassicalModel(nn.Module):
             p = table_probabilities(model, rows, len(self._heads[head].weight))
             logits[head] = torch.from_numpy(np.log(np.maximum(p, 1e-30)).astype(np.float32)[:, None, :])
         return NetworkOutput(logits, torch.zeros(len(rows), 1, 0), None, None)
+
+    def forward(self, continuous: Tensor, categorical: Tensor) -> dict[str, Tensor]:
+        """Coded inputs to class scores (B, 1, K) of each head, ready for a softmax."""
+        return dict(self.run(self.prepare(continuous, categorical)).logits)
 
     def classifier(self, head: str) -> ClassicalHead:
         """The head's number of classes and scale."""

@@ -41,7 +41,7 @@ class TableInputs:
     categorical_sizes: tuple[int, ...]
 
     def features(self, continuous: NDArray[Any], categorical: NDArray[Any]) -> Floats:
-        """Raw (n, 1, C) and codes (n, 1, K) to finite floats of shape (n, F)."""
+        """Stored values (n, 1, C) and codes (n, 1, K) to finite floats of shape (n, F)."""
         values = np.asarray(continuous[:, 0], dtype=np.float64)
         columns = [np.where(np.isfinite(values), values, np.asarray(self.mean))]
         for k, size in enumerate(self.categorical_sizes):
