@@ -5,30 +5,19 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from imbalance_lab.data.coding import texts_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
+from mlflow_project.evaluation_labels import in_order, same_texts
 
-KEYS = (
-    "head",
-    "split",
-    "strategy",
-    "seed",
-    "label_list",
-    "probability_columns",
-    "train_counts",
-    "group",
-    "positions",
-    "slices",
-    "tried",
-    "resamples",
-)
-"""What ``evaluator_config={"imbalance": {...}}`` may hold."""
+if TYPE_CHECKING:
+    from imbalance_lab.training.model_files import StoredModel
 
 
 @dataclass(frozen=True)
@@ -53,19 +42,6 @@ class Evaluated:
     notes: tuple[str, ...]
 
 
-def check_config(config: Mapping[str, Any]) -> None:
-    """Refuse unknown keys.
-
-    Raises
-    ------
-    InputError
-        Naming the key and the allowed ones.
-    """
-    for key in config:
-        if key not in KEYS and key != "metric_prefix":
-            raise InputError(f"evaluator_config of 'imbalance': unknown key {key!r}; allowed are {', '.join(KEYS)}")
-
-
 def answer_of_model(model: Any, features: Any, column: str | None, config: Mapping[str, Any]) -> Answer:
     """Ask a pyfunc model; the estimator inside a scikit-learn flavour is asked for its probabilities too."""
     from mlflow.models.evaluation.default_evaluator import _extract_raw_model
@@ -77,7 +53,22 @@ def answer_of_model(model: Any, features: Any, column: str | None, config: Mappi
         if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
             return Answer(labels, np.asarray(raw.predict_proba(features), dtype=np.float64), tuple(raw.classes_))
         return Answer(labels)
-    return answer_of_output(model.predict(features), column, config)
+    output = model.predict(features)
+    stored = _stored_model(model)
+    if stored is not None and config.get("label_list") is None:
+        head = column or config.get("head") or next(iter(stored.heads))
+        config = {**config, "label_list": stored.heads.get(head)}
+    return answer_of_output(output, column, config)
+
+
+def _stored_model(model: Any) -> StoredModel | None:
+    """What this project's own logged models hold, which tells their classes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return getattr(model.unwrap_python_model(), "stored", None)
+    except (AttributeError, MlflowException):
+        return None
 
 
 def answer_of_output(output: Any, column: str | None, config: Mapping[str, Any]) -> Answer:
@@ -145,40 +136,61 @@ def evaluated(
 
     Parameters
     ----------
-    targets : array of shape (n,), the true labels
+    targets : labels of shape (n,), of any type; rows without one are left out and counted in a note
     features : the evaluated table; ``group``, ``positions`` and ``slices`` may name its columns
     name : of the strategy, where the configuration names none
 
     Raises
     ------
     InputError
-        If lengths differ, a label is not among ``label_list``, or probabilities do not fit.
+        If lengths differ, a label is not among ``label_list``, no row has a label, a prediction is
+        missing, labels of two types share no class, or probabilities do not fit.
     """
-    true = np.asarray(targets).reshape(-1)
-    n = len(true)
-    classes = _classes(answer, true, config)
+    named: dict[str, Any] = {"targets": targets}
+    if answer.labels is not None:
+        named["predictions"] = answer.labels
+    listed = answer.classes if answer.classes is not None else config.get("label_list")
+    if listed is not None:
+        named["label_list"] = listed
+    counted = config.get("train_counts")
+    if counted is not None:
+        named["train_counts"] = list(counted)
+    texts = same_texts(named)
+    true, said = texts["targets"], texts.get("predictions")
+    rows, notes = len(true), list[str]()
+    if said is not None and len(said) != rows:
+        raise InputError(f"the model gives {len(said)} labels for {rows} rows")
+    probabilities = answer.probabilities
+    if probabilities is not None and probabilities.shape != (rows, len(listed or ())):
+        raise InputError(f"probabilities have shape {probabilities.shape}, expected ({rows}, {len(listed or ())})")
+    kept = _labelled(true, notes)
+    true, n = true[kept], len(kept)
+    if said is not None:
+        said = said[kept]
+        _refuse_missing(said, kept, "predictions")
+    classes = (
+        tuple(texts["label_list"].tolist())
+        if listed is not None
+        else in_order({*true.tolist(), *([] if said is None else said.tolist())})
+    )
     index = {c: i for i, c in enumerate(classes)}
-    notes: list[str] = []
-    if answer.probabilities is not None:
-        if answer.probabilities.shape != (n, len(classes)):
-            raise InputError(f"probabilities have shape {answer.probabilities.shape}, expected ({n}, {len(classes)})")
-        probabilities = answer.probabilities
+    if probabilities is not None:
+        probabilities = probabilities[kept]
     else:
         probabilities = np.full((n, len(classes)), 1 / len(classes))
         notes.append(
             "The model gives labels without probabilities: calibration, confidence, hard examples and label noise "
             "were not analysed."
         )
-    pred = probabilities.argmax(axis=1) if answer.labels is None else _codes(answer.labels, index, "predictions")
     codes = _codes(true, index, "targets")
-    if len(pred) != n:
-        raise InputError(f"the model gives {len(pred)} labels for {n} rows")
-    group, group_names = _groups(config.get("group"), features, n, notes)
-    sequence, position, length = _places(config.get("positions"), config.get("group"), features, group, n)
-    slices, slice_names = _slices(config.get("slices"), features, n)
+    pred = probabilities.argmax(axis=1) if said is None else _codes(said, index, "predictions")
+    at = _Rows(features, kept, rows)
+    group, group_names = _groups(config.get("group"), at, notes)
+    sequence, position, length = _places(config.get("positions"), config.get("group"), at, group)
+    slices, slice_names = _slices(config.get("slices"), at)
     table = HeadPredictions(
-        classes=tuple(str(c) for c in classes),
-        train_counts=_train_counts(config.get("train_counts"), classes, codes, notes),
+        classes=classes,
+        train_counts=_train_counts(counted, texts.get("train_counts"), index, codes, notes),
         sequence=sequence,
         position=position,
         from_start=position,
@@ -222,54 +234,74 @@ def _by_class(named: Any, listed: Sequence[Any] | None) -> dict[Any, str]:
     return dict(zip(listed, named, strict=True))
 
 
-def _classes(answer: Answer, true: NDArray[Any], config: Mapping[str, Any]) -> tuple[Any, ...]:
-    if answer.classes is not None:
-        return answer.classes
-    if config.get("label_list") is not None:
-        return tuple(config["label_list"])
-    seen = true if answer.labels is None else np.concatenate([true, np.asarray(answer.labels).reshape(-1)])
-    return tuple(np.unique(seen).tolist())
+@dataclass(frozen=True)
+class _Rows:
+    """The evaluated table, and which of its rows are analysed."""
+
+    features: Any
+    kept: NDArray[np.int64]
+    n: int
+
+    def column(self, given: Any, key: str) -> NDArray[Any]:
+        """Values of the rows that are analysed, given as such or by the name of a column."""
+        if isinstance(given, str):
+            if not hasattr(self.features, "columns") or given not in self.features.columns:
+                raise InputError(f"evaluator_config key {key!r}: no column {given!r} in the evaluated data")
+            return np.asarray(self.features[given])[self.kept]
+        values = np.asarray(given).reshape(-1)
+        if len(values) != self.n:
+            raise InputError(f"evaluator_config key {key!r}: {len(values)} values for {self.n} rows")
+        return values[self.kept]
 
 
-def _codes(labels: NDArray[Any], index: Mapping[Any, int], what: str) -> NDArray[np.int32]:
-    values, inverse = np.unique(np.asarray(labels).reshape(-1), return_inverse=True)
-    texts = {str(c): i for c, i in index.items()}
-    unknown = [v for v in values.tolist() if v not in index and str(v) not in texts]
+def _labelled(true: NDArray[np.object_], notes: list[str]) -> NDArray[np.int64]:
+    """Rows that have a label; the others are counted in a note."""
+    kept = np.array([i for i, text in enumerate(true.tolist()) if text is not None], dtype=np.int64)
+    if not len(kept):
+        raise InputError(f"targets: none of the {len(true)} rows has a label")
+    missing = len(true) - len(kept)
+    if missing:
+        notes.append(
+            f"{missing:,} of {len(true):,} rows {'have' if missing > 1 else 'has'} no label and "
+            f"{'were' if missing > 1 else 'was'} left out."
+        )
+    return kept
+
+
+def _refuse_missing(texts: NDArray[np.object_], rows: NDArray[np.int64], what: str) -> None:
+    missing = [int(row) for row, text in zip(rows, texts.tolist(), strict=True) if text is None]
+    if missing:
+        raise InputError(f"{what}: row {missing[0]} (from 0) is missing, expected a class ({len(missing)} such rows)")
+
+
+def _codes(texts: NDArray[np.object_], index: Mapping[str, int], what: str) -> NDArray[np.int32]:
+    unknown = [text for text in texts.tolist() if text not in index]
     if unknown:
-        raise InputError(f"{what}: unknown class {unknown[0]!r}; the classes are {', '.join(texts)}")
-    codes = np.array([index[v] if v in index else texts[str(v)] for v in values.tolist()], dtype=np.int32)
-    return codes[inverse]
+        raise InputError(f"{what}: unknown class {unknown[0]!r}; the classes are {', '.join(index)}")
+    return np.array([index[text] for text in texts.tolist()], dtype=np.int32)
 
 
-def _column(given: Any, features: Any, n: int, key: str) -> NDArray[Any]:
-    """Values given as such, or by the name of a column of the evaluated table."""
-    if isinstance(given, str):
-        if not hasattr(features, "columns") or given not in features.columns:
-            raise InputError(f"evaluator_config key {key!r}: no column {given!r} in the evaluated data")
-        return np.asarray(features[given])
-    values = np.asarray(given).reshape(-1)
-    if len(values) != n:
-        raise InputError(f"evaluator_config key {key!r}: {len(values)} values for {n} rows")
-    return values
-
-
-def _groups(given: Any, features: Any, n: int, notes: list[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
+def _groups(given: Any, rows: _Rows, notes: list[str]) -> tuple[NDArray[np.int32], tuple[str, ...]]:
     if given is None:
+        n = len(rows.kept)
         notes.append("No groups were given: every row counts as a unit of evidence of its own.")
-        return np.arange(n, dtype=np.int32), tuple(f"row {i}" for i in range(n))
-    names, codes = np.unique(_column(given, features, n, "group").astype(str), return_inverse=True)
+        return np.arange(n, dtype=np.int32), tuple(f"row {i}" for i in rows.kept.tolist())
+    texts = texts_of(rows.column(given, "group"))
+    _refuse_missing(texts, rows.kept, "evaluator_config key 'group'")
+    names, codes = np.unique(texts.astype(str), return_inverse=True)
     return codes.astype(np.int32), tuple(names.tolist())
 
 
 def _places(
-    given: Any, grouped: Any, features: Any, group: NDArray[np.int32], n: int
+    given: Any, grouped: Any, rows: _Rows, group: NDArray[np.int32]
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
     """Sequence, position in it and its length; without positions each row is a sequence of its own."""
+    n = len(rows.kept)
     if given is None:
         return np.arange(n, dtype=np.int64), np.zeros(n, dtype=np.int32), np.ones(n, dtype=np.int32)
     if grouped is None:
         raise InputError("evaluator_config key 'positions' needs 'group': which sequence each position lies in")
-    position = _column(given, features, n, "positions").astype(np.int32)
+    position = _whole(rows.column(given, "positions"))
     if n and position.min() < 0:
         raise InputError(f"evaluator_config key 'positions': found {position.min()}; positions count from 0")
     pairs = np.stack([group, position])
@@ -280,27 +312,43 @@ def _places(
     return group.astype(np.int64), position, length[group]
 
 
-def _slices(given: Any, features: Any, n: int) -> tuple[dict[str, NDArray[np.int32]], dict[str, tuple[str, ...]]]:
+def _whole(values: NDArray[Any]) -> NDArray[np.int32]:
+    try:
+        out = values.astype(np.float64)
+    except (TypeError, ValueError):
+        out = np.full(len(values), np.nan)
+    bad = ~(out == np.floor(out))
+    if bad.any():
+        found = values[int(bad.argmax())]
+        raise InputError(f"evaluator_config key 'positions': found {found!r}, expected whole numbers from 0")
+    return out.astype(np.int32)
+
+
+def _slices(given: Any, rows: _Rows) -> tuple[dict[str, NDArray[np.int32]], dict[str, tuple[str, ...]]]:
     if given is None:
         return {}, {}
     by_name = dict(given) if isinstance(given, Mapping) else {name: name for name in given}
     codes, names = {}, {}
     for name, values in by_name.items():
-        found, inverse = np.unique(_column(values, features, n, "slices").astype(str), return_inverse=True)
+        texts = [text or "missing" for text in texts_of(rows.column(values, "slices")).tolist()]
+        found, inverse = np.unique(np.array(texts, dtype=np.str_), return_inverse=True)
         codes[name], names[name] = inverse.astype(np.int32), tuple(found.tolist())
     return codes, names
 
 
 def _train_counts(
-    given: Mapping[Any, int] | None, classes: tuple[Any, ...], codes: NDArray[np.int32], notes: list[str]
+    given: Mapping[Any, int] | None,
+    names: NDArray[np.object_] | None,
+    index: Mapping[str, int],
+    codes: NDArray[np.int32],
+    notes: list[str],
 ) -> NDArray[np.int64]:
-    if given is None:
+    if given is None or names is None:
         notes.append(
             "Training counts were not given (train_counts): the frequencies of the evaluated labels stand for them, "
             "in the trivial predictors and in rare against frequent classes."
         )
-        return np.bincount(codes, minlength=len(classes)).astype(np.int64)
-    texts = {str(k): int(v) for k, v in given.items()}
-    if unknown := [k for k in texts if k not in {str(c) for c in classes}]:
-        raise InputError(f"train_counts: unknown class {unknown[0]!r}; the classes are {', '.join(map(str, classes))}")
-    return np.array([texts.get(str(c), 0) for c in classes], dtype=np.int64)
+        return np.bincount(codes, minlength=len(index)).astype(np.int64)
+    counts = np.zeros(len(index), dtype=np.int64)
+    counts[_codes(names, index, "train_counts")] = [int(v) for v in given.values()]
+    return counts

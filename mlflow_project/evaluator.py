@@ -23,9 +23,14 @@ class ImbalanceEvaluator(ModelEvaluator):
     there are any. Optional keys of ``evaluator_config={"imbalance": {...}}``:
 
     ``label_list`` (classes, in the order of probability columns), ``probability_columns`` (class to
-    column, or columns), ``train_counts`` (class to count), ``group`` and ``positions`` (values or the
-    name of a column), ``slices`` (columns, or name to values), ``head``, ``split``, ``strategy``,
-    ``seed``, ``tried``, ``resamples``.
+    column, or columns in the order of ``label_list``), ``train_counts`` (class to count), ``group`` and
+    ``positions`` (values or the name of a column; positions count from 0 within a group),
+    ``slices`` (columns, or name to values), ``head`` (of the answer, and what the labels are called),
+    ``split`` (``test``), ``strategy`` (the run's name), ``seed`` (0), ``tried`` (names of strategies that
+    are not recommended again), ``resamples`` (1000, of the intervals), ``metric_prefix``.
+
+    Rows without a label are left out and counted in ``imbalance_notes.json``. Classes are matched by
+    what they say: 1.0 is 1, and beside numbers ``"1"`` is 1 too.
     """
 
     name = "imbalance"
@@ -59,11 +64,11 @@ class ImbalanceEvaluator(ModelEvaluator):
         from imbalance_lab.errors import InputError
         from imbalance_lab.predictions import write_parquet
         from mlflow_project.analyzing import prediction_metrics
+        from mlflow_project.evaluation_config import check_config
         from mlflow_project.evaluation_inputs import (
             Answer,
             answer_of_model,
             answer_of_table,
-            check_config,
             evaluated,
         )
         from mlflow_project.labels_only import write_label_analysis

@@ -13,6 +13,7 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 from imbalance_lab.analysis.suite import run_suite
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import read_parquet
+from mlflow_project.evaluation_config import check_config
 from mlflow_project.evaluation_inputs import Answer, answer_of_output, evaluated
 from mlflow_project.evaluator import ImbalanceEvaluator
 from mlflow_project.labels_only import counted_tables
@@ -23,6 +24,7 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:::mlflow"),
     pytest.mark.filterwarnings("ignore:.*integer column"),
     pytest.mark.filterwarnings("ignore:.*pickle"),
+    pytest.mark.filterwarnings("ignore:.*(load|exec)_module"),  # of MLflow's import hooks
 ]
 
 
@@ -216,6 +218,122 @@ def test_outputs_of_pyfunc_models():
 def test_wrong_input_is_one_sentence(answer, config, message):
     with pytest.raises(InputError, match=message):
         evaluated(answer, ["x", "y", "y"], None, config, head="h", name="n", run_id="r")
+
+
+def analysed(true, pred, config=None):
+    return evaluated(Answer(pred), true, None, config or {}, head="h", name="n", run_id="r")
+
+
+@pytest.mark.parametrize(
+    "true",
+    [
+        [0.0, np.nan, 1.0, 1.0],
+        np.array([0.0, np.nan, 1.0, 1.0]),
+        ["0", None, "1", "1"],
+        ["0", "", "1", "1"],
+        pd.Series([0, pd.NA, 1, 1], dtype="Int64"),
+        pd.Series(["0", pd.NA, "1", "1"], dtype="string"),
+        pd.Series(["0", None, "1", "1"], dtype="category"),
+        [False, pd.NaT, True, True],
+    ],
+)
+@pytest.mark.parametrize(
+    "pred", [[0, 0, 1, 0], ["0", "0", "1", "0"], [0.0, 0.0, 1.0, 0.0], [False, False, True, False]]
+)
+def test_missing_labels_are_left_out_and_types_match(true, pred):
+    digits, flags = (isinstance(v, str) for v in (true[0], pred[0])), (isinstance(v, bool) for v in (true[0], pred[0]))
+    if any(digits) and any(flags):
+        with pytest.raises(InputError, match="they share no class"):
+            analysed(true, np.array(pred))
+        return
+    found = analysed(true, np.array(pred))
+    table = found.predictions.heads["h"]
+    assert table.true.tolist() == [0, 1, 1]
+    assert table.pred.tolist() == [0, 1, 0]
+    assert table.group_names == ("row 0", "row 2", "row 3")
+    assert "1 of 4 rows has no label and was left out." in found.notes
+
+
+def test_values_beside_the_labels_follow_the_rows_that_are_left():
+    features = pd.DataFrame({"machine": ["a", "a", "b", "b"], "place": [0, 1, 0, 1], "shift": ["x", "y", None, "x"]})
+    config = {"group": "machine", "positions": "place", "slices": ["shift"], "train_counts": {1: 5, 0.0: 7}}
+    answer = Answer(np.array(["1", "0", "1", "0"]), np.array([[0.1, 0.9], [0.8, 0.2], [0.4, 0.6], [1.0, 0.0]]), (0, 1))
+    found = evaluated(answer, ["1", None, "1", "0"], features, config, head="h", name="n", run_id="r")
+    table = found.predictions.heads["h"]
+    assert table.classes == ("0", "1")
+    assert table.train_counts.tolist() == [7, 5]
+    np.testing.assert_allclose(table.probabilities[:, 0], [0.1, 0.4, 1.0])
+    assert [table.group_names[g] for g in table.group] == ["a", "b", "b"]
+    assert table.position.tolist() == [0, 0, 1]
+    assert [table.slice_names["shift"][c] for c in table.slices["shift"]] == ["x", "missing", "x"]
+
+
+@pytest.mark.parametrize(
+    ("true", "pred", "message"),
+    [
+        (["a", "b"], [0, 1], r"targets are texts \('a', 'b'\), predictions are numbers \('0', '1'\): they share no"),
+        (["01", "1"], [1, 1], "'01' and '1' are both 1"),
+        ([True, False], ["yes", "no"], "they share no class"),
+        ([None, np.nan], ["a", "b"], "none of the 2 rows has a label"),
+        (["a", "b"], ["a", None], r"predictions: row 1 \(from 0\) is missing"),
+    ],
+)
+def test_labels_that_do_not_match_are_one_sentence(true, pred, message):
+    with pytest.raises(InputError, match=message):
+        analysed(true, pred)
+
+
+def test_text_and_booleans_match_without_case():
+    table = analysed(["true", "FALSE", "true"], [True, False, False]).predictions.heads["h"]
+    assert table.classes == ("False", "True")
+    assert table.right.tolist() == [True, True, False]
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"tried": "abc"}, "key 'tried': found 'abc'; expected a list"),
+        ({"label_list": "ab"}, "key 'label_list': found 'ab'; expected a list"),
+        ({"label_list": ["a", "a"]}, "'a' is listed twice"),
+        ({"label_list": []}, "at least one class"),
+        ({"train_counts": [3, 4]}, "key 'train_counts'"),
+        ({"train_counts": {"a": -1}}, "key 'train_counts'"),
+        ({"resamples": 0}, "key 'resamples': found 0"),
+        ({"seed": "x"}, "key 'seed': found 'x'"),
+        ({"split": 3}, "key 'split': found 3"),
+        ({"slices": "machine"}, "key 'slices': found 'machine'"),
+        ({"probability_columns": "p"}, "key 'probability_columns'"),
+        ({"group": 3}, "key 'group': found 3"),
+        ({"head": 3}, "key 'head'"),
+        ({"strategy": 3}, "key 'strategy'"),
+        ({"metric_prefix": 3}, "key 'metric_prefix'"),
+    ],
+)
+def test_every_key_of_the_configuration_is_checked(config, message):
+    with pytest.raises(InputError, match=message):
+        check_config(config)
+
+
+def test_the_documented_keys_are_the_allowed_ones():
+    import re
+
+    with pytest.raises(InputError) as refused:
+        check_config({"?": 1})
+    allowed = str(refused.value).partition("allowed are ")[2].split(", ")
+    assert set(re.findall(r"``(\w+)``", ImbalanceEvaluator.__doc__)) - {"test"} == set(allowed)
+    check_config(
+        {
+            "label_list": np.array(["a", "b"]),
+            "probability_columns": {"a": "pa", "b": "pb"},
+            "train_counts": {"a": np.int64(3)},
+            "group": pd.Series([1, 2]),
+            "positions": (0, 1),
+            "slices": {"shift": ["x", "y"]},
+            "tried": ("focal",),
+            "resamples": 50,
+            "seed": None,
+        }
+    )
 
 
 def test_wrong_configuration_and_model_type():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import logging
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,14 +18,12 @@ from imbalance_lab.training.model_files import StoredModel
 UNKNOWN = "unknown_categories"
 """Key of the answer that counts, for each row or window, the categories that the model does not know."""
 
-_LOG = logging.getLogger(__name__)
-
 
 def answer(stored: StoredModel, given: Any) -> dict[str, NDArray[Any]]:
     """Score a batch.
 
     Categories that train did not have are read as missing; they are counted in the answer
-    (:data:`UNKNOWN`, for models that read categories) and named in the log.
+    (:data:`UNKNOWN`, for models that read categories) and named in a warning.
 
     Parameters
     ----------
@@ -45,7 +43,7 @@ def answer(stored: StoredModel, given: Any) -> dict[str, NDArray[Any]]:
 
     coded = coded_inputs(stored.coding, stored.steps, given)
     if coded.unknown:
-        _LOG.warning("Unknown categories, read as missing: %s.", unknown_words(coded.unknown))
+        warnings.warn(f"Unknown categories, read as missing: {unknown_words(coded.unknown)}.", stacklevel=2)
     with torch.inference_mode():
         scores = stored.model(torch.from_numpy(coded.continuous), torch.from_numpy(coded.categorical))
     out: dict[str, NDArray[Any]] = {}
