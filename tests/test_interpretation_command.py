@@ -104,3 +104,21 @@ def test_a_network_and_data_that_do_not_fit_are_named():
     with pytest.raises(InputError, match="was trained on 0000"):
         _check_fit(inputs, loaded, other, "")
     _check_fit(inputs, loaded, other, "named")
+
+
+def test_later_data_get_the_classes_and_the_coding_of_the_model():
+    from dataclasses import replace
+
+    from mlflow_project.interpreting import with_classes
+
+    loaded = tiny()
+    codes = loaded.dataset.targets["command"]
+    known = {"command": ("Z", "B", "A")}
+    found = with_classes(loaded, known).dataset
+    names = np.array(["Z", "B", "A"])
+    assert found.heads == known
+    assert names[found.targets["command"]].tolist() == np.array(["A", "B"])[codes].tolist()
+    fewer = replace(loaded, dataset=replace(loaded.dataset, heads={"command": ("A", "B", "C")}))
+    assert with_classes(fewer, {"command": ("B", "A")}).dataset.heads == {"command": ("B", "A")}
+    with pytest.raises(InputError, match="head 'command' holds the class 'A', which the model does not know"):
+        with_classes(loaded, {"command": ("B", "C")})
