@@ -39,7 +39,7 @@ def check_splits(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ..
 def _mend(given: Assignment, head: str, c: int, split: int) -> str:
     """What would bring class ``c`` into the split, "" where nothing would."""
     column = given.start[head] + c
-    if (given.side[given.held[:, column]] < 0).any():
+    if (given.side[given.demand.side(split)[:, [column]].nonzero()[0]] < 0).any():
         return "moving sequences"  # recordings lie on several sides: nothing ties their sequences together
     swap = mending_swap(given, column, split)
     return f"exchanging {swap[0]} and {swap[1]}" if swap else ""

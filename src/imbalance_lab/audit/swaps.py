@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
-from imbalance_lab.audit.positions import factorize, group_counts, scored_positions
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.audit.positions import factorize
+from imbalance_lab.data.dataset import IGNORE, LoadedData
+from imbalance_lab.data.splits import class_counts
+from imbalance_lab.data.stratify import Demand, faults_after
 
 _MOST = 200  # candidates on each side; with more recordings than that one of them will do
 
@@ -20,31 +23,37 @@ class Assignment:
     Attributes
     ----------
     names : str array of shape (G,)
-    held : bool array of shape (G, J), J classes of all heads one after the other
+    demand : what the recordings hold on either side, J classes of all heads one after the other, and where
+        a class with enough recordings has to be
     start : head to the place of its first class among the J
     side : int64 array of shape (G,): 0 train, 1 val, 2 test, -1 in none or in several
     stratum : int64 array of shape (G,): recordings with the same slices
-    required : bool array of shape (J,), classes with enough recordings to be in every split
     """
 
     names: NDArray[np.str_]
-    held: NDArray[np.bool_]
+    demand: Demand
     start: dict[str, int]
     side: NDArray[np.int64]
     stratum: NDArray[np.int64]
-    required: NDArray[np.bool_]
 
 
 def assignment(loaded: LoadedData, min_recordings: int) -> Assignment:
     """The recordings' classes, sides and strata."""
     data = loaded.dataset
     codes, names = factorize(data.groups)
-    tables, start, place = [], {}, 0
-    for head, classes in data.heads.items():
-        tables.append(group_counts(scored_positions(data, head, distinct=False), len(classes)) > 0)
-        start[head] = place
-        place += len(classes)
-    held = np.concatenate(tables, axis=1)
+    widths = [len(classes) for classes in data.heads.values()]
+    start = dict(zip(data.heads, np.cumsum([0, *widths])[:-1].tolist(), strict=True))
+    held = class_counts(codes, len(names), [np.where(t == IGNORE, -1, t) for t in _targets(loaded)], widths)
+    demand = Demand.of(held, None, 3, min_recordings)
+    if loaded.presence is not None:
+        place = {name: i for i, name in enumerate(loaded.presence.names.tolist())}
+        rows = [place[name] for name in names.tolist()]
+        either = [
+            sparse.csr_array(np.concatenate([side[head][rows] for head in data.heads], axis=1).astype(np.int64))
+            for side in (loaded.presence.train, loaded.presence.held_out)
+        ]
+        demand = Demand.of(either[0], either[1], 3, min_recordings)
+    demand = replace(demand, few=np.zeros_like(demand.few))  # where they lie is the splitter's choice, no loss
     sides = np.zeros((3, len(names)), dtype=bool)
     for i, (_, index) in enumerate(loaded.splits.items()):
         sides[i, codes[index]] = True
@@ -55,7 +64,11 @@ def assignment(loaded: LoadedData, min_recordings: int) -> Assignment:
         last = np.zeros(len(names), dtype=np.int64)
         last[codes] = of_slice
         stratum = stratum * len(distinct) + last
-    return Assignment(names, held, start, side, stratum, held.sum(axis=0) >= min_recordings)
+    return Assignment(names, demand, start, side, stratum)
+
+
+def _targets(loaded: LoadedData) -> list[NDArray[np.int64]]:
+    return [loaded.dataset.targets[head] for head in loaded.dataset.heads]
 
 
 def mending_swap(given: Assignment, column: int, split: int) -> tuple[str, str] | None:
@@ -65,17 +78,17 @@ def mending_swap(given: Assignment, column: int, split: int) -> tuple[str, str] 
     with enough recordings is lost anywhere: the number of missing (class, split) pairs falls.
     None where no such pair exists.
     """
-    counts = np.stack([given.held[given.side == s].sum(axis=0) for s in range(3)])
-    missing = int(((counts == 0) & given.required).sum())
-    able = np.flatnonzero((given.side >= 0) & (given.side != split) & given.held[:, column])[:_MOST]
-    for g in able:
-        other = given.side[g]
-        mine = np.flatnonzero((given.side == split) & (given.stratum == given.stratum[g]))[:_MOST]
-        change = given.held[g].astype(np.int64) - given.held[mine]
-        rest = [s for s in range(3) if s not in (split, other)]
-        after = ((counts[split] + change == 0) & given.required).sum(axis=1)
-        after += ((counts[other] - change == 0) & given.required).sum(axis=1)
-        after += int(((counts[rest] == 0) & given.required).sum())
-        if len(mine) and after.min() < missing:
+    demand, side = given.demand, given.side
+    held = demand.held(side)
+    now = demand.faults(held)
+    matrix = demand.side(split)
+    holding = np.zeros(len(side), dtype=bool)
+    holding[matrix[:, [column]].nonzero()[0]] = True
+    for g in np.flatnonzero(holding & (side >= 0) & (side != split))[:_MOST]:
+        mine = np.flatnonzero((side == split) & (given.stratum == given.stratum[g]))[:_MOST]
+        if not len(mine):
+            continue
+        after = faults_after(demand, held, int(g), mine, split, int(side[g]))
+        if after.min() < now:
             return str(given.names[mine[after.argmin()]]), str(given.names[g])
     return None

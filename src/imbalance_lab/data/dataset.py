@@ -177,14 +177,30 @@ class RawText:
 
 
 @dataclass(frozen=True)
+class Presence:
+    """Which classes a recording would hold on either side, where windows of train and held-out ones differ.
+
+    Attributes
+    ----------
+    names : str array of shape (G,), recordings
+    train, held_out : head to bool array of shape (G, K)
+    """
+
+    names: NDArray[np.str_]
+    train: Mapping[str, NDArray[np.bool_]]
+    held_out: Mapping[str, NDArray[np.bool_]]
+
+
+@dataclass(frozen=True)
 class LoadedData:
     """What a source returns: the data, how it is split, and what the audit needs beside it.
 
     ``scaler_fitted_on`` is ``"train"`` or ``"all"`` (the legacy fault); ``raw`` is None where
-    the source has no text.
+    the source has no text; ``presence`` is None where a recording holds the same on either side.
     """
 
     dataset: SequenceDataset
     splits: Splits
     raw: RawText | None = None
     scaler_fitted_on: str = "train"
+    presence: Presence | None = None

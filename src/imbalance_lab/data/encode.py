@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import sparse
 
 from imbalance_lab.data.channels import Inputs, select_inputs
 from imbalance_lab.data.coding import Coding
-from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset, Splits
+from imbalance_lab.data.dataset import IGNORE, LoadedData, Presence, RawText, SequenceDataset, Splits
 from imbalance_lab.data.gcode import BlockColumn, parse_column
 from imbalance_lab.data.labels import COMMANDS, address_rows, command_rows, controller_motion, require_targets
 from imbalance_lab.data.options import EncodingOptions
@@ -123,12 +124,14 @@ def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_]
     return np.array(found, dtype=np.str_), sum(m is None for m in matches)
 
 
-def _parts(table: _Table, options: EncodingOptions, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+def _parts(
+    table: _Table, options: EncodingOptions, counts: sparse.csr_array, held_out: sparse.csr_array | None = None
+) -> NDArray[np.int64]:
     """Part of each recording; all of them train where the windows are shuffled later."""
     if options.split.by == "sequence":
         return np.zeros(len(table.names), dtype=np.int64)
     strata = table.operation if options.split.stratify == "operation" else np.full(len(table.names), "all")
-    return assign_groups(strata, counts, options.split.fractions, options.split.seed)
+    return assign_groups(strata, counts, options.split.fractions, options.split.seed, held_out=held_out)
 
 
 def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDArray[np.int64]) -> Splits:
@@ -251,18 +254,28 @@ def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | Non
     length, stride = options.window.length, options.window.stride
     starts_of = whole_starts if legacy else covering_starts
     everywhere = cut(table.lengths, starts_of, length, stride, centre=False)
-    label = _window_labels(table, everywhere)
-    counts = class_counts(
-        everywhere.recording[label >= 0],
-        len(table.names),
-        [tokens.targets[head][label[label >= 0]] for head in tokens.targets],
+    apart = cut(table.lengths, apart_starts, length, length, centre=False)
+    counts, held_out = (_token_counts(table, windows, tokens) for windows in (everywhere, apart))
+    part = _parts(table, options, counts, held_out)
+    if options.split.by != "recording":
+        return _assemble_tokens(table, options, everywhere, part, tokens, vocabulary, facts)
+    trained = part == TRAIN
+    windows = join([take(everywhere, trained[everywhere.recording]), take(apart, ~trained[apart.recording])])
+    loaded = _assemble_tokens(table, options, windows, part, tokens, vocabulary, facts)
+    ends = np.cumsum([len(classes) for classes in tokens.heads.values()])[:-1]
+    train, outside = (
+        dict(zip(tokens.heads, np.split(c.toarray() > 0, ends, axis=1), strict=True)) for c in (counts, held_out)
     )
-    part = _parts(table, options, counts)
-    windows = everywhere
-    if options.split.by == "recording":
-        held_out = cut(np.where(part == TRAIN, 0, table.lengths), apart_starts, length, length, centre=False)
-        windows = join([take(everywhere, part[everywhere.recording] == TRAIN), held_out])
-    return _assemble_tokens(table, options, windows, part, tokens, vocabulary, facts)
+    return replace(loaded, presence=Presence(table.names, train, outside))
+
+
+def _token_counts(table: _Table, windows: Windows, tokens: TokenTable) -> sparse.csr_array:
+    """Positions of each class of each head in each recording, of the windows that hold text."""
+    label = _window_labels(table, windows)
+    told = label >= 0
+    targets = [tokens.targets[head][label[told]] for head in tokens.heads]
+    widths = [len(classes) for classes in tokens.heads.values()]
+    return class_counts(windows.recording[told], len(table.names), targets, widths)
 
 
 def _assemble_tokens(
