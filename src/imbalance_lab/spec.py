@@ -105,6 +105,16 @@ class ExperimentSpec(_Section):
             raise ValueError(f"baseline: found {self.baseline!r}; allowed are {', '.join(self.strategies)}")
         return self
 
+    @model_validator(mode="after")
+    def _every_phase_begins(self) -> ExperimentSpec:
+        for name, strategy in self.strategies.items():
+            if self.training.epochs < strategy.least_epochs:
+                raise ValueError(
+                    f"training.epochs: found {self.training.epochs}, but strategy {name!r} needs at least "
+                    f"{strategy.least_epochs}, so that every part of its schedule begins"
+                )
+        return self
+
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as an experiment file would hold them (defaults written out)."""
         plain = self.model_dump(mode="json", exclude={"strategies"})

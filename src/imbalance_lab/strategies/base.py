@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol
 
+from imbalance_lab.errors import InputError
 from imbalance_lab.lazy import torch
 
 if TYPE_CHECKING:
@@ -129,3 +130,26 @@ class BoundStrategy:
             if progress < phase.stop:
                 return phase
         return self.phases[-1]
+
+    def layout(self, epochs: int) -> list[int]:
+        """Number of the phase of each epoch: the one that covers its begin, and every phase at least once.
+
+        A phase that covers the begin of none takes an epoch from the phase that has most of them.
+
+        Raises
+        ------
+        InputError
+            If there are fewer epochs than phases.
+        """
+        n = len(self.phases)
+        if epochs < n:
+            raise InputError(
+                f"strategy {self.name!r}: found {epochs} epoch(s); allowed: {n} or more, one for each phase"
+            )
+        counts = [0] * n
+        for e in range(epochs):
+            counts[self.phases.index(self.phase_at(e / epochs))] += 1
+        while 0 in counts:
+            counts[counts.index(max(counts))] -= 1
+            counts[counts.index(0)] += 1
+        return [phase for phase, held in enumerate(counts) for _ in range(held)]

@@ -86,6 +86,8 @@ class SamplerOptions(Correcting):
 
     balances: ClassVar[bool] = False
     """Whether it looks at the classes of a head, which must then have training examples."""
+    moves: ClassVar[bool] = False
+    """Whether it changes from epoch to epoch, so that one epoch would never see it move."""
 
     @property
     def aim(self) -> str | None:

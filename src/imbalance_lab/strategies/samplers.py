@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -102,6 +102,7 @@ class Progressive(BalancingOptions):
     Source: Kang et al. 2020.
     """
 
+    moves: ClassVar[bool] = True
     reach: Annotated[float, Field(gt=0, le=1), Uniform(0.5, 1.0)] = 1.0
     head: str | None = None
 
@@ -129,6 +130,7 @@ class Dynamic(BalancingOptions):
     Source: Wang et al. 2019, Dynamic Curriculum Learning for Imbalanced Data Classification.
     """
 
+    moves: ClassVar[bool] = True
     course: Annotated[Course, OneOf(("linear", "cosine", "convex"))] = "cosine"
     head: str | None = None
 

@@ -118,6 +118,16 @@ class StrategySpec(BaseModel, frozen=True, extra="forbid"):
         own = self._own(head)
         return (own and getattr(own, slot)) or getattr(phase, slot) or getattr(self, slot)
 
+    @property
+    def least_epochs(self) -> int:
+        """Epochs below which a part of the strategy would never begin: one for each phase.
+
+        A sampler that moves in the course of the training moves from epoch to epoch.
+        """
+        samplers = [phase.sampler or self.sampler for phase in self.phases]
+        moves = any(c is not None and c.options.moves for c in samplers)
+        return max(len(self.phases), 2 if moves else 1)
+
     def head_posthoc(self, head: str | None) -> tuple[Choice[PosthocOptions], ...]:
         """Post-hoc steps of ``head``."""
         own = self._own(head)

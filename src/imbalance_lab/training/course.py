@@ -98,8 +98,7 @@ class Course:
     ) -> None:
         self.config, self.selection = config, selection
         self.checkpoint, self.fingerprint = checkpoint, fingerprint
-        n = config.epochs
-        self.phases = [strategy.phases.index(strategy.phase_at(e / n)) for e in range(n)]
+        self.phases = strategy.layout(config.epochs)
         self.history: list[dict[str, Any]] = []
         self.best_weights: Mapping[str, Tensor] | None = None
         self.best_score, self.since_best = -math.inf, 0
