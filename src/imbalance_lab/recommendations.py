@@ -11,6 +11,7 @@ import pandas as pd
 
 from imbalance_lab.analysis.cross_head import CrossHead
 from imbalance_lab.analysis.results import HeadAnalysis
+from imbalance_lab.formats import percent
 
 MAX_EVIDENCE = 10
 
@@ -87,7 +88,7 @@ def _first(candidates: tuple[str, ...], tried: Collection[str]) -> tuple[str, tu
 
 
 def _percent(x: Any) -> str:
-    return f"{100 * x:.1f} %"
+    return percent(float(x), 1)
 
 
 def _collapse(head: str, a: HeadAnalysis, tried: Collection[str], limits: Thresholds) -> Iterator[Recommendation]:

@@ -21,6 +21,7 @@ from imbalance_lab.audit.raw_words import (
 )
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData, RawText
+from imbalance_lab.formats import percent
 
 CHECK = "frequencies"
 
@@ -65,9 +66,9 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     never = [classes[c] for c in np.flatnonzero(counts == 0)]
     rare = [classes[c] for c in present if counts[c] / n < limits.rare_share]
     message = (
-        f"{head}: {classes[largest]} holds {counts[largest] / n:.2%} and {classes[rarest]} {share:.2%} of {n:,} "
-        f"positions (ratio {ratio:,.0f})"
-        + (f"; {len(rare)} classes lie below {limits.rare_share:.0%}: {_names(rare)}" if rare else "")
+        f"{head}: {classes[largest]} holds {percent(counts[largest] / n, 2)} and {classes[rarest]} "
+        f"{percent(share, 2)} of {n:,} positions (ratio {ratio:,.0f})"
+        + (f"; {len(rare)} classes lie below {percent(limits.rare_share, 0)}: {_names(rare)}" if rare else "")
         + (f"; never seen: {_names(never)}" if never else "")
         + "."
     )
@@ -139,7 +140,7 @@ def _raw_counts(
         )
     said = "; ".join(
         f"{k} "
-        + ", ".join(f"{m} {c / max(t.sum(), 1):.2%}" for m, c in zip(MOTION, t, strict=True))
+        + ", ".join(f"{m} {percent(c / max(t.sum(), 1), 2)}" for m, c in zip(MOTION, t, strict=True))
         + f" of {t.sum():,} rows"
         for k, t in totals.items()
         if t.sum()
@@ -181,7 +182,7 @@ def _agreement(
         for i in np.flatnonzero(differs)[:50]
     )
     bad = rate > limits.disagreement
-    message = f"{subject}: {int(differs.sum()):,} of {n:,} rows disagree ({rate:.2%})."
+    message = f"{subject}: {int(differs.sum()):,} of {n:,} rows disagree ({percent(rate, 2)})."
     mend = "find out which of the two sources is late or wrong before training on either" if bad else ""
     verdict = (Verdict.FAIL if stops else Verdict.WARN) if bad else Verdict.PASS
     kind = "artefact" if bad and stops else ""
@@ -226,8 +227,8 @@ def _targets(
     )
     name = classes[motion[worst]]
     message = (
-        f"{head}: {name} is {share[worst]:.2%} of the targets' motion commands, but {expected[worst]:.2%} of the "
-        f"explicit motion words in the raw text ({n_raw:,} rows)."
+        f"{head}: {name} is {percent(share[worst], 2)} of the targets' motion commands, but "
+        f"{percent(expected[worst], 2)} of the explicit motion words in the raw text ({n_raw:,} rows)."
     )
     bad = bool(gap[worst] > limits.share_disagreement)
     mend = "the encoding, not the machine, makes this class frequent or rare: encode it anew" if bad else ""

@@ -14,6 +14,7 @@ from imbalance_lab.audit.probe import Probe
 from imbalance_lab.audit.raw_words import MOTION, controller_motion, join_rows, modal_motion, motion_head
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import percent
 
 CHECK = "label noise"
 _SURE = 0.9
@@ -115,9 +116,9 @@ def _probed(loaded: LoadedData, head: str, probe: Probe, context: AuditContext) 
     message = (
         f"{head}: {method} suspects {int(suspect.sum()):,} of {len(sample):,} labels looked at; "
         + (
-            ", ".join(f"{r['class']} {r['rate']:.1%}" for r in sorted(noisy, key=lambda r: -r["rate"])[:8])
+            ", ".join(f"{r['class']} {percent(r['rate'], 1)}" for r in sorted(noisy, key=lambda r: -r["rate"])[:8])
             if noisy
-            else f"no class surely above {limits.label_noise:.0%}"
+            else f"no class surely above {percent(limits.label_noise, 0)}"
         )
         + (f"; not judged, as the probe hardly knows them: {', '.join(unknown[:8])}" if unknown else "")
         + "."
@@ -173,7 +174,7 @@ def _second_source(loaded: LoadedData, context: AuditContext) -> Finding | None:
     bad = rate > limits.label_noise and worst["positions"] >= limits.min_positions
     message = (
         f"{head}: the raw text or the controller contradicts {int(wrong.sum()):,} of {n:,} labels; "
-        f"most of {worst['class']} ({worst['contradicted']:,} of {worst['positions']:,}, {rate:.2%})."
+        f"most of {worst['class']} ({worst['contradicted']:,} of {worst['positions']:,}, {percent(rate, 2)})."
     )
     verdict = Verdict.WARN if bad else Verdict.PASS
     return Finding(

@@ -8,6 +8,7 @@ from typing import Any
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.predictability import Share
 from imbalance_lab.audit.settings import AuditThresholds
+from imbalance_lab.formats import percent
 
 
 def judge_shares(
@@ -35,7 +36,7 @@ def judge_shares(
         verdict = Verdict.PASS
     else:
         verdict = Verdict.FAIL if stops and best.share > limits.input_leak_fail else Verdict.WARN
-    named = ", ".join(f"{s.name} ({max(s.share, 0):.0%})" for s in (leaking or shares[:1])[:8])
+    named = ", ".join(f"{s.name} ({percent(max(s.share, 0), 0)})" for s in (leaking or shares[:1])[:8])
     if leaking:
         message = f"The {what} can be told from one input alone: {named} of the achievable gain over a constant."
     else:

@@ -10,6 +10,7 @@ from imbalance_lab.audit.positions import group_counts, scored_positions
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.trivial import TrivialScores, trivial_scores
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import percent
 
 CHECK = "metric traps"
 _MEND = (
@@ -37,7 +38,7 @@ def _head(loaded: LoadedData, head: str, scores: TrivialScores, context: AuditCo
     won = sorted({metric for values in by.values() for metric, s in values.items() if s >= limit})
     most = by["majority"]
     message = (
-        f"Always {scores.majority[head]!r} scores {most['accuracy']:.2%} accuracy of {head} on test, "
+        f"Always {scores.majority[head]!r} scores {percent(most['accuracy'], 2)} accuracy of {head} on test, "
         f"{most['weighted_f1']:.3f} weighted F1, {most['balanced_accuracy']:.3f} balanced accuracy and "
         f"{most['macro_f1']:.3f} macro F1"
         + (f": {', '.join(won)} cannot tell a model from a constant." if won else ".")
@@ -65,7 +66,7 @@ def _joint(loaded: LoadedData, scores: TrivialScores, context: AuditContext) -> 
     limit = context.thresholds.trivial_score
     rows = tuple({"predictor": p} | dict(values) for p, values in scores.joint.items())
     won = sorted({metric for values in scores.joint.values() for metric, s in values.items() if s >= limit})
-    said = ", ".join(f"{metric} {value:.2%}" for metric, value in scores.joint["majority"].items())
+    said = ", ".join(f"{metric} {percent(value, 2)}" for metric, value in scores.joint["majority"].items())
     message = f"Always the majority class of every head scores: {said}" + (
         f"; {', '.join(won)} cannot tell a model from a constant." if won else "."
     )

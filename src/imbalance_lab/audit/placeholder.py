@@ -21,6 +21,7 @@ from imbalance_lab.audit.intervals import rate_interval
 from imbalance_lab.audit.positions import Positions, scored_positions
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset
+from imbalance_lab.formats import percent
 
 CHECK = "placeholder"
 _TYPE_HEADS = frozenset({"type", "token_type"})
@@ -155,10 +156,11 @@ def _judge(
             verdict = Verdict.INSUFFICIENT
         else:
             verdict = Verdict.FAIL if rate > limits.placeholder_share else Verdict.WARN
+        left = (n - n_void) / max(int((~filler).sum()), 1)
         message = (
-            f"{head}: {n_void:,} of the {n:,} positions of {name} ({rate:.1%}) are positions to which the head does "
-            f"not apply; only {n - n_void:,} are real {name}. Without them {name} holds "
-            f"{(n - n_void) / max(int((~filler).sum()), 1):.2%} of {head}, not {n / int(total.sum()):.2%}."
+            f"{head}: {n_void:,} of the {n:,} positions of {name} ({percent(rate, 1)}) are positions to which the head "
+            f"does not apply; only {n - n_void:,} are real {name}. Without them {name} holds "
+            f"{percent(left, 2)} of {head}, not {percent(n / int(total.sum()), 2)}."
         )
         evidence = tuple([r for r in rows if r["class"] == name] + why + [r for r in rows if r["class"] != name])[:50]
         kind = "artefact" if verdict in (Verdict.FAIL, Verdict.WARN) else ""

@@ -23,6 +23,7 @@ from imbalance_lab.audit.raw_words import (
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.vocabulary import SPECIAL, Vocabulary, tokenize
+from imbalance_lab.formats import percent
 
 CHECK = "vocabulary"
 
@@ -148,7 +149,7 @@ def _unknown(counts: WordCounts, mapped: list[str], context: AuditContext) -> Fi
         {"word": counts.letter[i] + counts.number[i], "occurrences": int(counts.count[i])} for i in missing[:50]
     )
     some = ", ".join(f"{r['word']} ({r['occurrences']:,})" for r in rows[:5])
-    message = f"{lost:,} of {total:,} words ({rate:.3%}) have no token" + (f": {some}." if some else ".")
+    message = f"{lost:,} of {total:,} words ({percent(rate, 3)}) have no token" + (f": {some}." if some else ".")
     bad = rate > limit
     mend = "add the words to the vocabulary, or say what they should become" if bad else ""
     verdict = Verdict.WARN if bad else Verdict.PASS

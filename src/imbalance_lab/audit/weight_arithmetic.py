@@ -9,6 +9,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.settings import AuditContext, StrategyWeights
 from imbalance_lab.data.dataset import IGNORE, LoadedData
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import percent
 
 CHECK = "weight arithmetic"
 
@@ -107,18 +108,18 @@ def _judge(
     if weighted and seen.sum() > 1 and np.ptp(weights[seen]) == 0:
         faults.append("all classes of train have one weight, so the weights change nothing")
     if weighted and strategy.reduction == "weights" and single > limits.single_class_batch:
-        faults.append(f"{single:.1%} of the batches hold one class, where a mean over the weights cancels them")
+        faults.append(f"{percent(single, 1)} of the batches hold one class, where a mean over the weights cancels them")
     largest = int(loss.argmax())
     if natural[largest] < 0.5 and loss[largest] > max(0.9, natural.max()):
         faults.append(
-            f"{classes[largest]} ({natural[largest]:.2%} of train) carries {loss[largest]:.1%} of the loss: "
-            "the imbalance is turned over"
+            f"{classes[largest]} ({percent(natural[largest], 2)} of train) carries {percent(loss[largest], 1)} of "
+            "the loss: the imbalance is turned over"
         )
-    said = ", ".join(f"{classes[c]} {loss[c]:.2%}" for c in np.argsort(-loss, kind="stable")[:5])
+    said = ", ".join(f"{classes[c]} {percent(loss[c], 2)}" for c in np.argsort(-loss, kind="stable")[:5])
     message = f"{strategy.name}, {head}: shares of the loss {said}"
     if none is not None:
         worst = int(np.where(seen, none, -1).argmax())
-        message += f"; {none[worst]:.1%} of batches of {strategy.batch_size} hold no {classes[worst]}"
+        message += f"; {percent(none[worst], 1)} of batches of {strategy.batch_size} hold no {classes[worst]}"
     message += "".join(f"; {fault}" for fault in faults) + "."
     return Finding(
         CHECK,

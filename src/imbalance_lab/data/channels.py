@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding, fit_coding
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -153,7 +154,7 @@ def _by_frame(channels: Sequence[str], coverage: NDArray[np.float64], dropped: N
         if drop:
             name = channel.split(".", 1)[0]
             shares[name] = max(shares.get(name, 0.0), float(share))
-    return ", ".join(f"{name} ({share:.0%} of train recordings)" for name, share in shares.items())
+    return ", ".join(f"{name} ({percent(share, 0)} of train recordings)" for name, share in shares.items())
 
 
 def _constant(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]:

@@ -12,6 +12,7 @@ from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.data.gcode import Block, BlockColumn, natural_key
 from imbalance_lab.data.vocabulary import TYPES, Vocabulary, legacy_targets, tokenize, unknown_share
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import percent
 
 HEADS = ("type", "command", "param_type", "param_value")
 MASKED_TYPES = ("end", "command", "parameter", "numeric")
@@ -94,7 +95,8 @@ def legacy_table(column: BlockColumn, vocabulary: Vocabulary) -> tuple[TokenTabl
     if unknown > MAX_UNKNOWN:
         example = next(t for row in tokens for t in row if t not in vocabulary.tokens)
         raise InputError(
-            f"the vocabulary does not match the data: it misses {unknown:.0%} of the tokens, for example {example!r}"
+            f"the vocabulary does not match the data: it misses {percent(unknown, 0)} of the tokens, "
+            f"for example {example!r}"
         )
     length = max((len(row) for row in tokens), default=1)
     values = np.zeros((len(HEADS), len(tokens), length), dtype=np.int64)

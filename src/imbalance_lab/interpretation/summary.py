@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from imbalance_lab.formats import percent
 from imbalance_lab.interpretation.attribution import INTEGRATED, LOOSE, SALIENCY
 from imbalance_lab.interpretation.permutation import enough
 from imbalance_lab.interpretation.results import Interpretation
@@ -105,7 +106,7 @@ def _attribution(i: Interpretation) -> Iterator[str]:
     if np.isfinite(a.relative_delta):
         quality = "" if a.relative_delta <= LOOSE else ": too few steps for exact contributions"
         yield (
-            f"With {a.steps} steps the contributions miss the change of the score by {100 * a.relative_delta:.1f} % "
+            f"With {a.steps} steps the contributions miss the change of the score by {percent(a.relative_delta, 1)} "
             f"of it{quality}."
         )
     for method in (INTEGRATED, SALIENCY):

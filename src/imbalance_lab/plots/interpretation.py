@@ -10,6 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from imbalance_lab.formats import percent
 from imbalance_lab.interpretation.permutation import enough
 from imbalance_lab.plots.style import (
     ACCENT,
@@ -141,8 +142,8 @@ def attribution_channels(table: pd.DataFrame, scope: Scope, *, classes: str = "a
     fig.legend(handles=marks, loc="outside lower left", fontsize=9, frameon=False)
     first = top.iloc[0]
     title = (
-        f"Integrated gradients give {label(first['channel'], 34)} {100 * first['share']:.0f} % of the attribution "
-        f"({100 / len(integrated):.1f} % if all were alike)"
+        f"Integrated gradients give {label(first['channel'], 34)} {percent(first['share'], 0)} of the attribution "
+        f"({percent(1 / len(integrated), 1)} if all were alike)"
     )
     return titles(
         fig, title, scope.subtitle(f"{int(first['cases'])} explained positions", "lines: 95 % interval", sanity)

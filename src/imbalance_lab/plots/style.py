@@ -24,6 +24,8 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from imbalance_lab.formats import percent, plural  # noqa: F401 (figures take both from here)
+
 DPI = 150
 MAX_ROWS = 20
 _DRAWN = "_imbalance_lab_png"  # attribute of a figure that holds its PNG
@@ -74,24 +76,6 @@ class Scope:
             *notes,
         ]
         return " · ".join(part for part in parts if part)
-
-
-def plural(n: int, noun: str) -> str:
-    """``1 position``, ``12,345 positions``."""
-    ending = "" if n == 1 else "es" if noun.endswith("s") else "s"
-    return f"{n:,} {noun}{ending}"
-
-
-def percent(rate: float, digits: int | None = None) -> str:
-    """A share as text; small shares keep a digit, so that 0.4 % does not read as 0 %, nor 99.6 % as 100 %."""
-    if not np.isfinite(rate):
-        return "n/a"
-    value = 100 * rate
-    if digits in (None, 1) and 0 < abs(value) < 0.05:
-        return "<0.1 %"
-    if digits is None:
-        digits = 1 if 0 < abs(value) < 10 or 99 < abs(value) < 100 else 0
-    return f"{value:.{digits}f} %"
 
 
 def label(text: object, width: int = 28) -> str:

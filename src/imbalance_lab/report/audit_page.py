@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from imbalance_lab.audit.finding import Finding, Verdict
-from imbalance_lab.plots.style import percent, plural
+from imbalance_lab.formats import percent, plural, share
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Block, Cell, Column, Note, Number, Page, Section, TableView, Text
 from imbalance_lab.report.tables import table_view
@@ -137,12 +137,13 @@ def _table(findings: Sequence[Finding]) -> TableView:
     ordered = sorted(findings, key=lambda f: _SEVERITY.index(f.verdict))
     rows = []
     for f in ordered:
-        share = f.rate is not None and 0 <= f.rate <= 1
+        is_share = f.rate is not None and 0 <= f.rate <= 1
         if f.rate is None:
             rate = Cell("", None)
         else:
-            low_high = "" if f.interval is None else f"{f.interval[0]:.3g} to {f.interval[1]:.3g}"
-            rate = Cell(f"{f.rate:.3f}" if share else f"{f.rate:,.3g}", f.rate, f.rate if share else None, low_high)
+            low_high = "" if f.interval is None else f"{share(f.interval[0])} to {share(f.interval[1])}"
+            text = share(f.rate) if is_share else f"{f.rate:,.3g}"
+            rate = Cell(text, f.rate, f.rate if is_share else None, low_high)
         rows.append(
             (
                 Cell(_words(f.check), f.check),

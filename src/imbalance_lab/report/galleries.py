@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.formats import percent
 from imbalance_lab.plots.gallery import ImageExample, WindowExample, image_gallery, window_gallery
 from imbalance_lab.predictions import HeadPredictions
 from imbalance_lab.report.run_figures import head_colours, scope_of
@@ -122,7 +123,9 @@ def _window(
         if error:
             span = _span(true, pred, column)
     title = f"{dataset.groups[sequence]}, row {int(dataset.unit_position[sequence][column]):,}"
-    title += f": {row.pred} at {row.confidence:.0%}, true {row.true}" if error else f": {row.true}, read rightly"
+    title += (
+        f": {row.pred} at {percent(row.confidence, 0)}, true {row.true}" if error else f": {row.true}, read rightly"
+    )
     values = dataset.native(dataset.continuous[sequence][:, channels], channels)
     return WindowExample(values, true.tolist(), pred.tolist(), span, title)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.plots.style import percent
+from imbalance_lab.formats import percent
 from imbalance_lab.report.cards import cards
 from imbalance_lab.report.catalogue import SECTIONS, TABLES, entry_of_table, section_of_figure
 from imbalance_lab.report.images import figure_view

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.plots.style import percent
+from imbalance_lab.formats import percent, share
 from imbalance_lab.report.page import Cell, Column, TableView
 
 _SHARES = frozenset(
@@ -137,18 +137,23 @@ def _format(name: str, series: pd.Series, whole: pd.Series, low: Any, high: Any,
         return [_text(v) for v in series]
     look = _look(name, whole) if number else "number"
     digits = {"count": 0, "share": 1, "score": 3, "p": 3}.get(look, _digits(whole))
-    scale = 100 if look == "share" else 1
+
+    def write(value: float) -> str:
+        if look == "share":
+            return percent(value, 1)
+        return share(value, digits) if look == "score" and 0 <= value <= 1 else f"{value:,.{digits}f}"
+
     out = []
     for i, value in enumerate(series):
         if value is None or not np.isfinite(float(value)):
             out.append(Cell("n/a", None))
             continue
-        text = percent(float(value), 1) if look == "share" else f"{value:,.{digits}f}"
+        text = write(float(value))
         if look == "p" and 0 <= value < 0.001:
             text = "<0.001"
         detail = ""
         if low is not None and np.isfinite(float(low[i])) and np.isfinite(float(high[i])):
-            detail = f"{scale * low[i]:,.{digits}f} to {scale * high[i]:,.{digits}f}"
+            detail = f"{write(float(low[i])).removesuffix(' %')} to {write(float(high[i])).removesuffix(' %')}"
         bar = min(1.0, float(value)) if look in ("share", "score") else None
         out.append(Cell(text, float(value), bar=bar, detail=detail))
     return out
