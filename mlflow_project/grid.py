@@ -246,6 +246,9 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
 
     heads = loaded.dataset.heads
     head = spec.selection.metric.partition("/")[0]
+    if head in loaded.left_out:
+        allowed = ", ".join(heads)
+        raise InputError(f"selection.metric: train holds no label of head {head!r}; allowed are auto, {allowed}")
     if head not in ("auto", *heads):
         raise InputError(f"selection.metric: found head {head!r}; allowed are auto, {', '.join(heads)}")
     for name in spec.costs:
@@ -276,4 +279,6 @@ def _about(loaded: LoadedData) -> str:
     d = loaded.dataset
     kind = "simulated recordings" if d.facts.get("simulated") else "recordings"
     groups = len(set(d.groups.tolist()))
-    return f"{groups} {kind}, {len(d):,} sequences of {d.continuous.shape[1]} steps, {len(d.channels)} channels"
+    never = f"; left out, as train holds no label of it: {', '.join(loaded.left_out)}" if loaded.left_out else ""
+    shape = f"{len(d):,} sequences of {d.continuous.shape[1]} steps, {len(d.channels)} channels"
+    return f"{groups} {kind}, {shape}{never}"

@@ -8,6 +8,7 @@ from audit_cases import recordings, tokens, with_data, with_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from imbalance_lab.audit import registry
 from imbalance_lab.audit.finding import Verdict
 from imbalance_lab.audit.frequencies import check_frequencies
 from imbalance_lab.audit.intervals import rate_interval, wilson_interval
@@ -15,10 +16,12 @@ from imbalance_lab.audit.metric_traps import check_metric_traps
 from imbalance_lab.audit.placeholder import check_placeholder
 from imbalance_lab.audit.positions import count_table, factorize, scored_positions, stratified_sample
 from imbalance_lab.audit.power import check_power, detectable_difference
+from imbalance_lab.audit.run import run_audit
 from imbalance_lab.audit.settings import AuditContext, AuditThresholds, StrategyWeights
 from imbalance_lab.audit.split_leakage import check_split_leakage
 from imbalance_lab.audit.splits import check_splits
 from imbalance_lab.audit.trivial import trivial_scores
+from imbalance_lab.audit.verdict import Answer
 from imbalance_lab.audit.vocabulary import check_vocabulary, token_of
 from imbalance_lab.audit.weight_arithmetic import check_weight_arithmetic, loss_shares
 from imbalance_lab.data.dataset import IGNORE, Splits
@@ -403,3 +406,82 @@ def test_thresholds_are_parameters():
     strict = AuditContext(AuditThresholds(trivial_score=0.6))
     assert by_subject(check_metric_traps(loaded, CONTEXT))["command"].verdict is Verdict.PASS
     assert by_subject(check_metric_traps(loaded, strict))["command"].verdict is Verdict.WARN
+
+
+# ---- heads without labels in train, and what the headline may say
+
+
+def never_in_train(loaded):
+    """A second head whose labels stand in val and test alone."""
+    target = loaded.dataset.targets["command"].copy()
+    target[loaded.splits.train] = IGNORE
+    targets = {**loaded.dataset.targets, "side": target}
+    return with_data(loaded, targets=targets, heads={**loaded.dataset.heads, "side": loaded.dataset.heads["command"]})
+
+
+@pytest.mark.parametrize("as_loaded", [False, True])
+def test_a_head_without_labels_in_train_fails_the_audit_and_is_not_scored(as_loaded):
+    loaded = never_in_train(recordings())
+    if as_loaded:
+        loaded = loaded.without_unlabelled()
+        assert list(loaded.dataset.heads) == ["command"]
+        assert set(loaded.left_out["side"]) == {"train", "val", "test"}
+    report = run_audit(loaded, budget="counts")
+    assert report.failed
+    assert report.sentence.startswith("Unfit for training: side: train holds no label of it")
+    assert list(report.trivial.heads) == ["command"]
+    messages = " ".join(f.message for f in report.findings)
+    assert "all 0 classes" not in messages
+    assert "Always" not in " ".join(f.message for f in report.of("metric traps") if f.subject == "side")
+
+
+def test_no_head_with_labels_in_train_is_one_sentence():
+    loaded = recordings()
+    target = loaded.dataset.targets["command"].copy()
+    target[loaded.splits.train] = IGNORE
+    with pytest.raises(InputError, match="train holds no label of command"):
+        with_labels(loaded, target).without_unlabelled()
+
+
+def test_data_with_labels_stay_as_they_are():
+    loaded = recordings()
+    assert loaded.without_unlabelled() is loaded
+
+
+def test_no_fault_is_said_only_where_every_check_ran(monkeypatch):
+    loaded = recordings(n_recordings=120, channels=8, rows=24)
+    whole = run_audit(loaded)
+    assert whole.verdict is Answer.NONE
+    assert whole.sentence.startswith("No fault found: every check ran")
+    counts = run_audit(loaded, budget="counts")
+    assert counts.verdict is Answer.OPEN
+    assert "o fault found" not in counts.sentence
+    assert "input leakage, learnability, label noise did not run" in counts.sentence
+    some = run_audit(loaded, checks=["frequencies"])
+    assert "split leakage" in some.sentence
+
+    def broken(loaded, context):
+        raise ZeroDivisionError("oh")
+
+    changed = tuple(replace(c, function=broken) if c.name == "power" else c for c in registry.CHECKS)
+    monkeypatch.setattr("imbalance_lab.audit.run.CHECKS", changed)
+    report = run_audit(loaded)
+    assert report.verdict is Answer.OPEN
+    assert "power (not run) could not be judged" in report.sentence
+    (finding,) = report.of("power")
+    assert "ZeroDivisionError: oh" in finding.message
+
+
+def test_a_failure_of_any_kind_is_in_the_headline():
+    report = run_audit(recordings(shares=(0, 1, 0, 0)), budget="counts")
+    assert report.failed
+    assert "o fault found" not in report.sentence
+    assert report.sentence.startswith("Unfit for training: command holds only the class 'G1'")
+
+
+def test_doubtful_names_are_in_the_headline():
+    loaded = recordings(n_recordings=120, rows=24)
+    report = run_audit(with_data(loaded, heads={"command": ("End", "end", "G2", "G3")}), budget="counts")
+    assert report.verdict is Answer.NAMES
+    assert "'End'" in report.sentence
+    assert not report.failed

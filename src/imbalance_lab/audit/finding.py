@@ -32,7 +32,8 @@ class Finding:
     threshold : the value that rate was held against, or None
     evidence : rows that prove it, each a flat mapping of column to value, at most 50
     mend : what to do about it, "" when nothing needs doing
-    kind : ``artefact``, ``imbalance``, ``no signal``, ``metric`` or "" — what the finding speaks for
+    kind : ``artefact``, ``unfit``, ``names``, ``imbalance``, ``no signal``, ``metric`` or "" — what the
+        finding speaks for
     """
 
     check: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ CHECK = "frequencies"
 def check_frequencies(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
     """Class shares of every head, and whether raw text, controller and targets agree."""
     findings = [_head(loaded, head, context) for head in loaded.dataset.heads]
+    findings += [_never_trained(head, counts) for head, counts in loaded.left_out.items()]
     if loaded.raw is not None:
         findings += _sources(loaded, loaded.raw, context)
     return tuple(findings)
@@ -45,6 +47,10 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
         {"head": head, "class": classes[c], "share": counts[c] / max(n, 1)} | {k: int(v[c]) for k, v in table.items()}
         for c in order[:50]
     )
+    trained = loaded.dataset.class_counts(head, loaded.splits.train)
+    if n and not trained.sum():
+        by_split = {s: int(loaded.dataset.class_counts(head, i).sum()) for s, i in loaded.splits.items()}
+        return _never_trained(head, by_split)
     if len(present) < 2:
         what = f"only the class {classes[present[0]]!r}" if len(present) else "no scored position"
         alone = all(len(np.flatnonzero(loaded.dataset.class_counts(h))) < 2 for h in loaded.dataset.heads)
@@ -58,6 +64,7 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
             n=n,
             evidence=rows,
             mend=mend,
+            kind="unfit" if alone else "",
         )
     rarest, largest = present[counts[present].argmin()], counts.argmax()
     share, ratio = counts[rarest] / n, counts[largest] / counts[rarest]
@@ -72,7 +79,6 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
         + (f"; never seen: {_names(never)}" if never else "")
         + "."
     )
-    trained = loaded.dataset.class_counts(head, loaded.splits.train)
     some = trained[trained > 0]
     train_ratio = float(some.max() / some.min()) if len(some) else 1.0
     if train_ratio > 2 * ratio:
@@ -91,6 +97,21 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
         rows,
         "weigh, sample or correct for the rare classes, and judge by macro scores" if bad else "",
         "imbalance" if bad or ratio >= limits.mild_ratio else "",
+    )
+
+
+def _never_trained(head: str, counts: Mapping[str, int]) -> Finding:
+    """A head that cannot be learned, because train holds no label of it."""
+    elsewhere = " and ".join(f"{counts[split]:,} in {split}" for split in ("val", "test"))
+    return Finding(
+        CHECK,
+        Verdict.FAIL,
+        f"{head}: train holds no label of it ({elsewhere}), so it cannot be learned and is neither trained nor scored.",
+        head,
+        n=sum(counts.values()),
+        evidence=tuple({"head": head, "split": split, "labels": n} for split, n in counts.items()),
+        mend=f"split so that train holds labels of {head}, or leave the head out",
+        kind="unfit",
     )
 
 

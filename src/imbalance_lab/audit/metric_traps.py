@@ -30,6 +30,8 @@ def check_metric_traps(loaded: LoadedData, context: AuditContext) -> tuple[Findi
 
 
 def _head(loaded: LoadedData, head: str, scores: TrivialScores, context: AuditContext) -> Finding:
+    if head not in scores.heads:
+        return Finding(CHECK, Verdict.NOT_APPLICABLE, f"train has no label of {head}.", head)
     limit, by = context.thresholds.trivial_score, scores.heads[head]
     n = int(loaded.dataset.class_counts(head, loaded.splits.test).sum())
     rows = tuple({"head": head, "predictor": p} | dict(values) for p, values in by.items())

@@ -58,6 +58,8 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     counts, recordings = by_group.sum(axis=0), (by_group > 0).sum(axis=0)
     difference = detectable_difference(by_group, limits.intraclass_correlation, limits.paired_correlation)
     present = np.flatnonzero(counts)
+    if not loaded.dataset.class_counts(head, loaded.splits.train).any():
+        return Finding(CHECK, Verdict.NOT_APPLICABLE, f"train has no label of {head}.", head)
     if not len(present):
         return Finding(CHECK, Verdict.NOT_APPLICABLE, f"test has no scored position of {head}.", head)
     order = present[np.argsort(-difference[present], kind="stable")]

@@ -10,6 +10,7 @@ from imbalance_lab.audit.input_leakage import check_input_leakage
 from imbalance_lab.audit.label_noise import check_label_noise
 from imbalance_lab.audit.learnability import check_learnability
 from imbalance_lab.audit.metric_traps import check_metric_traps
+from imbalance_lab.audit.names import check_names
 from imbalance_lab.audit.placeholder import check_placeholder
 from imbalance_lab.audit.power import check_power
 from imbalance_lab.audit.settings import CheckFunction
@@ -30,6 +31,7 @@ class Check:
 
 CHECKS: tuple[Check, ...] = (
     Check("frequencies", "counts", check_frequencies),
+    Check("names", "counts", check_names),
     Check("vocabulary", "counts", check_vocabulary),
     Check("placeholder", "counts", check_placeholder),
     Check("splits", "counts", check_splits),

@@ -95,22 +95,36 @@ def run_audit(
         if progress is not None:
             progress(check.name, done, len(chosen))
         start = time.perf_counter()
-        findings += check.function(loaded, context)
+        findings += _run(check, loaded, context)
         seconds[check.name] = time.perf_counter() - start
     if progress is not None:
         progress("", len(chosen), len(chosen))
-    given = answers(findings)
+    left_out = [check.name for check in CHECKS if check not in chosen]
+    given = answers(findings, left_out)
     scored = len(loaded.splits.test) > 0 and len(loaded.splits.train) > 0
     return AuditReport(
         tuple(findings),
         given[0],
         given,
-        sentence(findings),
-        _facts(loaded, findings, budget, seed),
+        sentence(findings, left_out),
+        _facts(loaded, findings, budget, seed) | ({"checks left out": ", ".join(left_out)} if left_out else {}),
         seconds,
         trivial_scores(loaded) if scored else None,
         limits,
     )
+
+
+def _run(check: Check, loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
+    """The findings of one check; a check that breaks is a finding of its own, and the others go on."""
+    try:
+        return check.function(loaded, context)
+    except InputError:
+        raise
+    except Exception as error:
+        message = f"The check broke off: {type(error).__name__}: {error}"
+        return (
+            Finding(check.name, Verdict.INSUFFICIENT, message, "not run", mend="report this with the data's shape"),
+        )
 
 
 def _choose(names: Iterable[str] | None, budget: str) -> tuple[Check, ...]:

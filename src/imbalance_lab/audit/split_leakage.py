@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.content import near_signatures, row_hashes, sequence_hashes
+from imbalance_lab.audit.chance import beyond_chance, distinct_first, expected_twins
+from imbalance_lab.audit.content import holds_nothing, near_signatures, row_hashes, sequence_hashes
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.intervals import wilson_interval
 from imbalance_lab.audit.positions import factorize
@@ -18,17 +19,17 @@ from imbalance_lab.data.dataset import LoadedData
 
 CHECK = "split leakage"
 _BY_RECORDING = "split by recording, so that windows of one recording stay on one side"
-_MOST_REPEATS = 0.5  # in discrete inputs most rows have a twin: equal content proves nothing there
 
 
 def check_split_leakage(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
     """Shared rows by place and by content, exact and near duplicates, recordings on both sides, the scaler."""
     rows = row_hashes(loaded.dataset)
     whole = sequence_hashes(rows)
+    nothing = holds_nothing(loaded.dataset)
     return (
         _shared_places(loaded),
-        _shared_contents(loaded, rows),
-        _duplicates(loaded, whole),
+        _shared_contents(loaded, rows, nothing),
+        _duplicates(loaded, whole, np.asarray(nothing.all(axis=1))),
         _near_duplicates(loaded, whole, context.seed),
         _recordings(loaded),
         _scaler(loaded),
@@ -99,7 +100,7 @@ def _shared_places(loaded: LoadedData) -> Finding:
     return _verdict(subject, f"By recording and row, {said}.", pairs, hit, n, _BY_RECORDING)
 
 
-def _shared_contents(loaded: LoadedData, rows: NDArray[np.uint64]) -> Finding:
+def _shared_contents(loaded: LoadedData, rows: NDArray[np.uint64], nothing: NDArray[np.bool_]) -> Finding:
     import pandas as pd
 
     subject = "shared input rows"
@@ -109,24 +110,51 @@ def _shared_contents(loaded: LoadedData, rows: NDArray[np.uint64]) -> Finding:
     codes = flat.reshape(rows.shape)
     ordered = np.sort(codes, axis=1)
     # a row that is repeated within a sequence (idle, all missing) does not tell where it comes from
-    held = _held(codes, len(distinct), _parts(loaded))
-    held[:, ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]]] = False
-    if not held.any(axis=1).all():
+    tells = np.ones(len(distinct), dtype=bool)
+    tells[ordered[:, 1:][ordered[:, 1:] == ordered[:, :-1]]] = False
+    codes = np.where(tells[codes] & ~nothing, codes, -1)
+    if not _held(codes, len(distinct), _parts(loaded)).any(axis=1).all():
         return Finding(CHECK, Verdict.NOT_APPLICABLE, "The rows of the inputs repeat within sequences.", subject)
-    pairs, hit, n, said = _overlaps(loaded, held, "distinct input rows")
-    return _verdict(subject, f"By content, {said}.", pairs, hit, n, _BY_RECORDING)
+    return _equal(loaded, codes, len(distinct), "distinct input rows", subject, "By content", _BY_RECORDING)
 
 
-def _duplicates(loaded: LoadedData, whole: NDArray[np.uint64]) -> Finding:
+def _duplicates(loaded: LoadedData, whole: NDArray[np.uint64], nothing: NDArray[np.bool_]) -> Finding:
     import pandas as pd
 
-    subject = "exact duplicates"
     codes, distinct = pd.factorize(whole)
-    if len(distinct) < _MOST_REPEATS * len(whole):
-        message = "Most inputs have an exact twin (discrete inputs), so twins across splits prove nothing."
-        return Finding(CHECK, Verdict.WARN, message, subject, 1 - len(distinct) / len(whole), n=len(whole))
-    pairs, hit, n, said = _overlaps(loaded, _held(codes, len(distinct), _parts(loaded)), "distinct sequences")
-    return _verdict(subject, f"Exactly equal inputs: {said}.", pairs, hit, n, "drop the duplicates before splitting")
+    codes = np.where(nothing, -1, codes)[:, None]  # what holds nothing equals by holding nothing
+    what, mend = "Exactly equal inputs", "drop the duplicates before splitting"
+    return _equal(loaded, codes, len(distinct), "distinct sequences", "exact duplicates", what, mend)
+
+
+def _equal(
+    loaded: LoadedData, codes: NDArray[np.int64], n_codes: int, unit: str, subject: str, what: str, mend: str
+) -> Finding:
+    """Contents that two splits share, and whether they are more than chance gives; ``codes`` (N, 1) or (N, T)."""
+    parts = _parts(loaded)
+    held = _held(codes, n_codes, parts)
+    pairs, hit, n, said = _overlaps(loaded, held, unit)
+    if not hit:
+        return _verdict(subject, f"{what}: {said}.", pairs, hit, n, mend)
+    width = codes.shape[1]
+    flat = codes.ravel()
+    units = [(part[:, None] * width + np.arange(width)).ravel() for part in parts]
+    units = [own[flat[own] >= 0] for own in units]
+    splits = {
+        "train": (units[0], np.concatenate(units[1:]), int((held[0] & (held[1] | held[2])).sum())),
+        "val": (units[1], units[2], int((held[1] & held[2]).sum())),
+    }
+    expected = {
+        name: expected_twins(loaded.dataset, first, distinct_first(flat, others), shared, by_row=width > 1)
+        for name, (first, others, shared) in splits.items()
+        if shared
+    }
+    if any(beyond_chance(splits[name][2], by_chance) for name, by_chance in expected.items()):
+        return _verdict(subject, f"{what}: {said}.", pairs, hit, n, mend)
+    about = " and ".join(f"{by_chance:,.1f}" for by_chance in expected.values())
+    message = f"{what}: {said}, no more than chance gives for inputs with so few values (about {about})."
+    interval = wilson_interval(hit, n)
+    return Finding(CHECK, Verdict.PASS, message, subject, hit / max(n, 1), interval, n, evidence=tuple(pairs))
 
 
 def _near_duplicates(loaded: LoadedData, whole: NDArray[np.uint64], seed: int) -> Finding:

@@ -67,6 +67,12 @@ def _head(loaded: LoadedData, head: str, given: Assignment, context: AuditContex
             | {"recordings in all splits": int(recordings[c]), "could be had by": mends.get(int(c), "")}
             for c in order[:50]
         )
+        if not expected.any():
+            where = "train holds" if name != "train" else "val and test hold"
+            message = f"{where} no class of {head}, so none is missing from {name}."
+            message = message[0].upper() + message[1:]
+            findings.append(Finding(CHECK, Verdict.NOT_APPLICABLE, message, f"{head}/{name}", n=n, evidence=rows))
+            continue
         avoidable = np.array([bool(mends.get(c)) for c in range(len(classes))])
         subject = f"{head}/{name}"
         if not missing.any():

@@ -64,7 +64,8 @@ def trivial_confusions(train_counts: NDArray[np.int64], counts: NDArray[np.int64
 def trivial_scores(loaded: LoadedData, split: str = "test") -> TrivialScores:
     """Score the trivial predictors, told the class shares of train, on ``split``.
 
-    A head without a scored position in the split has NaN scores and does not enter the product.
+    A head without a scored position in the split has NaN scores and does not enter the product; a head
+    without a label in train is left out.
     """
     from imbalance_lab.analysis.metrics import metric_by_name
 
@@ -76,6 +77,8 @@ def trivial_scores(loaded: LoadedData, split: str = "test") -> TrivialScores:
     applies = np.zeros((len(index), data.target_length), dtype=bool)
     for head, classes in data.heads.items():
         train_counts = data.class_counts(head, train)
+        if not train_counts.sum():
+            continue  # such a head is not trained, and not scored
         confusions = trivial_confusions(train_counts, data.class_counts(head, index))
         values = {name: np.asarray(function(confusions)) for name, function in functions.items()}
         heads[head] = {p: {name: float(v[i]) for name, v in values.items()} for i, p in enumerate(PREDICTORS)}

@@ -14,18 +14,28 @@ class Answer(StrEnum):
     """What the data suffer from, the gravest first."""
 
     ARTEFACT = "artefact"
+    UNFIT = "unfit for training"
+    NAMES = "class names in doubt"
     IMBALANCE_LEARNABLE = "true imbalance, learnable"
     IMBALANCE_NO_SIGNAL = "true imbalance without signal"
     IMBALANCE = "true imbalance"
     METRIC = "the metric misleads"
     NONE = "no fault found"
+    OPEN = "not fully checked"
 
 
-def answers(findings: Sequence[Finding]) -> tuple[Answer, ...]:
-    """Every answer that the findings give, the gravest first; never empty."""
+def answers(findings: Sequence[Finding], left_out: Sequence[str] = ()) -> tuple[Answer, ...]:
+    """Every answer that the findings give, the gravest first; never empty.
+
+    ``left_out`` are the checks that did not run: without a fault the answer is then not that there is none.
+    """
     given = []
     if _failed(findings, "artefact"):
         given.append(Answer.ARTEFACT)
+    if _unfit(findings):
+        given.append(Answer.UNFIT)
+    if any(f.kind == "names" for f in findings):
+        given.append(Answer.NAMES)
     if _imbalanced(findings):
         probed = [f for f in findings if f.check == "learnability" and f.rate is not None]
         if not probed:
@@ -36,22 +46,65 @@ def answers(findings: Sequence[Finding]) -> tuple[Answer, ...]:
             given.append(Answer.IMBALANCE_NO_SIGNAL)
     if any(f.kind == "metric" and f.verdict in (Verdict.WARN, Verdict.FAIL) for f in findings):
         given.append(Answer.METRIC)
-    return tuple(given) or (Answer.NONE,)
+    if given:
+        return tuple(given)
+    return (Answer.OPEN if left_out or _unjudged(findings) else Answer.NONE,)
 
 
-def sentence(findings: Sequence[Finding]) -> str:
+def sentence(findings: Sequence[Finding], left_out: Sequence[str] = ()) -> str:
     """The answer in one to three sentences: what it is, on what evidence, and how to mend it."""
     said = {
         Answer.ARTEFACT: _artefact,
+        Answer.UNFIT: lambda _, answer: f"{_capital(answer)}: {' '.join(f.message for f in _unfit(findings)[:2])}",
+        Answer.NAMES: _class_names,
         Answer.IMBALANCE_LEARNABLE: _imbalance,
         Answer.IMBALANCE_NO_SIGNAL: _imbalance,
         Answer.IMBALANCE: _imbalance,
         Answer.METRIC: _metric,
-        Answer.NONE: lambda _, answer: (
-            f"{_capital(answer)}: classes are balanced or no check found anything that stops training."
+        Answer.NONE: lambda _, answer: f"{_capital(answer)}: every check ran, and none failed{_warned(findings)}.",
+        Answer.OPEN: lambda _, answer: (
+            f"{_capital(answer)}: none of the checks that ran failed{_warned(findings)}, but "
+            f"{_what_is_open(findings, left_out)}."
         ),
     }
-    return " ".join(said[answer](findings, answer) for answer in answers(findings))
+    given = answers(findings, left_out)
+    text = " ".join(said[answer](findings, answer) for answer in given)
+    if left_out and Answer.OPEN not in given:
+        text += f" Checks that did not run: {_list(left_out)}."
+    return text
+
+
+def _unfit(findings: Sequence[Finding]) -> list[Finding]:
+    """Failures that are neither an artefact nor the metric's."""
+    return [f for f in findings if f.verdict is Verdict.FAIL and f.kind not in ("artefact", "metric")]
+
+
+def _unjudged(findings: Sequence[Finding]) -> list[Finding]:
+    return [f for f in findings if f.verdict is Verdict.INSUFFICIENT]
+
+
+def _what_is_open(findings: Sequence[Finding], left_out: Sequence[str]) -> str:
+    """Which checks did not run, and what others could not judge."""
+    parts = [f"{_list(left_out)} did not run"] if left_out else []
+    unjudged = list(dict.fromkeys(_about(f) for f in _unjudged(findings)))
+    if unjudged:
+        parts.append(f"{_list(unjudged, 6)} could not be judged")
+    return " and ".join(parts)
+
+
+def _warned(findings: Sequence[Finding]) -> str:
+    warned = list(dict.fromkeys(_about(f) for f in findings if f.verdict is Verdict.WARN))
+    return f" (warned of: {_list(warned, 6)})" if warned else ""
+
+
+def _about(finding: Finding) -> str:
+    return f"{finding.check} ({finding.subject})" if finding.subject else finding.check
+
+
+def _class_names(findings: Sequence[Finding], answer: Answer) -> str:
+    doubted = [f for f in findings if f.kind == "names"]
+    more = f" And {len(doubted) - 2} more." if len(doubted) > 2 else ""
+    return f"{_capital(answer)}: {' '.join(f.message for f in doubted[:2])}{more}"
 
 
 def _failed(findings: Sequence[Finding], kind: str) -> list[Finding]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.scaling import Scaling, unscaled
+from imbalance_lab.errors import InputError
 
 IGNORE = -100
 """Target value of a position that its head does not score (PyTorch's ``ignore_index``)."""
@@ -197,6 +198,8 @@ class LoadedData:
 
     ``scaler_fitted_on`` is ``"train"`` or ``"all"`` (the legacy fault); ``raw`` is None where
     the source has no text; ``presence`` is None where a recording holds the same on either side.
+    ``left_out`` maps a head that train has no label of to its labels in each split: such a head is
+    not in the data set, since nothing can learn it.
     """
 
     dataset: SequenceDataset
@@ -204,3 +207,27 @@ class LoadedData:
     raw: RawText | None = None
     scaler_fitted_on: str = "train"
     presence: Presence | None = None
+    left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    def without_unlabelled(self) -> LoadedData:
+        """The data without the heads that train has no label of; those are in ``left_out`` then.
+
+        Raises
+        ------
+        InputError
+            If train holds no label of any head.
+        """
+        data = self.dataset
+        counts = {h: {s: int(data.class_counts(h, i).sum()) for s, i in self.splits.items()} for h in data.heads}
+        never = [head for head, by_split in counts.items() if not by_split["train"]]
+        if not never:
+            return self
+        if len(never) == len(data.heads):
+            raise InputError(f"train holds no label of {', '.join(never)}: nothing can be learned from this split")
+        targets = {h: t for h, t in data.targets.items() if h not in never}
+        heads = {h: c for h, c in data.heads.items() if h not in never}
+        gone = {head: counts[head] for head in never}
+        facts = {**data.facts, "heads left out (no label in train)": ", ".join(never)}
+        return replace(
+            self, dataset=replace(data, targets=targets, heads=heads, facts=facts), left_out={**self.left_out, **gone}
+        )

@@ -18,7 +18,7 @@ from imbalance_lab.data.options import (
 
 
 def load_data(options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None) -> LoadedData:
-    """Load, encode and split the data that ``options`` describe.
+    """Load, encode and split the data that ``options`` describe; heads that train has no label of are left out.
 
     Parameters
     ----------
@@ -35,7 +35,7 @@ def load_data(options: DataOptions, base_dir: Path | None = None, coding: Coding
     loaded = _load(options, base, coding)
     place = {"path": options.path} if hasattr(options, "path") else {}
     facts = {"source": options.source, **place, "simulated": options.source == "simulated", **loaded.dataset.facts}
-    return replace(loaded, dataset=replace(loaded.dataset, facts=facts))
+    return replace(loaded, dataset=replace(loaded.dataset, facts=facts)).without_unlabelled()
 
 
 def _load(options: DataOptions, base: Path, coding: Coding | None) -> LoadedData:
