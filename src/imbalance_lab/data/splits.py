@@ -80,15 +80,19 @@ def _best_permutation(
     n_groups = len(codes)
     pools = _pools(codes, fractions)
     weights = np.concatenate([np.ones((n_groups, 1)), counts.toarray()], axis=1).astype(np.float64)
-    used = weights.sum(axis=0) > 0
+    weights = weights[:, weights.sum(axis=0) > 0]
+    total = weights.sum(axis=0)[:, None]
+    first, others = (demand.side(p).toarray().astype(np.float64) for p in (0, 1))
     best, best_cost = np.zeros(n_groups, dtype=np.int64), (np.inf, np.inf)
     for _ in range(tries):
         part = np.empty(n_groups, dtype=np.int64)
         for rows, label in pools:
             part[rows] = rng.permutation(label)
-        mass = weights[:, used].T @ np.eye(len(fractions))[part]
-        mass /= mass.sum(axis=1, keepdims=True)
-        cost = float(demand.faults(demand.held(part))), float(np.abs(mass - np.asarray(fractions)).mean())
+        placed = np.eye(len(fractions))[part]
+        held = placed.T @ others
+        held[0] = placed[:, 0] @ first
+        mass = weights.T @ placed / total
+        cost = float(demand.faults(held.astype(np.int64))), float(np.abs(mass - np.asarray(fractions)).mean())
         if cost < best_cost:
             best, best_cost = part, cost
     return best
