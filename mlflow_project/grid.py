@@ -256,7 +256,10 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
     check_precision(spec.training, resolve_device(spec.training.device))
     for strategy in spec.strategies.values():
-        bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
+        bound = bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
+        few = bound.notes.get("too_few_rows")
+        for name, lines in few.items() if isinstance(few, dict) else ():
+            say(f"{strategy.name}, head {name}: {'; '.join(lines)}")
 
 
 def audit_first(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path) -> None:

@@ -199,7 +199,7 @@ def test_resampled_features_are_balanced_and_follow_the_seed():
 def test_tables_refuse_bad_input():
     X, y = table((30, 4, 2))
     with pytest.raises(InputError, match=r"'smote' cannot work on these data \(class 2 has 2 examples\)"):
-        tables.fit_table_strategy("smote", {}, X, y, 0)
+        tables.resample_features("smote", X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, random-over-sampling"):
         tables.fit_table_strategy("smoke", {}, X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: random-over-sampling"):

@@ -178,9 +178,16 @@ def test_table_strategies_say_what_they_cannot_do():
     with pytest.raises(InputError, match=r"key posthoc: found 'tau-norm' beside a table"):
         table_trial("{table: smote, posthoc: tau-norm}", rows())
     few = rows(n=40, seed=5)
-    assert 0 < few.dataset.class_counts("command", few.splits.train)[2] < 6
-    with pytest.raises(InputError, match=r"strategy 't', head 'command', key table: resampler 'smote' cannot work"):
-        list(table_trial("table: smote", few).train(selection(few)))
+    counts = few.dataset.class_counts("command", few.splits.train)
+    assert 0 < counts[2] < 6
+    trial = table_trial("table: smote", few)  # as the second stage of crt: such a class keeps the rows it has
+    assert list(trial.train(selection(few)))[-1].seen["command"][2] == counts[2]
+    assert f"class 'G2' has {counts[2]} row(s)" in trial.strategy.notes["too_few_rows"]["command"][-1]
+    alike = np.zeros_like(few.dataset.targets["command"])
+    one = replace(few, dataset=replace(few.dataset, targets={**few.dataset.targets, "command": alike}))
+    message = r"strategy 't', head 'command', key table: resampler 'smote' cannot work .*class 'G0' has 20 examples"
+    with pytest.raises(InputError, match=message):
+        list(table_trial("table: smote", one).train(selection(one)))
 
 
 def test_table_strategies_say_how_much_of_the_prior_they_correct():

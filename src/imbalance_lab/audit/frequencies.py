@@ -22,7 +22,7 @@ from imbalance_lab.audit.raw_words import (
 )
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData, RawText
-from imbalance_lab.formats import percent
+from imbalance_lab.formats import percent, plural
 
 CHECK = "frequencies"
 
@@ -75,7 +75,11 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     message = (
         f"{head}: {classes[largest]} holds {percent(counts[largest] / n, 2)} and {classes[rarest]} "
         f"{percent(share, 2)} of {n:,} positions (ratio {ratio:,.0f})"
-        + (f"; {len(rare)} classes lie below {percent(limits.rare_share, 0)}: {_names(rare)}" if rare else "")
+        + (
+            f"; {plural(len(rare), 'class')} lie{'' if len(rare) > 1 else 's'} below {percent(limits.rare_share, 0)}: {_names(rare)}"
+            if rare
+            else ""
+        )
         + (f"; never seen: {_names(never)}" if never else "")
         + "."
     )

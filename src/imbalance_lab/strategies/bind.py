@@ -18,6 +18,7 @@ from imbalance_lab.strategies.options import LossOptions, SamplerContext
 from imbalance_lab.strategies.pools import WeighableSampler, expected_shares
 from imbalance_lab.strategies.samplers import Natural
 from imbalance_lab.strategies.slots import Choice, PhaseSpec, StrategySpec, nominal_corrections
+from imbalance_lab.strategies.tables import too_few_rows
 from imbalance_lab.strategies.weights import scaled_to_data
 
 Floats = NDArray[np.float64]
@@ -84,8 +85,19 @@ def bind(
         head_scales={h: scale for h, (kind, scale) in kinds.items() if kind == "cosine"},
         prior_correction={h: _total(spec, h, c) for h, c in corrections[-1].items()},
         posthoc={h: {c.name: c.options.model_dump() for c in steps} for h in heads if (steps := spec.head_posthoc(h))},
-        notes={**_notes(heads, counts, shares, corrections, weights, seed), **({"sampler": facts} if facts else {})},
+        notes={
+            **_notes(heads, counts, shares, corrections, weights, seed),
+            "too_few_rows": _too_few(spec, heads, counts),
+            **({"sampler": facts} if facts else {}),
+        },
     )
+
+
+def _too_few(spec: StrategySpec, heads: Mapping[str, tuple[str, ...]], counts: Counts) -> dict[str, list[str]]:
+    """Head to what is to be said of its classes with too few rows for the resampler of a phase."""
+    names = {phase.resample for phase in spec.phases if phase.resample is not None}
+    said = {h: [line for name in sorted(names) for line in too_few_rows(name, counts[h], heads[h])] for h in heads}
+    return {head: lines for head, lines in said.items() if lines}
 
 
 def _counts(target: NDArray[np.int64], n_classes: int) -> NDArray[np.int64]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -40,6 +40,9 @@ ENSEMBLES: Mapping[str, str] = {
 }
 
 
+_NEIGHBOURS = 5  # that SMOTE and its kin look for unless told
+
+
 def make_resampler(name: str, seed: int, neighbours: int | None = None, sampling_strategy: Any = "auto") -> Any:
     """An imbalanced-learn sampler by its name in :data:`RESAMPLERS`.
 
@@ -65,6 +68,32 @@ def make_resampler(name: str, seed: int, neighbours: int | None = None, sampling
     return make(**options)
 
 
+def rows_needed(name: str, neighbours: int | None = None) -> int:
+    """Rows of a class that a resampler must have to add others: one more than the neighbours it looks for."""
+    module, _, argument = RESAMPLERS[name]
+    searches = module == "combine" or (module == "over_sampling" and argument)
+    return ((_NEIGHBOURS if neighbours is None else neighbours) + 1) if searches else 1
+
+
+def too_few_rows(name: str, counts: ArrayLike, classes: Sequence[str], neighbours: int | None = None) -> list[str]:
+    """A sentence for each class with too few rows for a resampler; such a class keeps the rows it has."""
+    needed = rows_needed(name, neighbours)
+    return [
+        f"class {c!r} has {n} row(s) in train, {name} needs {needed} of a class that it adds to: it keeps what it has"
+        for c, n in zip(classes, np.asarray(counts).tolist(), strict=True)
+        if 0 < n < needed
+    ]
+
+
+def sizes_within_reach(name: str, labels: NDArray[Any], neighbours: int | None = None) -> str | dict[int, int]:
+    """What a resampler can aim at: its own choice, but a class with too few rows keeps the rows it has."""
+    needed = rows_needed(name, neighbours)
+    classes, counts = np.unique(labels, return_counts=True)
+    if (counts >= needed).all():
+        return "auto"
+    return {int(c): int(counts.max()) for c, n in zip(classes, counts, strict=True) if n >= needed}
+
+
 def resample_features(
     name: str,
     X: ArrayLike,
@@ -72,8 +101,12 @@ def resample_features(
     seed: int,
     neighbours: int | None = None,
     sampling_strategy: Any = "auto",
+    classes: Sequence[str] | None = None,
 ) -> tuple[NDArray[Any], NDArray[np.int64]]:
     """Resample features (n, H) and labels (n,) once; the second stage of crt may train on the result.
+
+    ``sampling_strategy`` as in imbalanced-learn, see :func:`sizes_within_reach`; ``classes`` names the
+    classes in errors.
 
     Raises
     ------
@@ -86,9 +119,15 @@ def resample_features(
     except InputError:
         raise
     except (ValueError, RuntimeError) as error:
-        classes, counts = np.unique(labels, return_counts=True)
-        least = f"class {classes[counts.argmin()]} has {counts.min()} examples" if len(classes) else "no examples"
-        raise InputError(f"resampler {name!r} cannot work on these data ({least}): {_sentence(error)}") from None
+        found, counts = np.unique(labels, return_counts=True)
+        least = "none"
+        if len(found):
+            c = int(found[counts.argmin()])
+            least = f"class {c if classes is None else repr(classes[c])} has {counts.min()} examples"
+        needed = f"it needs {rows_needed(name, neighbours)} of each class that it adds to"
+        raise InputError(
+            f"resampler {name!r} cannot work on these data ({least}); {needed}: {_sentence(error)}"
+        ) from None
     return np.asarray(Xr), np.asarray(yr)
 
 
@@ -114,7 +153,12 @@ def make_classifier(name: Classifier, seed: int, class_weight: str | None = None
 
 
 def fit_table_model(
-    name: str, options: Mapping[str, Any], X: ArrayLike, y: ArrayLike, seed: int
+    name: str,
+    options: Mapping[str, Any],
+    X: ArrayLike,
+    y: ArrayLike,
+    seed: int,
+    classes: Sequence[str] | None = None,
 ) -> tuple[Any, NDArray[np.int64]]:
     """Fit one table strategy; returns the fitted estimator and the labels (m,) that it was given.
 
@@ -127,6 +171,7 @@ def fit_table_model(
     X : finite floats of shape (n, F)
     y : int array of shape (n,)
     seed : of the sampler and of the classifier
+    classes : names of the classes, for errors
 
     Raises
     ------
@@ -143,7 +188,9 @@ def fit_table_model(
         resampled = Resampled.model_validate(dict(options))
         mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
-        inputs, labels = resample_features(name, (inputs - mean) / scale, labels, seed, resampled.neighbours)
+        scaled = (inputs - mean) / scale
+        sizes = sizes_within_reach(name, labels, resampled.neighbours)
+        inputs, labels = resample_features(name, scaled, labels, seed, resampled.neighbours, sizes, classes)
         inputs = inputs * scale + mean
         model = make_classifier(resampled.classifier, seed)
     elif name in ENSEMBLES:

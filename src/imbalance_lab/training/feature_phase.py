@@ -16,15 +16,13 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.pools import NaturalSampler
-from imbalance_lab.strategies.tables import RESAMPLERS, resample_features
+from imbalance_lab.strategies.tables import resample_features, sizes_within_reach
 from imbalance_lab.training.evaluate import EVALUATION_BATCH
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident
 
 MAX_ROWS = 20_000
 """Feature rows of a head that are handed to a resampler: its neighbour search is quadratic in them."""
-
-_NEEDED = 6  # rows of a class for the five neighbours of SMOTE and its kin
 
 
 @dataclass(frozen=True)
@@ -149,7 +147,7 @@ def make_bank(network: Network, train: Resident, strategy: BoundStrategy, phase_
         if len(np.unique(y)) > 1:
             draw = derive_seed(seed, "resample", phase_number, head) % 2**32
             try:
-                rows, classes = resample_features(name, x, y, draw, sampling_strategy=_targets(name, y))
+                rows, classes = resample_features(name, x, y, draw, None, sizes_within_reach(name, y))
             except InputError as error:
                 raise InputError(
                     f"strategy {strategy.name!r}, head {head!r}, phase {phase_number + 1}, key resample: {error}"
@@ -159,13 +157,3 @@ def make_bank(network: Network, train: Resident, strategy: BoundStrategy, phase_
             features[head] = torch.from_numpy(np.asarray(rows, dtype=np.float32)).to(device)
             labels[head] = torch.from_numpy(np.asarray(classes, dtype=np.int64)).to(device)
     return FeatureBank(features, labels, seen)
-
-
-def _targets(name: str, labels: NDArray[np.int64]) -> str | dict[int, int]:
-    """What the resampler aims at: its own choice, but without the classes that have too few neighbours."""
-    module, _, neighbours = RESAMPLERS[name]
-    classes, counts = np.unique(labels, return_counts=True)
-    over = (module == "over_sampling" and neighbours) or module == "combine"
-    if not over or (counts >= _NEEDED).all():
-        return "auto"
-    return {int(c): int(counts.max()) for c, n in zip(classes, counts, strict=True) if n >= _NEEDED}

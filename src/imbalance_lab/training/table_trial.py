@@ -20,7 +20,7 @@ from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.ledger import power_of_shares
 from imbalance_lab.strategies.slots import StrategySpec
-from imbalance_lab.strategies.tables import ENSEMBLES, RESAMPLERS, class_probabilities, fit_table_model
+from imbalance_lab.strategies.tables import ENSEMBLES, RESAMPLERS, class_probabilities, fit_table_model, too_few_rows
 from imbalance_lab.training.fit import Epoch, Selection
 from imbalance_lab.training.predict import to_predictions
 
@@ -88,7 +88,7 @@ class TableTrial:
             if scored.any():
                 seed = self.seed if len(dataset.heads) == 1 else derive_seed(self.seed, head) % 2**32
                 try:
-                    model, labels = fit_table_model(self.name, self.options, x[scored], y[scored], seed)
+                    model, labels = fit_table_model(self.name, self.options, x[scored], y[scored], seed, classes)
                 except InputError as error:
                     raise InputError(f"strategy {self.strategy.name!r}, head {head!r}, key table: {error}") from None
             self.models[head] = model
@@ -197,11 +197,22 @@ def bind_table(strategy: StrategySpec, loaded: LoadedData, seed: int) -> BoundSt
             "class_counts": {h: dict(zip(heads[h], n.tolist(), strict=True)) for h, n in counts.items()},
             "excluded_classes": {h: missing for h, missing in absent.items() if missing},
             "class_weights": {},
+            "too_few_rows": _too_few(strategy.table.name, strategy.table.options.model_dump(), counts, heads),
             "expected_shares": {
                 "phase 1": {h: dict(zip(heads[h], s.tolist(), strict=True)) for h, s in shares.items()}
             },
         },
     )
+
+
+def _too_few(
+    name: str, options: Mapping[str, Any], counts: Mapping[str, NDArray[np.int64]], heads: Mapping[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Head to what is to be said of its classes with too few rows for the resampler."""
+    if name not in RESAMPLERS:
+        return {}
+    said = {h: too_few_rows(name, n, heads[h], options.get("neighbours")) for h, n in counts.items()}
+    return {head: sentences for head, sentences in said.items() if sentences}
 
 
 def _equalises(name: str, options: Mapping[str, Any]) -> bool:
