@@ -75,11 +75,7 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     message = (
         f"{head}: {classes[largest]} holds {percent(counts[largest] / n, 2)} and {classes[rarest]} "
         f"{percent(share, 2)} of {n:,} positions (ratio {ratio:,.0f})"
-        + (
-            f"; {plural(len(rare), 'class')} lie{'' if len(rare) > 1 else 's'} below {percent(limits.rare_share, 0)}: {_names(rare)}"
-            if rare
-            else ""
-        )
+        + (f"; below {percent(limits.rare_share, 0)}: {plural(len(rare), 'class')} ({_names(rare)})" if rare else "")
         + (f"; never seen: {_names(never)}" if never else "")
         + "."
     )
