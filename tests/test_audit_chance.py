@@ -26,7 +26,7 @@ def table(values, categorical=None, seed=0) -> LoadedData:
         unit_position=np.zeros((n, 1), dtype=np.int64),
         unit_length=np.ones(n, dtype=np.int64),
         categorical_channels=tuple(f"k{i}" for i in range(codes.shape[2])),
-        categorical_sizes=tuple(int(codes[:, 0, i].max()) + 1 for i in range(codes.shape[2])),
+        categories=tuple(tuple(map(str, range(int(codes[:, 0, i].max())))) for i in range(codes.shape[2])),
     )
     cut = [int(0.6 * n), int(0.8 * n)]
     return LoadedData(dataset, Splits(*np.split(np.arange(n), cut)))
