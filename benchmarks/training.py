@@ -33,6 +33,7 @@ from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, prim
 from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import RecordingsOptions, SimulatedOptions
 from imbalance_lab.engine import plan_for
+from imbalance_lab.errors import InputError
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.strategies.base import BoundStrategy
@@ -41,6 +42,7 @@ from imbalance_lab.strategies.pools import rarest_class
 from imbalance_lab.strategies.spec import parse_strategy
 from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.fit import Selection, fit
+from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial
 
@@ -226,7 +228,7 @@ def plain_loop(
 def measure(arguments: argparse.Namespace) -> Outcome:
     """All cases in turn, in two processes that stay alive."""
     data = str(Path(arguments.data).resolve()) if arguments.data else ""
-    names = TINY if arguments.size == "tiny" else tuple(CASES)
+    names, left_out = _possible(TINY if arguments.size == "tiny" else tuple(CASES), arguments.device)
     with Workers(prepare, CORES) as workers:
 
         def call(case: Case) -> list[Timing]:
@@ -254,7 +256,20 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     }
     facts |= _default_is_fastest(rates)
     gaps = () if arguments.device.startswith("cuda") else ("CUDA: not measured, this run used the CPU.",)
-    return Outcome({"cases": rows, "ratios": ratios}, facts, gaps)
+    return Outcome({"cases": rows, "ratios": ratios}, facts, gaps + left_out)
+
+
+def _possible(names: Sequence[str], device: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The cases whose precision the device can compute, and a sentence about each of the others."""
+    possible, left_out = [], []
+    for name in names:
+        try:
+            check_precision(TrainingConfig.model_validate({"device": device, "precision": CASES[name].precision}))
+        except InputError as error:
+            left_out.append(f"{name}: not measured, {error}.")
+        else:
+            possible.append(name)
+    return tuple(possible), tuple(left_out)
 
 
 def _row(name: str, case: Case, rates: Sequence[float], rounds: Sequence[Sequence[Timing]]) -> Row:

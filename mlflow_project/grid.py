@@ -153,6 +153,7 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
             f"tracking URI {uri!r}: found an SQLite file with cluster {cluster!r}; set MLFLOW_TRACKING_URI to the "
             "address of a tracking server"
         )
+    check_precision(spec.training)
     trials = max(len(spec.strategies) * len(spec.seeds), sum(trials_of(spec, name) for name in spec.strategies))
     return plan_for(jobs, trials, resolve_device(spec.training.device), engine, cluster)
 
@@ -254,7 +255,6 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
     for name in spec.costs:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
-    check_precision(spec.training, resolve_device(spec.training.device))
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
         few = bound.notes.get("too_few_rows")

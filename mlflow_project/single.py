@@ -10,6 +10,7 @@ from imbalance_lab.engine import open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.precision import check_precision
 from mlflow_project.grid import audit_first, check_spec_against_data, fail
 from mlflow_project.task import TrialTask
 from mlflow_project.terminal import say
@@ -32,6 +33,7 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
         raise InputError(f"--strategy: found {strategy!r}; allowed are {', '.join(spec.strategies)}")
     if seed < 0:
         raise InputError(f"--seed: found {seed}; seeds are integers from 0")
+    check_precision(spec.training)
     plan = plan_for(1, 1, resolve_device(spec.training.device))
     loaded = load_data(spec.data)
     check_spec_against_data(spec, loaded)

@@ -98,6 +98,19 @@ def test_plain_loop_takes_every_step_and_trains() -> None:
     assert np.mean(changed) > 0.9
 
 
+def test_a_precision_that_the_machine_cannot_compute_is_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise RuntimeError("could not create a primitive descriptor for a matmul primitive")
+
+    monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
+    names, left_out = script("training")._possible(("trainer", "trainer, bfloat16"), "cpu")
+    assert names == ("trainer",)
+    assert len(left_out) == 1
+    assert left_out[0].startswith("trainer, bfloat16: not measured, training.precision")
+
+
 def test_samplers(tmp_path: Path) -> None:
     result = result_of("samplers", tmp_path)
     check_shape(result, "samplers")

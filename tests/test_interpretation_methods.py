@@ -45,6 +45,7 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.plots.style import title_of
 from imbalance_lab.report.interpretation_report import figures_of, headline
 from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import bind_table, prepare_table_trial
 from imbalance_lab.training.trial import selection_of
@@ -485,3 +486,19 @@ def test_a_split_without_labels_is_refused(network, data):
 
 def test_feature_size_counts_both_kinds():
     assert Feature("x", "frame", (0, 1), (2,)).size == 3
+
+
+def test_nothing_is_interpreted_in_rounded_matrix_products(network, data, monkeypatch):
+    """TF32 stays off in every pass, also where a process has switched it on, which is as it was afterwards."""
+    seen = set()
+    run = Network.run
+
+    def watched(self, inputs, **keywords):
+        seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
+        return run(self, inputs, **keywords)
+
+    monkeypatch.setattr(Network, "run", watched)
+    with matrix_products(tf32=True):
+        interpret(network, loaded(data))
+        assert torch.backends.cuda.matmul.allow_tf32
+    assert seen == {(False, False)}

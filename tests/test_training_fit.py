@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import asdict, replace
 from itertools import islice
 
@@ -12,6 +13,7 @@ from training_cases import config, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.errors import InputError, NonFiniteLossError
+from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.binding import FunctionLoss
@@ -19,6 +21,7 @@ from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank
 from imbalance_lab.training.fit import Selection, fit, learning_rate_at
+from imbalance_lab.training.graph import _out_of_memory
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.resident import make_resident
 
@@ -349,11 +352,53 @@ def test_bfloat16_that_a_machine_cannot_compute_is_one_sentence(monkeypatch):
     def refuse(*_, **__):
         raise RuntimeError("could not create a primitive descriptor for a matmul primitive")
 
-    check_precision(config(precision="auto"), "cpu")
+    check_precision(config(precision="bfloat16") if _computes_bfloat16() else config())
     monkeypatch.setattr(torch.nn.LSTM, "forward", refuse)
-    check_precision(config(precision="auto"), "cpu")
+    check_precision(config(precision="auto"))
     with pytest.raises(InputError, match=r"training\.precision: found 'bfloat16', which cpu cannot compute .*float32"):
-        check_precision(config(precision="bfloat16"), "cpu")
+        check_precision(config(precision="bfloat16"))
+
+
+def _computes_bfloat16():
+    return bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
+
+
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+def test_only_training_rounds(precision, monkeypatch):
+    """Validation, tau-normalisation and prediction are float32 without TF32 whatever the training is."""
+    seen = set()
+    run = Network.run
+
+    def watched(self, inputs, **keywords):
+        backends = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+        seen.add((self.training, torch.is_autocast_enabled("cpu"), *backends))
+        return run(self, inputs, **keywords)
+
+    if precision == "bfloat16" and not _computes_bfloat16():
+        pytest.skip("this CPU has no bfloat16")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    monkeypatch.setattr(Network, "run", watched)
+    trial = trial_of("posthoc: {tau-norm: {tau: auto}}", precision=precision)
+    list(trial.train(selection()))
+    trial.after_training("macro_f1")
+    trial.predict("test", {})
+    tf32 = precision == "auto"
+    assert seen == {(True, precision == "bfloat16", tf32, tf32), (False, False, False, False)}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+
+
+def test_trying_bfloat16_draws_no_random_number():
+    before = torch.get_rng_state()
+    with suppress(InputError):
+        check_precision(config(precision="bfloat16"))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_memory_that_ran_out_in_a_capture_is_told_from_a_capture_that_failed():
+    ended = RuntimeError("the capture was left with unjoined work")
+    ended.__context__ = torch.OutOfMemoryError("while capturing")
+    assert _out_of_memory(ended) is ended.__context__
+    assert _out_of_memory(RuntimeError("operation not permitted when stream is capturing")) is None
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")

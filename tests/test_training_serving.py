@@ -1,4 +1,4 @@
-"""Logged classical models: skops files, the same numbers as the run's own predictions."""
+"""Logged models give the labels of the run's own predictions; classical ones are skops files."""
 
 from __future__ import annotations
 
@@ -10,14 +10,23 @@ import numpy as np
 import pandas as pd
 import pytest
 import skops.io
+import torch
 from test_strategies_wiring import rows, table_trial
-from training_cases import selection
+from training_cases import selection, tiny, trial_of
 
-from imbalance_lab.training.model_files import write_classifiers
+from imbalance_lab.training.model_files import write_classifiers, write_network
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
+    from mlflow_project.outcome import _predict
     from mlflow_project.serving_model import ImbalanceModel
+
+DEVICES = [
+    "cpu",
+    pytest.param(
+        "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+    ),
+]
 
 
 def served(folder):
@@ -43,6 +52,60 @@ def test_served_probabilities_are_those_of_the_run(text, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["0.skops", "1.skops", "about.json"]
     without = served(tmp_path).predict(None, d.continuous[test][:, 0])  # a bare 2-D array: categories unknown
     assert without["side"].shape == (len(test), 1)
+
+
+def same_labels(answer, run, loaded):
+    """Every row of a run's test predictions has the label that the served model gives it."""
+    d, test = loaded.dataset, loaded.splits.test
+    row_of = {unit: i for i, unit in enumerate(d.unit[test].tolist())}
+    for head, own in run.heads.items():
+        row = np.array([row_of[unit] for unit in own.sequence.tolist()])
+        assert len(own) == int(d.class_counts(head, test).sum()) > 0
+        assert answer[head][row, own.position].tolist() == [own.classes[i] for i in own.pred]
+        served = answer[f"{head}_probabilities"][row, own.position]
+        np.testing.assert_allclose(served, own.probabilities, atol=1e-5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("precision", ["auto", "float32", "bfloat16"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{}",
+        "{head: cosine, loss: ldam}",
+        "posthoc: {tau-norm: {tau: auto}}",
+        "posthoc: {logit-adjust: {tau: auto}}",
+        "posthoc: thresholds",
+        "schedule: {crt: {start: 0.5, resample: random-over-sampling}}",
+    ],
+)
+def test_a_served_network_gives_the_labels_of_the_run(text, precision, device, tmp_path):
+    """Trained in whatever precision and wherever: scored and served in float32."""
+    if precision == "bfloat16" and device == "cpu" and not torch.ops.mkldnn._is_mkldnn_bf16_supported():
+        pytest.skip("this CPU has no bfloat16")
+    loaded = tiny()
+    trial = trial_of(text, device=device, precision=precision, epochs=2)
+    list(trial.train(selection()))
+    _, run, posthoc = _predict(trial, {}, "macro_f1")
+    write_network(tmp_path, trial.network, trial.blueprint, posthoc)
+    d, test = loaded.dataset, loaded.splits.test
+    answer = served(tmp_path).predict(None, {"continuous": d.continuous[test].astype(np.float64)})
+    same_labels(answer, run, loaded)
+
+
+@pytest.mark.parametrize(
+    "text", ["table: plain", "{table: balanced-random-forest, posthoc: {logit-adjust: {tau: auto}}}"]
+)
+def test_a_served_classical_model_gives_the_labels_of_the_run(text, tmp_path):
+    loaded = rows()
+    trial = table_trial(text, loaded)
+    list(trial.train(selection(loaded)))
+    _, run, posthoc = _predict(trial, {}, "macro_f1")
+    write_classifiers(tmp_path, trial, posthoc)
+    d, test = loaded.dataset, loaded.splits.test
+    columns = d.coding.decode(d.continuous[test], d.categorical[test])
+    answer = served(tmp_path).predict(None, pd.DataFrame({name: values[:, 0] for name, values in columns.items()}))
+    same_labels(answer, run, loaded)
 
 
 def test_a_file_with_foreign_types_is_refused(tmp_path):

@@ -44,6 +44,7 @@ from imbalance_lab.interpretation.summary import sentences
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
 from imbalance_lab.models.network import Network
 from imbalance_lab.training.evaluate import predict_scores
+from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import Resident
 from imbalance_lab.training.table_network import ClassicalModel
@@ -70,6 +71,7 @@ class _Setting:
     seed: int
 
 
+@matrix_products(tf32=False)
 def interpret(
     network: Network | ClassicalModel,
     loaded: LoadedData,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Iterator, Mapping
@@ -181,6 +182,13 @@ class _Trainer:
         if phase.resample is not None and self.bank is None:
             # Made when first asked for, when a resumed network has its weights.
             self.bank = make_bank(self.network, self.train, self.strategy, self.phase_number, self.seed)
+            if self.graphs and self.stream is not None:
+                logging.getLogger(__name__).warning(
+                    "phase %d of strategy %r trains on resampled features: its steps are launched kernel by kernel, "
+                    "not as a CUDA graph",
+                    self.phase_number + 1,
+                    self.strategy.name,
+                )
         # Frozen features are those of inference: no dropout, no input noise.
         self.network.train(not phase.freeze_encoder)
         progress = [(e + i / self.steps) / config.epochs for i in range(self.steps)]

@@ -54,9 +54,10 @@ class Launcher:
             self.step.optimizer.zero_grad(set_to_none=True)
             with torch.cuda.graph(graph, stream=self._stream, capture_error_mode="thread_local"):
                 self.step.work(size)
-        except torch.OutOfMemoryError:
-            raise
         except RuntimeError as error:
+            # A capture that was left by an error may end with one of its own, about the capture.
+            if (memory := _out_of_memory(error)) is not None:
+                raise memory from None
             self._capture = False
             self._graphs.clear()
             self.step.optimizer.zero_grad(set_to_none=True)
@@ -68,3 +69,10 @@ class Launcher:
             )
         else:
             self._graphs[size] = graph
+
+
+def _out_of_memory(error: BaseException | None) -> torch.OutOfMemoryError | None:
+    """The error, or the one that it was raised in place of, if that is about memory."""
+    while error is not None and not isinstance(error, torch.OutOfMemoryError):
+        error = error.__context__
+    return error
