@@ -142,6 +142,47 @@ def test_same_seed_same_weights_and_round_trip() -> None:
         torch.testing.assert_close(again(*inputs)[head], score)
 
 
+def test_a_network_saved_with_a_convolution_per_modality_is_the_same_network() -> None:
+    data = dataset()
+    blueprint, net = network(data)
+    state, project = net.state_dict(), "encoder.project."
+    weight, bias = state.pop(f"{project}weight"), state.pop(f"{project}bias")
+    for i, channels in enumerate(blueprint.layout.modalities):
+        own = torch.tensor(channels)
+        state[f"{project}index_{i}"] = own
+        state[f"{project}convolutions.{i}.weight"] = weight[:, torch.cat([own, len(data.channels) + own])]
+        state[f"{project}convolutions.{i}.bias"] = bias[i]
+    again = rebuild_network(blueprint, state)
+    inputs = torch.from_numpy(data.continuous), torch.from_numpy(data.categorical)
+    for head, score in net.eval()(*inputs).items():
+        assert torch.equal(again(*inputs)[head], score)
+
+
+def test_the_input_convolution_is_the_sum_of_one_per_modality() -> None:
+    data = dataset()
+    blueprint, net = network(data)
+    project, c = net.encoder.project, len(data.channels)
+    values, differences = torch.randn(2, *data.continuous.shape)
+    codes = torch.from_numpy(data.categorical)
+    expected = project.embeddings[0](codes[..., 0])
+    for own, bias in zip(blueprint.layout.modalities, project.bias, strict=True):
+        weight = project.weight[:, [*own, *(c + i for i in own)]]
+        x = torch.cat([values[..., list(own)], differences[..., list(own)]], dim=-1)
+        expected = expected + torch.nn.functional.conv1d(x.mT, weight, bias, padding=2).mT
+    torch.testing.assert_close(project(values, differences, codes), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_no_two_parameters_share_the_memory_of_their_gradients() -> None:
+    """Clipping works in place: a memory that two gradients share would be scaled twice."""
+    data = dataset()
+    _, net = network(data)
+    logits = net.train().run(net.prepare(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))).logits
+    sum(z.square().sum() for z in logits.values()).backward()
+    gradients = [p.grad for p in net.parameters() if p.grad is not None]
+    assert len({g.untyped_storage().data_ptr() for g in gradients}) == len(gradients)
+    assert all(0 not in g.stride() for g in gradients)
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_differences_are_asinh_with_its_gradient(dtype: torch.dtype) -> None:
     steps = torch.cat([torch.zeros(2), torch.logspace(-12, torch.tensor(2.0 * CLIP).log10(), 400)]).to(dtype)

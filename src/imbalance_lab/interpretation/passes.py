@@ -66,31 +66,37 @@ def confusions_of(data: ScoredSet, jobs: Sequence[Job], counting: Counting) -> I
     done = 0
     # Jobs with different attention masks cannot share a batch.
     for masked, first, last in _runs(jobs):
+        mask = None if masked is None else torch.tensor(masked, device=data.device)
         for start in range(first * n, last * n, size):
-            flat = torch.arange(start, min(start + size, last * n), device=data.device)
+            stop = min(start + size, last * n)
+            flat = torch.arange(start, stop, device=data.device)
             job_of, row_of = flat // n, flat % n
-            inputs = _stack(data, jobs, start, int(flat[-1]) + 1, row_of)
-            mask = None if masked is None else torch.tensor(masked, device=data.device)
-            output = data.network.run(inputs, head_mask=mask)
-            ids = range(int(job_of[0]), int(job_of[-1]) + 1)
+            output = data.network.run(_stack(data, jobs, start, stop, row_of), head_mask=mask)
+            ids = range(start // n, (stop - 1) // n + 1)
             for head, logits in output.logits.items():
                 k = sizes[head]
                 cells = counting.n_clusters[head] * k * k
                 target = data.targets[head][row_of]
                 cell = target * k + logits.argmax(dim=-1)
                 cell += (code[head][row_of] * k * k + (job_of - ids[0]) * cells)[:, None]
-                kept = cell[target != IGNORE]
-                counts = torch.bincount(kept, minlength=len(ids) * cells).view(len(ids), -1)
+                counts = _counted(cell, target != IGNORE, len(ids) * cells).view(len(ids), -1)
                 for i, j in enumerate(ids):
                     job_counts = open_counts.setdefault(j, {})
                     job_counts[head] = counts[i] + job_counts.get(head, 0)
-            while done * n + n <= int(flat[-1]) + 1:
+            while done * n + n <= stop:
                 finished = open_counts.pop(done)
                 yield {
                     head: c.view(counting.n_clusters[head], sizes[head], sizes[head]).cpu().numpy()
                     for head, c in finished.items()
                 }
                 done += 1
+
+
+def _counted(cell: Tensor, kept: Tensor, cells: int) -> Tensor:
+    """How often each of ``cells`` occurs where ``kept``, int64 (cells,); the host waits for nothing."""
+    flat = torch.where(kept, cell, cells).flatten()
+    counts = torch.zeros(cells + 1, dtype=torch.int64, device=cell.device)
+    return counts.scatter_add_(0, flat, torch.ones_like(flat))[:-1]
 
 
 def _runs(jobs: Sequence[Job]) -> Iterator[tuple[tuple[float, ...] | None, int, int]]:

@@ -86,7 +86,7 @@ class Mix:
         if head in self.counts:
             a, b = (torch.where(both, t, torch.zeros_like(t)) for t in (own, partner))
             wide = remix_weight(a, b, wide, self.counts[head], self.kappa, self.tau)
-        return torch.where(both, wide, torch.where(own != IGNORE, torch.ones_like(wide), torch.zeros_like(wide)))
+        return torch.where(both, wide, (own != IGNORE).to(wide.dtype))
 
 
 class Mixup(AugmentOptions):
