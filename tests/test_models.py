@@ -1,11 +1,13 @@
 """Networks: shapes, masks, what missing inputs do, and building the same network again."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
 import torch
 
+from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.attention import Attention
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
@@ -156,6 +158,17 @@ def test_a_network_saved_with_a_convolution_per_modality_is_the_same_network() -
     inputs = torch.from_numpy(data.continuous), torch.from_numpy(data.categorical)
     for head, score in net.eval()(*inputs).items():
         assert torch.equal(again(*inputs)[head], score)
+
+
+@pytest.mark.parametrize(("steps", "length"), [(16, 16), (16, 5), (1, 1)])
+def test_a_data_set_without_continuous_channels_has_a_network(steps: int, length: int) -> None:
+    data = replace(dataset(steps=steps, length=length, channels=0), channel_groups={})
+    scaling = preprocessing.fit(data, np.arange(len(data)))
+    assert scaling.mean.shape == scaling.std.shape == (0,)
+    blueprint = make_blueprint(data, ModelConfig(hidden=16, attention_heads=2), dict.fromkeys(HEADS, "linear"), {})
+    net = build_network(blueprint, scaling.mean, scaling.std, data, np.arange(len(data)), seed=1)
+    scores = net(torch.from_numpy(data.continuous), torch.from_numpy(data.categorical))
+    assert scores["command"].shape == (6, length, 3)
 
 
 def test_the_input_convolution_is_the_sum_of_one_per_modality() -> None:

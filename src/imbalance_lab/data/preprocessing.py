@@ -53,7 +53,8 @@ def fit(dataset: SequenceDataset, index: NDArray[np.int64] | None, on: str = "tr
     """
     chosen = np.arange(len(dataset)) if index is None else index
     rows = _rows_once(dataset, chosen)
-    flat = dataset.continuous.reshape(-1, dataset.continuous.shape[2])
+    n, steps, channels = dataset.continuous.shape
+    flat = dataset.continuous.reshape(n * steps, channels)
     mean, std = np.zeros(flat.shape[1], dtype=np.float32), np.ones(flat.shape[1], dtype=np.float32)
     for channel in range(flat.shape[1]):  # one channel at a time: float64 without a float64 copy of all
         values = flat[rows, channel].astype(np.float64)

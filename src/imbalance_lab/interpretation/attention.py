@@ -144,7 +144,8 @@ def _summed(
             bins = (offset + keys - 1).flatten()
             profile = weights.new_zeros(*weights.shape[:2], 2 * keys - 1)
             profile.index_add_(2, bins, weights.flatten(2))
-            found += [distance, near, profile / torch.bincount(bins)]
+            pairs = keys - torch.arange(1 - keys, keys, device=weights.device).abs()  # of query and key at each offset
+            found += [distance, near, profile / pairs]
         parts.append([x.double().cpu().numpy() for x in found])
     assert total is not None
     mean = (total / len(data)).cpu().numpy()
