@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
 
-from pretended_cuda import kernels
+from pretended_cuda import graphs, kernels
 from pretended_cuda.watch import Watch
 
 CUDA = torch.device("cuda", 0)
@@ -56,6 +56,9 @@ class _Generators(TorchFunctionMode):
             name = getattr(func, "__name__", str(func))
             what = f"{name} fills a tensor of {out.device.type} from a generator of {generator.device.type}"
             self.watch.note("generator of another device", what)
+        known = self.watch.captures
+        if isinstance(generator, CudaGenerator) and known is not None and generator not in known:
+            self.watch.note("generator of another device", "the graph does not know it: register_generator_state")
         return out
 
 
@@ -72,6 +75,14 @@ def _answers() -> dict[str, Any]:
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda *_: None,
         "get_device_name": lambda *_: "pretended",
+        "empty_cache": lambda: None,
+        "mem_get_info": lambda *_: (2**36, 2**36),
+        "memory_allocated": lambda *_: 0,
+        "memory_reserved": lambda *_: 0,
+        "max_memory_allocated": lambda *_: 0,
+        "max_memory_reserved": lambda *_: 0,
+        "reset_peak_memory_stats": lambda *_: None,
+        "default_generators": (CudaGenerator(),),
     }
 
 
@@ -81,10 +92,13 @@ def pretended_cuda() -> Iterator[Watch]:
     watch, vf, functional = Watch(), sys.modules["torch._VF"], nn.functional
     overwrite = torch.__future__.get_overwrite_module_params_on_conversion()
     with contextlib.ExitStack() as stack:
-        for name, answer in _answers().items():
+        for name, answer in (_answers() | graphs.answers(watch)).items():
             stack.enter_context(mock.patch.object(torch.cuda, name, answer))
         # Flattening an LSTM's weights for cuDNN is memory, which is not pretended.
         stack.enter_context(mock.patch.object(torch.backends.cudnn, "is_acceptable", return_value=False))
+        # An optimiser asks whether it is being captured.
+        stack.enter_context(mock.patch.object(torch.accelerator, "current_accelerator", return_value=CUDA))
+        stack.enter_context(mock.patch.object(torch.accelerator, "current_stream", torch.cuda.current_stream))
         stack.enter_context(mock.patch.object(torch, "Generator", _EitherGenerator))
         stack.enter_context(mock.patch("torch.cuda.amp.common.amp_definitely_not_available", return_value=False))
         fused = kernels.attention(watch, functional.scaled_dot_product_attention)

@@ -34,15 +34,16 @@ class Event:
 
 @dataclass
 class Found:
-    """Kernels by name, and events, of one stretch."""
+    """One stretch: ``kernels`` that were launched one by one, those of ``replayed`` graphs, and events."""
 
     kernels: Counter[str] = field(default_factory=Counter)
+    replayed: Counter[str] = field(default_factory=Counter)
     events: list[Event] = field(default_factory=list)
 
     @property
     def launches(self) -> int:
-        """Kernels that the host launched."""
-        return sum(self.kernels.values())
+        """How often the host launched something; a graph is launched at once."""
+        return self.kernels.total()
 
 
 def faults(stretches: Iterable[Found]) -> list[str]:

@@ -35,13 +35,17 @@ _COPIED_FIRST = names("index_add index_copy index_fill masked_fill scatter_add s
 _LIST_PIECE = 60  # tensors that one kernel of a list operation takes
 
 
+class NotCapturable(RuntimeError):
+    """A step that should become a CUDA graph does what a graph cannot hold."""
+
+
 class Watch(TorchDispatchMode):
     """Sits above ``FakeTensorMode``; see :meth:`watching`."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.capturing = False
         self._open: list[Found] = []
+        self.captures: list[Any] | None = None  # generators that the graph which is being captured knows
 
     # ---- what was found ----------------------------------------------------------------------------
 
@@ -55,9 +59,33 @@ class Watch(TorchDispatchMode):
         finally:
             self._open.remove(found)
 
+    @contextlib.contextmanager
+    def capturing(self, generators: list[Any]) -> Iterator[Found]:
+        """Within, a CUDA graph that knows ``generators`` is captured: nothing is launched, every event is refused."""
+        before, self._open, self.captures = self._open, [], generators
+        try:
+            with self.watching() as found:
+                yield found
+        finally:
+            self._open, self.captures = before, None
+
+    def replayed(self, recorded: Found) -> None:
+        """A graph is launched: one launch for all its kernels."""
+        self.count("graph replay")
+        for found in self._open:
+            found.replayed.update(recorded.kernels)
+
     def note(self, kind: Kind, what: str) -> None:
-        """Add an event to every open stretch."""
+        """Add an event to every open stretch.
+
+        Raises
+        ------
+        NotCapturable
+            While a CUDA graph is being captured.
+        """
         event = Event(kind, what, place())
+        if self.captures is not None:
+            raise NotCapturable(f"operation not permitted when stream is capturing: {event}")
         for found in self._open:
             found.events.append(event)
 
@@ -96,12 +124,12 @@ class Watch(TorchDispatchMode):
             self.note("host read", name)
             if name in ("bincount", "masked_select", "nonzero"):
                 return self._sized(name, args, kwargs)
-        if self.capturing:
-            for t in tensors:
-                if t.device.type == "cpu" and t.dim() == 0 and "cuda" in devices and name not in ("_to_copy", "copy_"):
-                    self.note("host scalar", f"{name} takes a number of the host")
+        if self.captures is not None and "cuda" in devices and any(t.device.type == "cpu" for t in tensors):
+            self.note("host scalar", f"{name} takes a number of the host")
         if name == "_thnn_fused_lstm_cell":
             return self._lstm_cell(*args[:3])
+        if name == "_fused_adamw_":
+            return self._adamw(tensors)
         out = func(*args, **kwargs)
         results = [x for x in tree_leaves(out) if isinstance(x, Tensor)]
         on_device = results[0].device.type == "cuda" if results else "cuda" in devices
@@ -151,6 +179,13 @@ class Watch(TorchDispatchMode):
             return args[0].new_zeros(args[0].numel())
         least = kwargs.get("minlength", args[2] if len(args) > 2 else 0)
         return args[0].new_zeros(least or 128, dtype=torch.int64)
+
+    def _adamw(self, tensors: list[Tensor]) -> None:
+        """In place, one kernel for a list; PyTorch has no rule of its shapes for a rate that is a tensor."""
+        devices = {str(t.device) for t in tensors if t.dim()}
+        if len(devices) > 1:
+            raise RuntimeError(f"Expected all tensors to be on the same device, but found {sorted(devices)}")
+        self.count("_fused_adamw_")
 
     def _lstm_cell(self, gates: Tensor, hidden: Tensor, cell: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One kernel per step where cuDNN is off; PyTorch's own rule of its shapes fails without biases."""
