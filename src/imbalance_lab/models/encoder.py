@@ -56,13 +56,10 @@ class ModalityProjection(nn.Module):
     ----------
     weight : (H, 2C, kernel), the values of all channels in the order of the data and then their differences
     bias : (M, H), one row per modality
-    unfold : compute the convolution as a product with the unfolded inputs. Slower by itself, but under
-        vmap it stays a batched matrix product, where a convolution would become a grouped one.
     """
 
     def __init__(self, layout: Layout, hidden: int) -> None:
         super().__init__()
-        self.unfold = False
         self.modalities = layout.modalities
         channels = sum(map(len, self.modalities))
         self.weight = nn.Parameter(torch.empty(hidden, 2 * channels, _KERNEL)) if channels else None
@@ -87,14 +84,8 @@ class ModalityProjection(nn.Module):
         embedded = [embedding(categorical[..., k]) for k, embedding in enumerate(self.embeddings)]
         if self.weight is None or self.bias is None:
             return torch.stack(embedded).sum(0)
-        weight, bias = self.weight, self.bias.sum(0)
-        x = torch.cat([values, differences], dim=-1)
-        if self.unfold:
-            x, steps = nn.functional.pad(x, (0, 0, _KERNEL // 2, _KERNEL // 2)), x.shape[1]
-            unfolded = torch.cat([x[:, s : s + steps] for s in range(_KERNEL)], dim=-1)  # (B, T, kernel * 2C)
-            total = nn.functional.linear(unfolded, weight.transpose(1, 2).flatten(1), bias)
-        else:
-            total = nn.functional.conv1d(x.transpose(1, 2), weight, bias, padding=_KERNEL // 2).transpose(1, 2)
+        x = torch.cat([values, differences], dim=-1).transpose(1, 2)
+        total = nn.functional.conv1d(x, self.weight, self.bias.sum(0), padding=_KERNEL // 2).transpose(1, 2)
         for y in embedded:
             total = total + y
         return total
