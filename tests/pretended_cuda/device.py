@@ -34,6 +34,16 @@ class CudaGenerator(_Generator):
     def __new__(cls, device: Any = "cuda") -> CudaGenerator:
         return _Generator.__new__(cls)
 
+    def clone_state(self) -> CudaGenerator:
+        return CudaGenerator()
+
+    def graphsafe_get_state(self) -> CudaGenerator:
+        return self
+
+    def graphsafe_set_state(self, state: CudaGenerator) -> CudaGenerator:
+        assert isinstance(state, CudaGenerator)
+        return self
+
 
 class _EitherGenerator(_Generator):
     """Stands for ``torch.Generator``."""
@@ -70,10 +80,13 @@ def _answers() -> dict[str, Any]:
         "current_device": lambda: 0,
         "is_initialized": lambda: True,
         "is_bf16_supported": lambda *_, **__: True,
+        "init": lambda: None,
         "_lazy_init": lambda: None,
         "_lazy_call": lambda *_, **__: None,
         "get_rng_state": lambda *_: torch.zeros(16, dtype=torch.uint8),
         "set_rng_state": lambda *_: None,
+        "set_device": lambda *_: None,
+        "device": lambda *_: contextlib.nullcontext(),
         "get_device_name": lambda *_: "pretended",
         "empty_cache": lambda: None,
         "mem_get_info": lambda *_: (2**36, 2**36),

@@ -74,6 +74,17 @@ class Graph:
     def register_generator_state(self, generator: Any) -> None:
         self.generators.append(generator)
 
+    def capture_begin(self, *_: Any, **__: Any) -> None:
+        self._open = contextlib.ExitStack()
+        self._recording = self._open.enter_context(self.watch.capturing(self.generators))
+
+    def capture_end(self) -> None:
+        self._open.close()
+        self.recorded = self._recording
+
+    def capture_abandon(self) -> None:
+        self._open.close()
+
     def replay(self) -> None:
         if self.recorded is None:
             raise RuntimeError("called CUDAGraph::replay without a preceding successful capture")
@@ -93,9 +104,13 @@ def answers(watch: Watch) -> dict[str, Any]:
 
     @contextlib.contextmanager
     def graph(of: Graph, *_: Any, **__: Any) -> Iterator[None]:
-        with watch.capturing(of.generators) as recorded:
+        of.capture_begin()
+        try:
             yield
-        of.recorded = recorded
+        except BaseException:
+            of.capture_abandon()
+            raise
+        of.capture_end()
 
     def synchronize(*_: Any) -> None:
         watch.note("host read", "synchronize")
