@@ -45,6 +45,11 @@ class Found:
         """How often the host launched something; a graph is launched at once."""
         return self.kernels.total()
 
+    @property
+    def work(self) -> int:
+        """Kernels that the device runs, however they were launched."""
+        return self.kernels.total() - self.kernels["graph replay"] + self.replayed.total()
+
 
 def faults(stretches: Iterable[Found]) -> list[str]:
     """Every distinct event of some stretches, as text."""

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from unittest import mock
 
-from torch.optim.optimizer import register_optimizer_step_post_hook
-
+from imbalance_lab.training import graph
 from imbalance_lab.training.course import Epoch, Selection
 from imbalance_lab.training.trial import PreparedTrial
 from pretended_cuda.found import Found
@@ -21,49 +18,40 @@ class Run:
 
     Attributes
     ----------
-    steps : of each epoch, what happened between the end of one optimiser step and the end of the next
-    epochs : of each epoch, everything: drawing, steps, reading the results, evaluation
+    first : of each epoch, its beginning (drawing, tables) and its first step, which is launched kernel by kernel
+    steps : of each epoch, the other steps; with graphs each captured, where it is new, and replayed
+    last : of each epoch, validation and reading the numbers of the epoch
     told : what the trainer yielded
     """
 
+    first: list[Found] = field(default_factory=list)
     steps: list[list[Found]] = field(default_factory=list)
-    epochs: list[Found] = field(default_factory=list)
+    last: list[Found] = field(default_factory=list)
     told: list[Epoch] = field(default_factory=list)
 
     @property
     def all_steps(self) -> list[Found]:
-        """The steps of all epochs."""
+        """The steps of all epochs but the first of each."""
         return [step for steps in self.steps for step in steps]
 
 
-def run(watch: Watch, trial: PreparedTrial, selection: Selection) -> Run:
-    """Train ``trial`` to its end."""
-    found, training = Run(), trial.train(selection)
-    while True:
-        with watch.watching() as epoch, _cut(watch) as steps:
-            told = next(training, None)
-        if told is None:
-            return found
-        found.told.append(told)
-        found.epochs.append(epoch)
-        found.steps.append(steps)
-
-
-@contextlib.contextmanager
-def _cut(watch: Watch) -> Iterator[list[Found]]:
-    """The stretches between the ends of an epoch's optimiser steps: one step each, without what frames them."""
-    steps: list[Found] = []
-    current = contextlib.ExitStack()
-    opened: list[Found] = []
-
-    def ended(*_: Any) -> None:
-        current.close()
-        steps.extend(opened)
-        opened[:] = [current.enter_context(watch.watching())]
-
-    handle = register_optimizer_step_post_hook(ended)
-    try:
-        yield steps
-    finally:
-        handle.remove()
-        current.close()
+def run(watch: Watch, trial: PreparedTrial, selection: Selection, *, graphs: bool = True) -> Run:
+    """Train ``trial`` to its end; with ``graphs`` every step but the first of a batch size is one."""
+    found, training, begun = Run(), trial.steps(selection, graphs=graphs), False
+    with mock.patch.object(graph, "_WARM", 1):
+        while True:
+            with watch.watching() as stretch:
+                try:
+                    told = next(training)
+                except StopIteration:
+                    return found
+            if told is not None:
+                found.last.append(stretch)
+                found.told.append(told)
+                begun = False
+            elif begun:
+                found.steps[-1].append(stretch)
+            else:
+                found.first.append(stretch)
+                found.steps.append([])
+                begun = True

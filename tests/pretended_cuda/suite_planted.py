@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -15,16 +16,16 @@ from pretended_cuda.device import pretended_cuda
 from pretended_cuda.found import faults
 from pretended_cuda.steps import Run, run
 
-Step = Callable[[], Run]
+Step = Callable[..., Run]
 
 
 @pytest.fixture
 def step() -> Step:
-    """Train for an epoch, with whatever has been planted by then."""
+    """Train for an epoch, kernel by kernel or with a graph, with whatever has been planted by then."""
 
-    def trained() -> Run:
+    def trained(graphs: bool = False) -> Run:
         with pretended_cuda() as watch:
-            return run(watch, cases.trial("steps", "{}", epochs=1), cases.selection())
+            return run(watch, cases.trial("steps", "{}", epochs=1), cases.selection(), graphs=graphs)
 
     return trained
 
@@ -46,23 +47,32 @@ def test_without_a_fault_nothing_is_found(step):
     assert faults(found.all_steps) == []
 
 
-@pytest.mark.parametrize(
-    "read",
-    [
-        lambda x: x if x.sum().item() else -x,
-        lambda x: x * int(x.numel() + x.sum()),
-        lambda x: x if (x > 9).any() else -x,
-        lambda x: x + max(x[0, 0].tolist()),
-        lambda x: x * len(torch.nonzero(x)),
-        lambda x: x + x.mean().cpu().to(x.device),
-    ],
-    ids=["item", "int", "bool", "tolist", "nonzero", "cpu"],
-)
+READS = {
+    "item": lambda x: x if x.sum().item() else -x,
+    "int": lambda x: x * int(x.numel() + x.sum()),
+    "bool": lambda x: x if (x > 9).any() else -x,
+    "tolist": lambda x: x + max(x[0, 0].tolist()),
+    "nonzero": lambda x: x * len(torch.nonzero(x)),
+    "cpu": lambda x: x + x.mean().cpu().to(x.device),
+}
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
 def test_a_number_that_the_host_waits_for(monkeypatch, step, read):
     planted(monkeypatch, read)
     found = faults(step().all_steps)
     assert any(f.startswith(("host read", "copy to the host")) for f in found)
-    assert all("test" not in f or "encoder.py" in f for f in found)
+    assert all("imbalance_lab/models/encoder.py" in f for f in found), "the line of the product is named"
+
+
+@pytest.mark.parametrize("read", READS.values(), ids=READS)
+def test_a_step_that_cannot_become_a_graph_says_so_and_goes_on(monkeypatch, step, read):
+    planted(monkeypatch, read)
+    with pytest.warns(RuntimeWarning, match="cannot be captured as a CUDA graph") as said:
+        found = step(graphs=True)
+    assert re.search("when stream is capturing: (host read|copy to the host).*encoder.py", str(said[0].message))
+    assert len(said) == 1
+    assert all(s.launches > 1 and not s.replayed for s in found.all_steps)
 
 
 def test_a_tensor_of_the_host_among_those_of_the_device(monkeypatch, step):
@@ -120,4 +130,4 @@ def test_more_kernels_than_the_budget_allows(monkeypatch, step):
         return encoded(self, inputs, **options)
 
     monkeypatch.setattr(Encoder, "forward", forward)
-    assert max(s.launches for s in step().all_steps) > budgets.STEP["steps"]
+    assert max(s.work for s in step(graphs=True).all_steps) > budgets.STEP["steps"]

@@ -108,8 +108,12 @@ class Watch(TorchDispatchMode):
         devices = {t.device.type for t in tensors}
         if name == "_local_scalar_dense" and "cuda" in devices:
             return self._item(args[0])
+        if kwargs.get("pin_memory"):
+            return _pinned(func, args, kwargs)
         if name in ("_to_copy", "copy_"):
             self._copy(name, args, kwargs)
+            if name == "copy_" and not isinstance(args[0], FakeTensor) and "cuda" in devices:
+                return _really(func, (args[0], _arrived(args[1], None)), {})
         wanted = kwargs.get("device")
         target = torch.device(wanted).type if wanted is not None else None
         if target != "cuda" and not any(isinstance(t, FakeTensor) for t in tensors):
@@ -152,6 +156,8 @@ class Watch(TorchDispatchMode):
         into = args[0].device if name == "copy_" else torch.device(kwargs.get("device") or source.device)
         if source.device.type == into.type:
             return
+        if getattr(args[0], "is_page_locked", False) and len(args) > 2 and args[2]:
+            return  # the device copies by itself; an event tells when
         asked = kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2])
         size = f"{source.numel() * source.element_size()} bytes{', non_blocking, not pinned' if asked else ''}"
         self.note("copy to the host" if into.type == "cpu" else "copy from the host", size)
@@ -207,7 +213,7 @@ def _is_mask(index: Tensor | None) -> bool:
 
 
 def _arrived(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
-    """What comes back on the host: the numbers that once went there, else made up ones that are alike in every run."""
+    """What comes back on the host: the numbers that once went there, else made up ones that are large."""
     of_host = getattr(tensor, "of_host", None)
     dtype = dtype or tensor.dtype
     if of_host is not None:
@@ -216,11 +222,14 @@ def _arrived(tensor: Tensor, dtype: torch.dtype | None) -> Tensor:
     if not dtype.is_floating_point:
         return _really(aten.ones.default, (list(tensor.shape),), {"dtype": dtype, "device": cpu})
     flat = _really(aten.arange.default, (tensor.numel(),), {"dtype": torch.float64, "device": cpu})
-    wave = _really(aten.mul.Tensor, (flat, 0.618), {})
-    part = _really(aten.frac.default, (wave,), {})
-    return _really(
-        aten._to_copy.default, (_really(aten.view.default, (part, list(tensor.shape)), {}),), {"dtype": dtype}
-    )
+    return _really(lambda x: (1000 + (0.618 * x).frac()).view(tensor.shape).to(dtype), (flat,), {})
+
+
+def _pinned(func: Any, args: Any, kwargs: Any) -> Tensor:
+    """Memory that a device can copy to and from by itself; here it is like any other."""
+    made = _really(func, args, {**kwargs, "pin_memory": False})
+    made.is_page_locked = True
+    return made
 
 
 def _really(func: Any, args: Any, kwargs: Any) -> Any:
