@@ -16,7 +16,7 @@ SMALL = {
     "repeats": 1,
     "cumulative_repeats": 1,
     "cases": 2,
-    "steps": 4,
+    "steps": 2,
     "random_steps": 2,
     "temporal_cases": 2,
     "offsets": (-1, 0, 1),
