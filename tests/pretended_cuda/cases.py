@@ -54,7 +54,7 @@ def data(shape: str, without: str = "") -> LoadedData:
         unit_length=np.full(N, length, dtype=np.int64),
         slices={"operation": np.array([f"op{i % 2}" for i in index])},
         categorical_channels=categories,
-        categorical_sizes=(6, 3, 3, 4)[: len(categories)],
+        categories=tuple(tuple(map(str, range(size - 1))) for size in (6, 3, 3, 4)[: len(categories)]),
         channel_groups={f: tuple(n for n in names if n.startswith(f"{f}_")) for f in frames},
     )
     return LoadedData(dataset, Splits(*np.split(index, [N // 2, 3 * N // 4])))
