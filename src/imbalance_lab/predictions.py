@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab._prediction_rows import check_rows
 from imbalance_lab.errors import InputError
 
 FORMAT_VERSION = 1
@@ -241,7 +242,8 @@ def read_parquet(path: Path) -> Predictions:
     Raises
     ------
     InputError
-        If the file is missing, is not Parquet, or lacks the metadata or a column.
+        If the file is missing, is not Parquet, lacks the metadata or a column, or a row is not what
+        :class:`HeadPredictions` describes; the message names the row, counted from 0 in the file.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -263,8 +265,18 @@ def read_parquet(path: Path) -> Predictions:
     if missing := needed - set(table.column_names):
         raise InputError(f"{path}: predictions table lacks the columns {', '.join(sorted(missing))}")
     heads = {}
+    head_of_row = table["head"].cast(pa.string())
+    known = pc.is_in(head_of_row, value_set=pa.array(list(info["heads"]), pa.string())).to_numpy(zero_copy_only=False)
+    if not known.all():
+        row = int((~known).argmax())
+        found = head_of_row[row].as_py()
+        raise InputError(f"{path}: row {row} is of head {found!r}; allowed are {', '.join(map(repr, info['heads']))}")
     for name, about in info["heads"].items():
-        part = table.filter(pc.equal(table["head"].cast(pa.string()), name)).combine_chunks()
+        mine = pc.equal(head_of_row, name)
+        part = table.filter(mine).combine_chunks()
+        check_rows(
+            part, about["classes"], np.flatnonzero(mine.to_numpy(zero_copy_only=False)), f"{path}: head {name!r}"
+        )
         heads[name] = _head_from_table(part, tuple(about["classes"]), np.asarray(about["train_counts"], dtype=np.int64))
     return Predictions(heads=heads, meta=info["meta"])
 
