@@ -8,6 +8,7 @@ from imbalance_lab.analysis.metrics import confusion_counts
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import SequenceDataset, primary_head
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
 from mlflow_project import runs
 from mlflow_project.course import logged_course
@@ -75,15 +76,15 @@ def local_dataset(grid_run_id: str, predictions: Predictions) -> SequenceDataset
 
 def prediction_metrics(predictions: Predictions) -> dict[str, float]:
     """``<split>/<head>/<metric>`` of every head, under the keys that a trained run has."""
-    split = str(predictions.meta.get("split") or "test")
+    split = key(str(predictions.meta.get("split") or "test"))
     values: dict[str, float] = {}
     for head, p in predictions.heads.items():
         confusion = confusion_counts(p.true, p.pred, len(p.classes))
         found = head_metrics(confusion) | class_metrics(confusion, p.classes)
-        values |= {f"{split}/{head}/{name}": v for name, v in found.items()}
+        values |= {f"{split}/{key(head)}/{name}": v for name, v in found.items()}
     return values
 
 
 def _tags(predictions: Predictions) -> dict[str, str]:
-    known = {key: predictions.meta.get(key) for key in ("strategy", "seed", "digest", "split")}
-    return {key: str(value) for key, value in known.items() if value is not None}
+    known = {name: predictions.meta.get(name) for name in ("strategy", "seed", "digest", "split")}
+    return {name: str(value) for name, value in known.items() if value is not None}

@@ -12,10 +12,10 @@ from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.analysis.metrics import confusion_counts
+from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.training.collapse import prediction_spread
 from imbalance_lab.training.course import Epoch
-from mlflow_project.tracking import metric_key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -62,7 +62,7 @@ def logged_course(client: MlflowClient, run: Run, head: str, val: Predictions | 
     ``val`` are its validation predictions, whose labels the level to reach is taken from.
     """
     selected = [key for key in run.data.metrics if key.startswith("val/") and key.endswith("/selected")]
-    series = {"train_loss": "train/loss", "pred_entropy": metric_key(f"val/{head}/prediction_entropy")}
+    series = {"train_loss": "train/loss", "pred_entropy": f"val/{key(head)}/prediction_entropy"}
     if len(selected) == 1:
         series["val_metric"] = selected[0].removesuffix("/selected")
     columns = {

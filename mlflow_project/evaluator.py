@@ -73,7 +73,6 @@ class ImbalanceEvaluator(ModelEvaluator):
         )
         from mlflow_project.labels_only import write_label_analysis
         from mlflow_project.run_artifacts import write_analysis
-        from mlflow_project.tracking import metric_key
 
         config = dict(evaluator_config or {})
         check_config(config)
@@ -107,7 +106,7 @@ class ImbalanceEvaluator(ModelEvaluator):
             )
             client.log_artifacts(run_id, str(folder))
             artifacts = _artifacts(folder, run.info.artifact_uri.rstrip("/"))
-        values = {metric_key(k): v for k, v in prediction_metrics(found.predictions).items() if isfinite(v)}
+        values = {k: v for k, v in prediction_metrics(found.predictions).items() if isfinite(v)}
         prefix = config.get("metric_prefix") or ""
         values = {f"{prefix}{key}": value for key, value in values.items()}
         _log_metrics(client, run_id, values)

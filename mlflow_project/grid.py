@@ -246,7 +246,7 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
     from mlflow_project.binding import bind_strategy
 
     heads = loaded.dataset.heads
-    head = spec.selection.metric.partition("/")[0]
+    head = spec.selection.metric.rpartition("/")[0]
     if head in loaded.left_out:
         allowed = ", ".join(heads)
         raise InputError(f"selection.metric: train holds no label of head {head!r}; allowed are auto, {allowed}")

@@ -16,6 +16,7 @@ import numpy as np
 from imbalance_lab.analysis.calibration import fit_temperature
 from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
 from imbalance_lab.data.dataset import primary_head
+from imbalance_lab.names import key
 from imbalance_lab.predictions import HeadPredictions, Predictions, write_parquet
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
@@ -52,7 +53,8 @@ def log_outcome(
     folder = Path(task.work) / "trials" / task.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    metric = spec.selection.metric.rpartition("/")[2]
+    chosen, _, metric = spec.selection.metric.rpartition("/")
+    selected_head = primary_head(trial.loaded.dataset.heads) if chosen == "auto" else chosen
     with clock("predict"):
         meta = {
             "experiment": spec.name,
@@ -98,7 +100,7 @@ def log_outcome(
                 "train/epochs": len(epochs),
                 "train/best_epoch": best.number,
                 "train/steps_per_second": sum(e.steps for e in epochs) / max(seconds, 1e-9),
-                f"val/{spec.selection.metric.replace('auto', primary_head(test.heads))}/selected": best.score,
+                f"val/{key(selected_head)}/{metric}/selected": best.score,
             },
             step=best.number,
         )
@@ -110,9 +112,9 @@ def log_outcome(
             tags["collapse_epoch"] = collapsed
         for head, steps in posthoc.items():
             if "tau-norm" in steps["steps"]:
-                tags[f"tau_norm.{head}"] = steps["steps"]["tau-norm"]["tau"]
+                tags[f"tau_norm.{key(head)}"] = steps["steps"]["tau-norm"]["tau"]
         for head, tau in test.meta["free_lunch"].items():
-            tags[f"free_lunch_tau.{head}"] = tau
+            tags[f"free_lunch_tau.{key(head)}"] = tau
         logger.tags(tags)
         logger.folder(folder)
         logger.describe(_description(test, summary, collapsed, spec))
@@ -189,23 +191,22 @@ def _final_metrics(test: Predictions) -> dict[str, float]:
     for head, p in test.heads.items():
         k = len(p.classes)
         confusion = confusion_counts(p.true, p.pred, k)
-        values |= {f"test/{head}/{name}": v for name, v in head_metrics(confusion).items()}
-        values |= {f"test/{head}/{name}": v for name, v in class_metrics(confusion, p.classes).items()}
+        at = f"test/{key(head)}"
+        values |= {f"{at}/{name}": v for name, v in head_metrics(confusion).items()}
+        values |= {f"{at}/{name}": v for name, v in class_metrics(confusion, p.classes).items()}
         adjusted = confusion_counts(control.heads[head].true, control.heads[head].pred, k)
-        values |= {f"test/{head}/free_lunch/{name}": v for name, v in head_metrics(adjusted).items()}
-    return {key: v for key, v in values.items() if np.isfinite(v)}
+        values |= {f"{at}/free_lunch/{name}": v for name, v in head_metrics(adjusted).items()}
+    return {name: v for name, v in values.items() if np.isfinite(v)}
 
 
 def _attach_to_model(logger: RunLogger, model_id: str, values: Mapping[str, float]) -> None:
     """Final metrics once more with the model's id, so that the model's page shows them."""
     from mlflow.entities import Metric
 
-    from mlflow_project.tracking import metric_key
-
     now = int(time.time() * 1000)
     run_id = logger.run_id
     metrics = [
-        Metric(metric_key(k), float(v), now, 0, model_id=model_id, run_id=run_id)
+        Metric(k, float(v), now, 0, model_id=model_id, run_id=run_id)
         for k, v in values.items()
         if k.startswith("test/") and "/free_lunch/" not in k  # the model is not corrected
     ]

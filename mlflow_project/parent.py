@@ -13,6 +13,7 @@ from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.names import key
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, verdicts_of
@@ -20,7 +21,7 @@ from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.run_artifacts import write_tables
-from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, metric_key, run_address, run_path
+from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
 
 if TYPE_CHECKING:
     from mlflow_project.task import TrialResult
@@ -142,7 +143,7 @@ def board_metrics(found: Comparison, head: str) -> dict[str, float]:
         for name in ("macro_f1", "balanced_accuracy"):
             value = row.get(name)
             if value is not None and _known(value):
-                values[f"leaderboard/{head}/{name}/{row['strategy']}"] = value
+                values[f"leaderboard/{key(head)}/{name}/{key(row['strategy'])}"] = value
     return values
 
 
@@ -226,7 +227,7 @@ def _views(found: Comparison, logger: RunLogger, experiments: Mapping[str, str],
         only = f"attributes.run_id IN ({', '.join(map(repr, ids))})"
     if only and len(places) == 1:
         # Sorted by a metric the page lists the runs themselves; by time it would fold them under their parent.
-        score = quote(f"metrics.`{metric_key('test/' + str(found.facts['head']) + '/macro_f1')}`")
+        score = quote(f"metrics.`test/{key(str(found.facts['head']))}/macro_f1`")
         these = f"&searchFilter={quote(only)}&orderByKey={score}&orderByAsc=false"
         views += [
             ("per class, side by side", experiment_path(places[0], f"&compareRunsMode=ARTIFACT{these}")),

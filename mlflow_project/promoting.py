@@ -16,6 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import key
 from mlflow_project import runs as lookup
 from mlflow_project.tracking import RunLogger, start_parent
 
@@ -179,7 +180,7 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
         f"Evidence: head `{head}`, {facts.get('positions'):,} test positions of {facts.get('recordings')} recordings, "
         f"data digest `{facts.get('digest')}`, baseline `{facts.get('baseline')}`.",
     ]
-    tested = {k: v for k, v in child.data.metrics.items() if k.startswith(f"test/{head}/") and k.count("/") == 2}
+    tested = {k: v for k, v in child.data.metrics.items() if k.startswith(f"test/{key(head)}/") and k.count("/") == 2}
     lines += [f"- {key}: {value:.4f}" for key, value in sorted(tested.items())]
     lines += [f"- comparison: run `{parent.info.run_id}`; trained in run `{child.info.run_id}`"]
     return "\n".join(lines)

@@ -18,8 +18,9 @@ from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
-from mlflow_project.tracking import NOTE, Store, metric_key, tracking_uri
+from mlflow_project.tracking import NOTE, Store, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
 VAL_PREDICTIONS = "predictions/val.parquet"
@@ -103,7 +104,7 @@ def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: 
 
     A strategy that was selected by one metric must not be ranked by it where another decides.
     """
-    logged = run.data.metrics.get(metric_key(f"val/{head}/{metric}/selected"))
+    logged = run.data.metrics.get(f"val/{key(head)}/{metric}/selected")
     if logged is not None or metric not in METRIC_WORDS:
         return logged
     path = artifact(client, run.info.run_id, VAL_PREDICTIONS, folder / run.info.run_id)

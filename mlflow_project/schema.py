@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis import metrics as m
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.names import key
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.training.collapse import prediction_spread
@@ -33,7 +34,7 @@ def class_metrics(confusion: NDArray[Any], classes: tuple[str, ...]) -> dict[str
         return {}
     values = {"recall": m.recall(confusion), "precision": m.precision(confusion), "f1": m.f1(confusion)}
     return {
-        f"{name}/{c}": float(v)
+        f"{name}/{key(c)}": float(v)
         for name, column in values.items()
         for c, v in zip(classes, column, strict=True)
         if np.isfinite(v)
@@ -47,17 +48,18 @@ def epoch_metrics(epoch: Epoch, heads: Mapping[str, tuple[str, ...]]) -> dict[st
         "train/learning_rate": epoch.learning_rate,
         "train/epoch_seconds": epoch.seconds,
     }
-    values |= {f"train/loss_{head}": loss for head, loss in epoch.head_loss.items() if len(heads) > 1}
+    values |= {f"train/loss_{key(head)}": loss for head, loss in epoch.head_loss.items() if len(heads) > 1}
     for head, classes in heads.items():
         confusion = np.asarray(epoch.confusion[head])
         spread = prediction_spread(confusion)
-        values |= {f"val/{head}/{name}": v for name, v in head_metrics(confusion).items()}
-        values[f"val/{head}/classes_predicted"] = spread.classes_predicted
-        values[f"val/{head}/prediction_entropy"] = spread.entropy
+        at = f"val/{key(head)}"
+        values |= {f"{at}/{name}": v for name, v in head_metrics(confusion).items()}
+        values[f"{at}/classes_predicted"] = spread.classes_predicted
+        values[f"{at}/prediction_entropy"] = spread.entropy
         if len(classes) <= MAX_CLASSES_AS_METRICS:
             recall = m.recall(confusion)
-            values |= {f"val/{head}/recall/{c}": float(r) for c, r in zip(classes, recall, strict=True)}
-    return {key: v for key, v in values.items() if np.isfinite(v)}
+            values |= {f"{at}/recall/{key(c)}": float(r) for c, r in zip(classes, recall, strict=True)}
+    return {name: v for name, v in values.items() if np.isfinite(v)}
 
 
 def log_start(
@@ -86,7 +88,7 @@ def log_start(
     }
     logger.params(flat)
     # Zero, the usual value, is left out: every tag is one more entry of the page's menus.
-    logger.tags({f"prior_correction.{head}": power for head, power in bound.prior_correction.items() if power})
+    logger.tags({f"prior_correction.{key(head)}": power for head, power in bound.prior_correction.items() if power})
     logger.text(yaml.safe_dump(plain, sort_keys=False), "spec.yaml")
     logger.text(json.dumps(dict(bound.notes), indent=1, default=str), "strategy.json")
     log_dataset(logger, loaded, "training")

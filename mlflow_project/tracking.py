@@ -126,7 +126,7 @@ class RunLogger:
         """Buffer metrics; non-finite values are left out (a store may refuse them)."""
         now = int(time.time() * 1000)
         self._metrics += [
-            Metric(metric_key(key), float(value), now, step)
+            Metric(key, float(value), now, step)
             for key, value in values.items()
             if value is not None and abs(float(value)) < float("inf")
         ]
@@ -143,7 +143,7 @@ class RunLogger:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; values longer than a store takes are cut."""
-        items = [Param(metric_key(key), str(value)[:6000]) for key, value in values.items()]
+        items = [Param(key, str(value)[:6000]) for key, value in values.items()]
         for start in range(0, len(items), 100):
             with self.store.writing():
                 self.client.log_batch(self.run_id, params=items[start : start + 100])
@@ -186,7 +186,7 @@ class RunLogger:
 
     def logged_steps(self, key: str) -> int:
         """The largest step that ``key`` was logged with, -1 for none: where a resumed run goes on."""
-        history = self.client.get_metric_history(self.run_id, metric_key(key))
+        history = self.client.get_metric_history(self.run_id, key)
         return max((m.step for m in history), default=-1)
 
     def finish(self, status: str) -> None:
@@ -194,11 +194,6 @@ class RunLogger:
         self.flush()
         with self.store.writing():
             self.client.set_terminated(self.run_id, status)
-
-
-def metric_key(name: str) -> str:
-    """``name`` with characters that MLflow does not allow in keys replaced by ``_``."""
-    return "".join(c if c.isalnum() or c in "_-. /" else "_" for c in name)
 
 
 def start_parent(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:

@@ -14,6 +14,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.engine import Engine, Failure
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import key
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
@@ -197,6 +198,6 @@ def log_tuning(logger: RunLogger, tuning: Tuning) -> None:
             "tune.trials": len(tuning.tried),
             "tune.pruned": sum(t.score is None for t in tuning.tried),
             "tune.score": tuning.score,
-            **{f"tuned.{path}": value for path, value in tuning.chosen.items()},
+            **{f"tuned.{key(path)}": value for path, value in tuning.chosen.items()},
         }
     )

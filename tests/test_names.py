@@ -11,9 +11,24 @@ from imbalance_lab.names import MOST_BYTES, check_name, key, name_of
 ANY = st.text(st.characters(codec=None, categories=None), max_size=40)
 
 
-@pytest.mark.parametrize(
-    "name", ["G0", "focal-2", "inverse sqrt", "always-G1", "a_b", "1.5", "Störung", "正常", "_", "x_"]
-)
+FINE = ("G0", "focal-2", "inverse sqrt", "always-G1", "a_b", "1.5", "Störung", "正常", "_", "x_")
+WRITTEN_OUT = {
+    "": "_x_",
+    ".": "_x2e_",
+    "..": "_x2e__x2e_",
+    "/x": "_x2f_x",
+    "../up": "_x2e_._x2f_up",
+    "a:b": "a_x3a_b",
+    "a_x3a_b": "a_x5f_x3a_b",
+    "Churn?": "Churn_x3f_",
+    " ok": "_x20_ok",
+    "ok ": "ok_x20_",
+    "\ud800": "_xd800_",
+}
+NO_NAMES = ("", " ", "../../x", "a/b", "a\\b", ".", "..", ".hidden", "x\n", "x" * 101, "a,b", "-rf", "a:b", "ok ")
+
+
+@pytest.mark.parametrize("name", FINE)
 def test_names_that_are_fine_stay(name):
     assert key(name) == name
 

@@ -82,3 +82,8 @@ def check_name(name: str) -> str:
 
 
 _LONGEST_NAME = 100
+NAME_RULE = (
+    'a name of a strategy or an experiment has at most 100 characters, none of / \\ , : * ? " < > | { } [ ] and no '
+    "control character, and neither begins with a dot, a hyphen or a blank nor ends in a dot or a blank"
+)
+"""What :func:`check_name` allows, for messages."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import unicodedata
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -13,6 +14,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.names import NAME_RULE, check_name
 from imbalance_lab.strategies.spec import StrategySpec, parse_strategy
 from imbalance_lab.training.config import TrainingConfig
 
@@ -53,7 +55,7 @@ class SelectionSection(_Section):
     @field_validator("metric")
     @classmethod
     def _known_metric(cls, value: str) -> str:
-        head, _, metric = value.partition("/")
+        head, _, metric = value.rpartition("/")
         if not head or metric not in SELECTION_METRICS:
             raise ValueError(
                 f"found {value!r}; expected <head>/<metric> with a metric of {', '.join(SELECTION_METRICS)}"
@@ -73,7 +75,7 @@ class ExperimentSpec(_Section):
     ``strategies`` maps a name to its parsed strategy; its order is the order of every table.
     """
 
-    name: str = Field(min_length=1, pattern=r"^[A-Za-z0-9][A-Za-z0-9 ._-]*$")
+    name: str
     description: str = ""
     data: DataOptions
     audit: AuditSection = AuditSection()
@@ -86,6 +88,14 @@ class ExperimentSpec(_Section):
     selection: SelectionSection = SelectionSection()
     costs: Mapping[str, Path] = Field(default_factory=dict)
     tune: TuneSection | None = None
+
+    @field_validator("name")
+    @classmethod
+    def _names_a_folder(cls, name: str) -> str:
+        try:
+            return check_name(name)
+        except ValueError as error:
+            raise ValueError(f"found {name!r}: {error}; {NAME_RULE}") from None
 
     @field_validator("seeds")
     @classmethod
@@ -178,6 +188,19 @@ def _strategies(section: Any, keep: list[str] | None, where: str) -> dict[str, S
             raise InputError(f"{where}: unknown strategy {name!r}; allowed are {', '.join(map(str, section))}")
     if keep is not None and len(set(keep)) < len(keep):
         raise InputError(f"{where}: strategies: found {', '.join(keep)}; each may stand once")
+    for name in section:
+        try:
+            check_name(str(name))
+        except ValueError as error:
+            raise InputError(f"{where}: key 'strategies': found the name {name!r}: {error}; {NAME_RULE}") from None
+    folded: dict[str, str] = {}
+    for name in map(str, section):
+        other = folded.setdefault(unicodedata.normalize("NFKC", name).casefold(), name)
+        if other != name:
+            raise InputError(
+                f"{where}: key 'strategies': found {other!r} and {name!r}, which some file systems take for one; "
+                "names must differ in more than case"
+            )
     chosen = {str(name): section[name] for name in (keep if keep is not None else section)}
     return {name: parse_strategy(name, {} if value is None else value, where=where) for name, value in chosen.items()}
 

@@ -129,5 +129,5 @@ def prepare_trial(
 
 def selection_of(metric: str, heads: Mapping[str, tuple[str, ...]], primary: str) -> Selection:
     """``head/metric`` of a spec to a :class:`Selection`; ``auto`` is the primary head."""
-    head, _, name = metric.partition("/")
+    head, _, name = metric.rpartition("/")
     return Selection(primary if head == "auto" else head, metric_by_name(name))
