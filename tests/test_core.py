@@ -146,7 +146,12 @@ def test_every_experiment_parses_and_round_trips() -> None:
 def test_overrides() -> None:
     spec = load_experiment(
         ROOT / "experiments" / "default.yaml",
-        {"training.epochs": 2, "strategies": ["focal-2", "curriculum"], "seeds": [5], "training.device": "cpu"},
+        {
+            "training.epochs": 2,
+            "strategies": {"focal-2": None, "curriculum": None},
+            "seeds": [5],
+            "training.device": "cpu",
+        },
     )
     assert list(spec.strategies) == ["focal-2", "curriculum"]
     assert spec.baseline == "focal-2"

@@ -10,9 +10,11 @@ import yaml
 from conftest import ROOT
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.spec import parse_experiment
 from imbalance_lab.strategies import ledger, registry
 from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.bind import bind
+from imbalance_lab.strategies.catalogue import catalogue, read_choice
 from imbalance_lab.strategies.cross_entropy import cross_entropy
 from imbalance_lab.strategies.search import optuna_distributions
 from imbalance_lab.strategies.spec import parse_strategy
@@ -340,3 +342,69 @@ def test_reading_an_experiment_needs_no_torch():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+EXPERIMENT = {
+    "name": "x",
+    "data": {"source": "simulated"},
+    "strategies": {"cross-entropy": {}, "own": {"loss": "focal"}},
+}
+
+
+def chosen(text):
+    return parse_experiment(EXPERIMENT, where="e.yaml", overrides={"strategies": read_choice(text)}).strategies
+
+
+def test_a_choice_takes_names_of_the_experiment_of_the_catalogue_and_options():
+    found = chosen(
+        "cross-entropy, own,focal: {gamma: 1},ratio: 10,mine: {loss: seesaw, sampler: rarest-class},curriculum"
+    )
+    assert list(found) == ["cross-entropy", "own", "focal", "ratio", "mine", "curriculum"]
+    assert found["own"].loss.options.gamma == 2
+    assert found["focal"].loss.options.gamma == 1
+    assert found["ratio"].weights.options.ratio == 10
+    assert (found["mine"].loss.name, found["mine"].sampler.name) == ("seesaw", "rarest-class")
+    assert len(found["curriculum"].phases) == 2
+
+
+def test_every_strategy_of_the_catalogue_can_be_chosen_by_its_name():
+    for name, definition in catalogue().items():
+        assert parse_strategy(name, definition, where="catalogue") == chosen(name)[name]
+    optional = {e.name for e in registry.REGISTRY if not any(f.is_required() for f in e.options.model_fields.values())}
+    assert optional <= set(catalogue())
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            "focl",
+            r"unknown strategy 'focl' \(did you mean 'focal'\?\); allowed are the experiment's cross-entropy, own",
+        ),
+        ("own,own", r"--strategies: found 'own' twice"),
+        ("focal: {gamma: 1", r"--strategies: found .*expected names separated by commas"),
+        ("nothing: {gamma: 1}", r"strategy 'nothing': found .*allowed are options of a name of the catalogue"),
+        ("focal: {gama: 1}", r"found unknown option 'gama'"),
+        ("{a: 1}: b", r"expected names"),
+        ("../x: {loss: focal}", r"found the name '\.\./x': the character '/'"),
+    ],
+)
+def test_choices_that_are_none(text, message):
+    with pytest.raises(InputError, match=message):
+        chosen(text)
+
+
+@pytest.mark.parametrize("name", ["../../x", "", "a/b", ".x", "x\n", "y" * 101])
+def test_names_that_choose_a_folder_are_refused_when_the_file_is_read(name):
+    for raw in (
+        {**EXPERIMENT, "strategies": {"cross-entropy": {}, name: {}}},
+        {**EXPERIMENT, "name": name},
+    ):
+        with pytest.raises(InputError, match=r"^e\.yaml: key '(strategies|name)': found .*a name of a strategy"):
+            parse_experiment(raw, where="e.yaml")
+
+
+def test_names_that_differ_in_case_alone_are_refused():
+    raw = {**EXPERIMENT, "strategies": {"cross-entropy": {}, "Focal": {}, "focal": {}}}
+    with pytest.raises(InputError, match=r"found 'Focal' and 'focal', which some file systems take for one"):
+        parse_experiment(raw, where="e.yaml")

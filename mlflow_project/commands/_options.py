@@ -24,7 +24,11 @@ def add_experiment(parser: argparse.ArgumentParser) -> None:
 
 def add_overrides(parser: argparse.ArgumentParser) -> None:
     """What ``-P`` may replace in an experiment."""
-    parser.add_argument("--strategies", default="", help="names to run, separated by commas (default: all)")
+    parser.add_argument(
+        "--strategies",
+        default="",
+        help="names of the experiment or the catalogue, separated by commas: a,focal: {gamma: 1}",
+    )
     parser.add_argument("--seeds", default="", help="seeds, separated by commas")
     parser.add_argument("--epochs", default="", help="epochs of each training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda or cuda:N")
@@ -71,7 +75,9 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data:
         values["data.path"] = str(fetch(arguments.data))
     if getattr(arguments, "strategies", ""):
-        values["strategies"] = [name.strip() for name in arguments.strategies.split(",") if name.strip()]
+        from imbalance_lab.strategies.catalogue import read_choice
+
+        values["strategies"] = read_choice(arguments.strategies)
     if getattr(arguments, "seeds", ""):
         values["seeds"] = integers(arguments.seeds, "seeds")
     if (epochs := integer(getattr(arguments, "epochs", ""), "epochs")) is not None:

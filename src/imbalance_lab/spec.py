@@ -15,6 +15,7 @@ from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
+from imbalance_lab.strategies.catalogue import chosen_strategies
 from imbalance_lab.strategies.spec import StrategySpec, parse_strategy
 from imbalance_lab.training.config import TrainingConfig
 
@@ -136,7 +137,8 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     """Read and validate an experiment file.
 
     ``overrides`` replaces values by dotted key (``{"training.epochs": 3, "data.path": "x"}``);
-    ``strategies`` there is a list of names to keep.
+    ``strategies`` there chooses: names of the experiment or of the catalogue to what was given with each (None:
+    nothing), see :func:`imbalance_lab.strategies.catalogue.read_choice`.
 
     Raises
     ------
@@ -161,18 +163,18 @@ def parse_experiment(
 ) -> ExperimentSpec:
     """Validate a mapping; ``where`` names its origin in errors. See :func:`load_experiment`."""
     content: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in raw.items()}
-    keep: list[str] | None = None
+    chosen: Mapping[str, Any] | None = None
     for key, value in (overrides or {}).items():
         if key == "strategies":
-            keep = list(value)
+            chosen = dict(value)
             continue
         section, _, leaf = key.rpartition(".")
         target = content.setdefault(section, {}) if section else content
         if not isinstance(target, dict):
             raise InputError(f"{where}: key {section!r}: found {target!r}, expected a mapping")
         target[leaf] = value
-    content["strategies"] = _strategies(content.get("strategies"), keep, where)
-    if keep is not None and content.get("baseline", "cross-entropy") not in content["strategies"]:
+    content["strategies"] = _strategies(content.get("strategies"), chosen, where)
+    if chosen is not None and content.get("baseline", "cross-entropy") not in content["strategies"]:
         content["baseline"] = next(iter(content["strategies"]))
     try:
         return ExperimentSpec.model_validate(content)
@@ -180,14 +182,12 @@ def parse_experiment(
         raise InputError(f"{where}: {_sentence(error)}") from None
 
 
-def _strategies(section: Any, keep: list[str] | None, where: str) -> dict[str, StrategySpec]:
+def _strategies(section: Any, choice: Mapping[str, Any] | None, where: str) -> dict[str, StrategySpec]:
     if not isinstance(section, dict):
         raise InputError(f"{where}: key 'strategies': found {section!r}, expected a mapping of name to strategy")
-    for name in keep or ():
-        if name not in section:
-            raise InputError(f"{where}: unknown strategy {name!r}; allowed are {', '.join(map(str, section))}")
-    if keep is not None and len(set(keep)) < len(keep):
-        raise InputError(f"{where}: strategies: found {', '.join(keep)}; each may stand once")
+    section = {str(name): value for name, value in section.items()}
+    if choice is not None:
+        section = chosen_strategies(choice, section, where)
     for name in section:
         try:
             check_name(str(name))
@@ -201,8 +201,7 @@ def _strategies(section: Any, keep: list[str] | None, where: str) -> dict[str, S
                 f"{where}: key 'strategies': found {other!r} and {name!r}, which some file systems take for one; "
                 "names must differ in more than case"
             )
-    chosen = {str(name): section[name] for name in (keep if keep is not None else section)}
-    return {name: parse_strategy(name, {} if value is None else value, where=where) for name, value in chosen.items()}
+    return {name: parse_strategy(name, {} if value is None else value, where=where) for name, value in section.items()}
 
 
 def _sentence(error: ValidationError) -> str:
