@@ -87,5 +87,5 @@ def _load(folder: Path, data: dict[str, Any], expect: dict[str, Any]) -> tuple[i
         assert part in str(dataset.facts.get(name)), dataset.facts
     if "same" in expect:
         twin = load_data(parse_options({**data, "path": expect["same"]}), folder).dataset
-        assert twin.digest() == dataset.digest()
+        assert twin.digest == dataset.digest
     return 0, "\n".join(f"{name}: {value}" for name, value in dataset.facts.items())

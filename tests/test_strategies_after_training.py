@@ -208,3 +208,28 @@ def test_tables_refuse_bad_input():
         tables.fit_table_strategy("plain", {}, np.full((3, 2), np.nan), [0, 1, 0], 0)
     with pytest.raises(InputError, match="has no option 'neighbours'"):
         tables.fit_table_strategy("random-over-sampling", {"neighbours": 3}, X, y, 0)
+
+
+@pytest.mark.parametrize("name", sorted(tables.RESAMPLERS))
+@pytest.mark.parametrize("numbers", [2, 0])
+def test_no_resampler_makes_fractions_of_a_category(name, numbers):
+    from unittest import mock
+
+    rng = np.random.default_rng(0)
+    y = np.repeat([0, 1, 2], [60, 25, 15])
+    codes = (rng.integers(0, 2, 100) + y) % 4
+    X = np.column_stack([rng.normal(size=(100, numbers)) + y[:, None], np.eye(4)[codes]])
+    given = {}
+    classifier = mock.Mock()
+    classifier.fit = lambda rows, labels: given.update(rows=rows, labels=labels)
+    with mock.patch.object(tables, "make_classifier", return_value=classifier):
+        try:
+            tables.fit_table_model(name, {}, X, y, 0, category_blocks=[(numbers, numbers + 4)])
+        except InputError as error:  # no cluster of enough rows among categories alone
+            assert "cannot work on these data" in str(error) and numbers == 0
+            return
+    block = given["rows"][:, numbers:]
+    assert set(np.unique(block)) <= {0.0, 1.0}
+    np.testing.assert_array_equal(block.sum(axis=1), 1)
+    if name == "smote":
+        assert np.bincount(given["labels"]).tolist() == [60, 60, 60]

@@ -169,7 +169,7 @@ def fit_coding(numbers: Mapping[str, Any], categories: Mapping[str, Any], train:
     texts = []
     for name, column in categories.items():
         known = {text for text in texts_of(column)[train].ravel().tolist() if text is not None}
-        texts.append(tuple(sorted(known, key=lambda text: (natural_key(text), text))))
+        texts.append(tuple(sorted(known, key=natural_key)))
         types[name] = _category_type(column)
     scaling = Scaling(np.asarray(centres, dtype=np.float64), np.asarray(scales, dtype=np.float64))
     return Coding(tuple(numbers), scaling, tuple(categories), tuple(texts), types)

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
-from collections.abc import Iterable
+import json
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 from imbalance_lab.errors import InputError
-
-_NULLS = ["", "NaN", "nan", "NA", "N/A", "null", "NULL", "None"]
 
 
 def existing(path: Path, what: str) -> Path:
@@ -25,19 +26,40 @@ def is_index(name: str) -> bool:
     return not name or name.startswith(("__index_level_", "Unnamed: "))
 
 
-def read_arrow(path: Path, drop: Iterable[str] = (), text: Iterable[str] = ()) -> Any:
+@dataclass(frozen=True)
+class Format:
+    """How a text file writes cells and numbers, and which words mean "no value" beside the empty cell."""
+
+    separator: str = ","
+    encoding: str = "utf-8"
+    decimal: str = "."
+    missing: tuple[str, ...] = ()
+
+
+RECORDING_FORMAT = Format(missing=("NaN", "nan", "NA", "N/A", "null", "NULL", "None"))
+"""Of recordings, whose known columns hold numbers and blocks: none of these words is a value there."""
+
+
+def read_arrow(
+    path: Path,
+    drop: Callable[[str], bool] = lambda name: False,
+    text: Iterable[str] = (),
+    form: Format = RECORDING_FORMAT,
+) -> Any:
     """Read a CSV or Parquet file as a ``pyarrow.Table``; index columns of pandas are left out.
 
     Parameters
     ----------
     path : file that ends in .csv or .parquet
-    drop : columns that are not read
+    drop : tells by its name whether a column is not read
     text : columns that are read as text whatever they look like (CSV)
+    form : how a CSV file is written
 
     Raises
     ------
     InputError
-        If the file is missing, empty, broken, without rows, or names a column twice.
+        If the file is missing, empty, broken, without rows, in another encoding or with another
+        separator, has a row of another length than the header, or names a column twice or not at all.
     """
     import pyarrow as pa
 
@@ -50,8 +72,12 @@ def read_arrow(path: Path, drop: Iterable[str] = (), text: Iterable[str] = ()) -
     if path.stat().st_size == 0:
         raise InputError(f"{path} is an empty file")
     try:
-        table = _read_csv(path, set(drop), set(text)) if suffix == ".csv" else _read_parquet(path, set(drop))
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError, OSError) as error:
+        table = _read_csv(path, drop, set(text), form) if suffix == ".csv" else _read_parquet(path, drop)
+    except UnicodeError:
+        raise InputError(_undecodable(path, form)) from None
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, csv.Error, OSError) as error:
+        if suffix == ".csv":
+            _explain(path, form)
         reason = " ".join(str(error).split())
         raise InputError(f"{path} cannot be read as {suffix[1:]}: {reason}") from error
     if table.num_rows == 0:
@@ -59,39 +85,120 @@ def read_arrow(path: Path, drop: Iterable[str] = (), text: Iterable[str] = ()) -
     return table
 
 
-def _read_parquet(path: Path, drop: set[str]) -> Any:
+def _read_parquet(path: Path, drop: Callable[[str], bool]) -> Any:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(path).names
-    return pq.read_table(path, columns=[n for n in names if n not in drop and not is_index(n)])
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} names the column {twice[0]!r} twice")
+    return pq.read_table(path, columns=[n for n in names if not drop(n) and not is_index(n)])
 
 
-def _read_csv(path: Path, drop: set[str], text: set[str]) -> Any:
+def _read_csv(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        header = next(csv.reader(file), [])
-    twice = sorted({name for name in header if header.count(name) > 1})
-    if twice:
-        raise InputError(f"{path} names the column {twice[0]!r} twice in its header")
+    header = _header(path, form)
     convert = pa_csv.ConvertOptions(
-        include_columns=[name for name in header if name not in drop and not is_index(name)],
+        include_columns=[name for name in header if not is_index(name) and not drop(name)],
         column_types={name: pa.string() for name in header if name in text},
-        null_values=_NULLS,
+        null_values=["", *form.missing],
         strings_can_be_null=True,
+        decimal_point=form.decimal,
     )
     # One block for the whole file: the type of a column is inferred from its first block alone,
     # so that a text further down would otherwise surface as a conversion error without its row.
-    size = path.stat().st_size + 1
-    if size < 1 << 30:
-        return pa_csv.read_csv(path, read_options=pa_csv.ReadOptions(block_size=size), convert_options=convert)
-    return pa_csv.read_csv(path, convert_options=convert)
+    # A transcoded file is longer than its bytes.
+    size = path.stat().st_size * (1 if _is_utf8(form) else 4) + 1
+    read = pa_csv.ReadOptions(encoding=form.encoding, **({"block_size": size} if size < 1 << 30 else {}))
+    parse = pa_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
+    table = pa_csv.read_csv(path, read_options=read, parse_options=parse, convert_options=convert)
+    if any(pa.types.is_binary(kind) for kind in table.schema.types):
+        raise InputError(_undecodable(path, form))
+    return table
 
 
-def first_line(path: Path) -> int:
-    """Line (CSV, header included) or row (Parquet) number of the first data row, for messages."""
-    return 2 if path.suffix.lower() == ".csv" else 1
+def _is_utf8(form: Format) -> bool:
+    return codecs.lookup(form.encoding).name in {"utf-8", "ascii"}
+
+
+def _open(path: Path, form: Format) -> TextIO:
+    return path.open(newline="", encoding="utf-8-sig" if _is_utf8(form) else form.encoding)
+
+
+def _header(path: Path, form: Format) -> list[str]:
+    with _open(path, form) as file:
+        header = next(csv.reader(file, delimiter=form.separator), [])
+    if len(header) == 1:
+        other = next((sign for sign in (";", "\t", "|", ",") if sign != form.separator and sign in header[0]), None)
+        if other:
+            raise InputError(
+                f"{path}: the header is one cell, {header[0][:80]!r}, with separator {form.separator!r}; "
+                f"set data.separator: {json.dumps(other)}"
+            )
+    for i, name in enumerate(header):
+        if not name.strip() and (i > 0 or name):  # pandas writes its row index under an empty first cell
+            raise InputError(f"{path}: cell {i + 1} of the header is blank, expected the name of a column")
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise InputError(f"{path} names the column {twice[0]!r} twice in its header")
+    return header
+
+
+def _undecodable(path: Path, form: Format) -> str:
+    """Sentence on a text file that is not in the encoding it is read in."""
+    with path.open("rb") as file:
+        start = file.read(2)
+        file.seek(0)
+        if start in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+            return f"{path} is written in UTF-16, not in {form.encoding}; set data.encoding: utf-16"
+        for number, line in enumerate(file, start=1):
+            try:
+                line.decode(form.encoding)
+            except UnicodeError as error:
+                at = getattr(error, "start", 0)
+                return (
+                    f"{path}, line {number}: found the byte 0x{line[at]:02x}, which {form.encoding} has not; "
+                    "set data.encoding, for example latin-1 or cp1252"
+                )
+    return f"{path} cannot be read in the encoding {form.encoding}; set data.encoding"
+
+
+def _explain(path: Path, form: Format) -> None:
+    """Raise the error that a person can act on, where there is one: a byte, or a row of another length."""
+    try:
+        with _open(path, form) as file:
+            reader = csv.reader(file, delimiter=form.separator)
+            header = next(reader, [])
+            before = reader.line_num
+            for row in reader:
+                if row and len(row) != len(header):
+                    raise InputError(
+                        f"{path}, row {before + 1}: found {len(row)} cells, expected {len(header)} as in the header"
+                    )
+                before = reader.line_num
+    except UnicodeError:
+        raise InputError(_undecodable(path, form)) from None
+    except csv.Error:
+        return
+
+
+def row_number(path: Path, row: int, form: Format = RECORDING_FORMAT) -> int:
+    """What a person calls data row ``row`` (from 0): the line of a CSV file, the row from 1 of a Parquet file."""
+    if path.suffix.lower() != ".csv":
+        return row + 1
+    with _open(path, form) as file:
+        reader = csv.reader(file, delimiter=form.separator)
+        next(reader, None)
+        before = reader.line_num
+        for cells in reader:
+            if cells:
+                if row == 0:
+                    return before + 1
+                row -= 1
+            before = reader.line_num
+    return before + 1
 
 
 def number_column(column: Any, path: Path, name: str) -> Any | None:
@@ -113,7 +220,7 @@ def number_column(column: Any, path: Path, name: str) -> Any | None:
         return None
     row, value = bad
     raise InputError(
-        f"{path}, row {row + first_line(path)}, column {name!r}: found the text {value!r}, expected a number or nothing"
+        f"{path}, row {row_number(path, row)}, column {name!r}: found the text {value!r}, expected a number or nothing"
     )
 
 

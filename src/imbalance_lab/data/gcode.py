@@ -190,6 +190,10 @@ def modal_commands(blocks: Sequence[Block | None]) -> list[str | None]:
 
 
 def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
-    """Sort key that reads numbers as numbers: G2 before G17, -2 before 1."""
+    """Sort key that reads numbers as numbers: G2 before G17, -2 before 1.
+
+    The order is total: names that read alike (G1 and G01) stand in the order of their characters.
+    """
     parts = re.findall(r"(?<!\d)-?\d+(?:\.\d+)?|\D+?(?=-?\d|$)|.", text)
-    return tuple((0, float(p), "") if re.fullmatch(r"-?\d+(?:\.\d+)?", p) else (1, 0.0, p) for p in parts)
+    keys = ((0, float(p), "") if re.fullmatch(r"-?\d+(?:\.\d+)?", p) else (1, 0.0, p) for p in parts)
+    return (*keys, (-1, 0.0, text))

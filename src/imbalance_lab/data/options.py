@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
@@ -170,15 +171,37 @@ class SequencesOptions(_Section):
 
 
 class TableOptions(_Section):
-    """Any table (CSV or Parquet) with one or more target columns."""
+    """Any table (CSV or Parquet) with one or more target columns.
+
+    ``missing`` are words that mean "no value", beside the empty cell. ``decimal``, ``thousands``,
+    ``separator`` and ``encoding`` tell how a text file writes numbers and cells. ``timestamps`` are
+    columns that become seconds. ``target_kind: classes`` takes the numbers of a target as classes
+    although they look like a measured quantity.
+    """
 
     source: Literal["table"]
     path: str
     target: tuple[str, ...]
+    target_kind: Literal["auto", "classes"] = "auto"
     group: str | None = None
     categorical: tuple[str, ...] = ()
+    timestamps: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    decimal: Literal[".", ","] = "."
+    thousands: Literal[",", ".", " ", "'"] | None = None
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
     split: GroupSplit = GroupSplit()
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"encoding {value!r} is unknown; allowed: utf-8, latin-1, cp1252, utf-16 ...") from None
+        return value
 
     @field_validator("target", mode="before")
     @classmethod
@@ -193,6 +216,11 @@ class TableOptions(_Section):
             raise ValueError(f"target {list(self.target)} names a column twice")
         if self.group in self.target:
             raise ValueError(f"column {self.group!r} is both target and group")
+        if self.decimal == self.thousands:
+            raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
+        both = sorted(set(self.timestamps) & {*self.categorical, *self.target})
+        if both:
+            raise ValueError(f"column {both[0]!r} is under timestamps and under categorical or target")
         return self
 
 

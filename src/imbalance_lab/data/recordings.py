@@ -98,7 +98,7 @@ def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = read_arrow(path, drop=_DROPPED, text=_TEXT)
+    table = read_arrow(path, drop=_DROPPED.__contains__, text=_TEXT)
     if "gcode_string" not in table.column_names:
         raise InputError(
             f"{path} has no column 'gcode_string' (the block being executed); "

@@ -131,6 +131,52 @@ def resample_features(
     return np.asarray(Xr), np.asarray(yr)
 
 
+_CLEANERS = {"smote": None, "smote-enn": "edited-nearest-neighbours", "smote-tomek": "tomek-links"}
+
+
+def _resample_rows(
+    name: str,
+    rows: Floats,
+    labels: NDArray[np.int64],
+    seed: int,
+    neighbours: int | None,
+    sizes: Any,
+    classes: Sequence[str] | None,
+    blocks: Sequence[tuple[int, int]],
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Resample numbers and the 0/1 columns of categories.
+
+    SMOTE, alone or before a cleaner, becomes SMOTENC (SMOTEN where all columns are categories): a new
+    row has the category that most of its neighbours have. Other samplers have no such form: what they
+    make between rows takes the category that it lies nearest to.
+    """
+    if not blocks or name not in _CLEANERS:
+        made, found = resample_features(name, rows, labels, seed, neighbours, sizes, classes)
+        for first, stop in blocks:
+            made[:, first:stop] = made[:, first:stop].argmax(axis=1)[:, None] == np.arange(stop - first)
+        return made, found
+    from imblearn.over_sampling import SMOTEN, SMOTENC
+
+    numbers = blocks[0][0]
+    codes = np.stack([rows[:, first:stop].argmax(axis=1) for first, stop in blocks], axis=1)
+    shared: dict[str, Any] = {
+        "sampling_strategy": sizes,
+        "random_state": seed,
+        "k_neighbors": neighbours or _NEIGHBOURS,
+    }
+    sampler = SMOTENC(list(range(numbers, numbers + len(blocks))), **shared) if numbers else SMOTEN(**shared)
+    try:
+        mixed, found = sampler.fit_resample(np.concatenate([rows[:, :numbers], codes], axis=1), labels)
+    except (ValueError, RuntimeError) as error:
+        raise InputError(f"resampler {name!r} cannot work on these data: {_sentence(error)}") from None
+    made = np.empty((len(mixed), rows.shape[1]))
+    made[:, :numbers] = mixed[:, :numbers]
+    for k, (first, stop) in enumerate(blocks):
+        made[:, first:stop] = mixed[:, numbers + k][:, None] == np.arange(stop - first)
+    cleaner = _CLEANERS[name]
+    return resample_features(cleaner, made, found, seed, None, "all", classes) if cleaner else (made, found)
+
+
 def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
@@ -159,6 +205,7 @@ def fit_table_model(
     y: ArrayLike,
     seed: int,
     classes: Sequence[str] | None = None,
+    category_blocks: Sequence[tuple[int, int]] = (),
 ) -> tuple[Any, NDArray[np.int64]]:
     """Fit one table strategy; returns the fitted estimator and the labels (m,) that it was given.
 
@@ -172,6 +219,8 @@ def fit_table_model(
     y : int array of shape (n,)
     seed : of the sampler and of the classifier
     classes : names of the classes, for errors
+    category_blocks : first column, and the one after the last, of the 0/1 columns of each category; they come
+        after the numbers. A row that a sampler makes has one category, never fractions of several.
 
     Raises
     ------
@@ -188,9 +237,13 @@ def fit_table_model(
         resampled = Resampled.model_validate(dict(options))
         mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
         scale = np.where(spread > 0, spread, 1.0)
+        for first, stop in category_blocks:  # 0 and 1 as they are
+            mean[first:stop], scale[first:stop] = 0.0, 1.0
         scaled = (inputs - mean) / scale
         sizes = sizes_within_reach(name, labels, resampled.neighbours)
-        inputs, labels = resample_features(name, scaled, labels, seed, resampled.neighbours, sizes, classes)
+        inputs, labels = _resample_rows(
+            name, scaled, labels, seed, resampled.neighbours, sizes, classes, category_blocks
+        )
         inputs = inputs * scale + mean
         model = make_classifier(resampled.classifier, seed)
     elif name in ENSEMBLES:

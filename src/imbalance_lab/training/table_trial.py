@@ -40,6 +40,12 @@ class TableInputs:
     mean: tuple[float, ...]
     categorical_sizes: tuple[int, ...]
 
+    @property
+    def category_blocks(self) -> tuple[tuple[int, int], ...]:
+        """First feature, and the one after the last, of the 0/1 columns of each categorical column."""
+        stops = len(self.mean) + np.cumsum(self.categorical_sizes, dtype=np.int64)
+        return tuple((int(stop) - size, int(stop)) for stop, size in zip(stops, self.categorical_sizes, strict=True))
+
     def features(self, continuous: NDArray[Any], categorical: NDArray[Any]) -> Floats:
         """Stored values (n, 1, C) and codes (n, 1, K) to finite floats of shape (n, F)."""
         values = np.asarray(continuous[:, 0], dtype=np.float64)
@@ -88,7 +94,9 @@ class TableTrial:
             if scored.any():
                 seed = self.seed if len(dataset.heads) == 1 else derive_seed(self.seed, head) % 2**32
                 try:
-                    model, labels = fit_table_model(self.name, self.options, x[scored], y[scored], seed, classes)
+                    model, labels = fit_table_model(
+                        self.name, self.options, x[scored], y[scored], seed, classes, self.inputs.category_blocks
+                    )
                 except InputError as error:
                     raise InputError(f"strategy {self.strategy.name!r}, head {head!r}, key table: {error}") from None
             self.models[head] = model
