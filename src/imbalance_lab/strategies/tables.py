@@ -119,16 +119,20 @@ def resample_features(
     except InputError:
         raise
     except (ValueError, RuntimeError) as error:
-        found, counts = np.unique(labels, return_counts=True)
-        least = "none"
-        if len(found):
-            c = int(found[counts.argmin()])
-            least = f"class {c if classes is None else repr(classes[c])} has {counts.min()} examples"
-        needed = f"it needs {rows_needed(name, neighbours)} of each class that it adds to"
-        raise InputError(
-            f"resampler {name!r} cannot work on these data ({least}); {needed}: {_sentence(error)}"
-        ) from None
+        raise _refused(name, labels, neighbours, classes, error) from None
     return np.asarray(Xr), np.asarray(yr)
+
+
+def _refused(
+    name: str, labels: NDArray[Any], neighbours: int | None, classes: Sequence[str] | None, error: Exception
+) -> InputError:
+    found, counts = np.unique(labels, return_counts=True)
+    least = "none"
+    if len(found):
+        c = int(found[counts.argmin()])
+        least = f"class {c if classes is None else repr(classes[c])} has {counts.min()} examples"
+    needed = f"it needs {rows_needed(name, neighbours)} of each class that it adds to"
+    return InputError(f"resampler {name!r} cannot work on these data ({least}); {needed}: {_sentence(error)}")
 
 
 _CLEANERS = {"smote": None, "smote-enn": "edited-nearest-neighbours", "smote-tomek": "tomek-links"}
@@ -168,7 +172,7 @@ def _resample_rows(
     try:
         mixed, found = sampler.fit_resample(np.concatenate([rows[:, :numbers], codes], axis=1), labels)
     except (ValueError, RuntimeError) as error:
-        raise InputError(f"resampler {name!r} cannot work on these data: {_sentence(error)}") from None
+        raise _refused(name, labels, neighbours, classes, error) from None
     made = np.empty((len(mixed), rows.shape[1]))
     made[:, :numbers] = mixed[:, :numbers]
     for k, (first, stop) in enumerate(blocks):
