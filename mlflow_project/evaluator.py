@@ -71,7 +71,6 @@ class ImbalanceEvaluator(ModelEvaluator):
             answer_of_table,
             evaluated,
         )
-        from mlflow_project.labels_only import write_label_analysis
         from mlflow_project.run_artifacts import write_analysis
 
         config = dict(evaluator_config or {})
@@ -95,12 +94,16 @@ class ImbalanceEvaluator(ModelEvaluator):
         tried, resamples = tuple(config.get("tried", ())), int(config.get("resamples", 1000))
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary)
+            verdict = write_analysis(
+                found.predictions,
+                folder,
+                tried=tried,
+                resamples=resamples,
+                labels_only=not found.has_probabilities,
+            )
             if found.has_probabilities:
-                verdict = write_analysis(found.predictions, folder, tried=tried, resamples=resamples)
                 split = found.predictions.meta["split"]
                 write_parquet(found.predictions, folder / "predictions" / f"{split}.parquet")
-            else:
-                verdict = write_label_analysis(found.predictions, folder, tried=tried, resamples=resamples)
             (folder / "imbalance_notes.json").write_text(
                 json.dumps({"verdict": verdict, "notes": found.notes}, indent=1), encoding="utf-8"
             )

@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from imbalance_lab.analysis.suite import run_suite, tables, to_report
+from imbalance_lab.analysis.report import to_report
+from imbalance_lab.analysis.results import ErrorAnalysis
+from imbalance_lab.analysis.suite import run_suite, tables
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import Predictions
+from imbalance_lab.report.assemble import Results
 from imbalance_lab.report.galleries import galleries
 from imbalance_lab.report.page import write
-from imbalance_lab.report.run_figures import figures_of, scope_of
-from imbalance_lab.report.run_report import Results, render_run_report, verdict_of
+from imbalance_lab.report.run_figures import ROOT_FIGURES, scope_of
+from imbalance_lab.report.run_report import render_run_report, results_of, verdict_of
 from mlflow_project.course import Course, course_figure
 
 if TYPE_CHECKING:
     import pandas as pd
-
-ROOT_FIGURES = {"confusion": "confusion.png", "per_class": "per_class.png", "reliability": "calibration.png"}
-"""Figures that people compare: the Compare page shows only artifacts of the root."""
+    from matplotlib.figure import Figure
 
 _FIRST = ("macro_f1", "f1", "recall", "precision")
 
@@ -34,41 +36,60 @@ def write_analysis(
     dataset: SequenceDataset | None = None,
     course: Course | None = None,
     resamples: int = 1000,
+    labels_only: bool = False,
 ) -> str:
-    """Run the suite on ``test`` and write everything under ``folder``; returns the verdict in one sentence."""
-    analysis = run_suite(test, tried=tried, resamples=resamples)
+    """Run the suite on ``test`` and write everything under ``folder``; returns the verdict in one sentence.
+
+    With ``labels_only``, for a classifier that gives no probabilities, whatever reads one is left out and said to be,
+    and ``error_analysis_report.json`` is not written: its schema holds calibration.
+    """
+    analysis = run_suite(test, tried=tried, resamples=resamples, labels_only=labels_only)
     write_tables(tables(analysis), folder / "tables")
-    figures = {head: figures_of(analysis, head) for head in analysis.heads}
-    extra_figures: dict[str, Any] = {}
-    absent: dict[str, str] = {}
-    if dataset is None:
-        absent["gallery"] = "the inputs are not at hand: only a predictions table was given"
-    else:
-        for head in analysis.heads:
-            found, why = galleries(analysis, head, test.heads[head], dataset)
-            extra_figures |= {name if head == analysis.primary else f"{name}_{head}": f for name, f in found.items()}
-            if why:
-                absent[f"gallery of {head}"] = why
+    results = results_of(analysis)
+    extra = _galleries(analysis, test, dataset)
     if course is not None:
-        extra_figures["training_curves"] = course_figure(course, scope_of(analysis, analysis.primary))
-    for head, by_name in figures.items():
+        drawn = course_figure(course, scope_of(analysis, analysis.primary))
+        extra = replace(extra, figures={**extra.figures, "training_curves": drawn})
+    for head, found in results.items():
         suffix = "" if head == analysis.primary else f"_{head}"
-        for name, figure in by_name.items():
+        for name, figure in found.figures.items():
             save_png(figure, folder / "figures" / f"{name}{suffix}.png")
-    for name, figure in extra_figures.items():
+            if head == analysis.primary and name in ROOT_FIGURES:
+                save_png(figure, folder / ROOT_FIGURES[name])
+    for name, figure in extra.figures.items():
         save_png(figure, folder / "figures" / f"{name}.png")
-    for name, root in ROOT_FIGURES.items():
-        if name in figures[analysis.primary]:
-            save_png(figures[analysis.primary][name], folder / root)
-    (folder / "error_analysis_report.json").write_text(json.dumps(to_report(analysis), indent=1), encoding="utf-8")
+    if not labels_only:
+        report = json.dumps(to_report(analysis), indent=1)
+        (folder / "error_analysis_report.json").write_text(report, encoding="utf-8")
     about = test.meta
-    title = f"{about.get('strategy', 'predictions')}, seed {about.get('seed', '?')}, {about.get('split', '')} split"
-    facts = {name: test.meta[name] for name in ("experiment", "run_id", "digest") if test.meta.get(name)}
+    named = [str(about.get("strategy") or "predictions")]
+    named += [f"seed {about['seed']}"] if about.get("seed") is not None else []
+    named += [f"{about['split']} split"] if about.get("split") else []
     page = render_run_report(
-        analysis, title=title, figures=figures, extra=Results(figures=extra_figures, absent=absent), facts=facts
+        analysis,
+        title=", ".join([*named, "labels only"] if labels_only else named),
+        results=results,
+        extra=extra,
+        facts={name: about[name] for name in ("experiment", "run_id", "digest") if about.get(name)},
     )
     write(page, folder / "report" / "index.html")
     return verdict_of(analysis)[0]
+
+
+def _galleries(analysis: ErrorAnalysis, test: Predictions, dataset: SequenceDataset | None) -> Results:
+    """The galleries of all heads, or why there are none."""
+    if analysis.labels_only:
+        return Results()
+    if dataset is None:
+        return Results(absent={"gallery": "the inputs are not at hand: only a predictions table was given"})
+    figures: dict[str, Figure] = {}
+    absent: dict[str, str] = {}
+    for head in analysis.heads:
+        found, why = galleries(analysis, head, test.heads[head], dataset)
+        figures |= {name if head == analysis.primary else f"{name}_{head}": f for name, f in found.items()}
+        if why:
+            absent[f"gallery of {head}"] = why
+    return Results(figures=figures, absent=absent)
 
 
 def write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 from analysis_tables import independent, probabilities_of, random_errors, segment_labels, table
 
-from imbalance_lab.analysis.chains import chains_of
 from imbalance_lab.analysis.class_frequency import class_frequency
 from imbalance_lab.analysis.confusion import pair_table
 from imbalance_lab.analysis.cross_head import cross_head
@@ -49,7 +48,7 @@ def test_runs_of_known_length_are_found() -> None:
     starts = rng.choice(n // 20, size=n // 100, replace=False) * 20 + 3  # apart: runs never touch
     wrong[(starts[:, None] + np.arange(length)).ravel()] = True
     head = table(true, np.where(wrong, (true + 1) % K, true), K, np.full(n // 100, 100))
-    runs = error_runs(prepare(head, resamples=0), chains_of(head))
+    runs = error_runs(prepare(head, resamples=0))
     assert runs.verdict == "runs"
     assert runs.mean_length == length
     assert runs.longest == length
@@ -60,7 +59,7 @@ def test_runs_of_known_length_are_found() -> None:
 def test_expected_runs_agree_with_drawn_permutations() -> None:
     rng = np.random.default_rng(2)
     head = independent(2, sequences=30, length=12, rate=0.4)
-    runs = error_runs(prepare(head, resamples=0), chains_of(head))
+    runs = error_runs(prepare(head, resamples=0))
     wrong = (head.true != head.pred).reshape(30, 12)
     drawn = []
     for _ in range(1500):
@@ -219,12 +218,11 @@ def test_independent_errors_give_no_finding_beyond_the_nominal_rate() -> None:
     q: dict[str, list[bool]] = {}
     for predictions in _random_tables(120):
         prepared = prepare(predictions.heads["command"], resamples=0)
-        chains = chains_of(prepared.head)
         for trend in position_bias(prepared).trends:
             p.setdefault(trend.along, []).append(trend.p)
         p.setdefault("class frequency", []).append(class_frequency(prepared).trend.p)
-        p.setdefault("transitions", []).append(segment_analysis(prepared, chains).transition_p)
-        p.setdefault("runs", []).append(error_runs(prepared, chains).p)
+        p.setdefault("transitions", []).append(segment_analysis(prepared).transition_p)
+        p.setdefault("runs", []).append(error_runs(prepared).p)
         p.setdefault("joint", []).append(cross_head(predictions, 0).pairs.iloc[0]["p"])
         q.setdefault("slices", []).append(bool((slice_analysis(prepared).worst["q"] < 0.05).any()))
         q.setdefault("pairs", []).append(bool((pair_table(prepared)[0]["q"] < 0.05).any()))

@@ -16,13 +16,12 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, classification_report
 
 from imbalance_lab.analysis import calibration
-from imbalance_lab.analysis.chains import chains_of
 from imbalance_lab.analysis.clusters import clusters_of
 from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
-from imbalance_lab.analysis.report import report_schema
+from imbalance_lab.analysis.report import report_schema, to_report
 from imbalance_lab.analysis.runs import error_runs
-from imbalance_lab.analysis.suite import run_suite, tables, to_report
+from imbalance_lab.analysis.suite import run_suite, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
@@ -164,7 +163,7 @@ def test_the_order_of_rows_does_not_matter(head: HeadPredictions) -> None:
 
 def test_a_place_scored_twice_counts_once_in_runs(head: HeadPredictions) -> None:
     twice = shuffled(head, np.concatenate([np.arange(len(head)), np.arange(0, len(head), 2)]))
-    once, again = (error_runs(prepare(h, resamples=0), chains_of(h)) for h in (head, twice))
+    once, again = (error_runs(prepare(h, resamples=0)) for h in (head, twice))
     assert again.repeated_left_out == len(twice) - len(head)
     assert (once.runs, once.errors) == (again.runs, again.errors)
 

@@ -279,7 +279,8 @@ def test_a_recommendation_is_one_failure_mode_for_each_class_of_its_evidence():
 
 
 def test_failure_modes_of_a_real_report_are_tracked():
-    from imbalance_lab.analysis.suite import run_suite, to_report
+    from imbalance_lab.analysis.report import to_report
+    from imbalance_lab.analysis.suite import run_suite
 
     reports = [
         to_report(run_suite(r.test, resamples=100)) for r in (run("ce", 0, blur=3.0), run("b", 0, rare_gain=6.0))

@@ -10,13 +10,12 @@ from mlflow.models.evaluation.artifacts import CsvEvaluationArtifact
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
-from imbalance_lab.analysis.suite import run_suite
+from imbalance_lab.analysis.suite import run_suite, tables
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import read_parquet
 from mlflow_project.evaluation_config import check_config
 from mlflow_project.evaluation_inputs import Answer, answer_of_output, evaluated
 from mlflow_project.evaluator import ImbalanceEvaluator
-from mlflow_project.labels_only import counted_tables
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -180,7 +179,7 @@ def test_what_labels_allow_does_not_depend_on_probabilities():
         evaluated(Answer(said, p, c), table["target"], None, config, **common).predictions
         for p, c in ((None, None), (random, ("common", "less", "rare")))
     ]
-    first, second = (counted_tables(run_suite(f, resamples=100)) for f in found)
+    first, second = (tables(run_suite(f, resamples=100, labels_only=True)) for f in found)
     assert set(first) == set(second)
     assert "transitions" in first
     for name in first:

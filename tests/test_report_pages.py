@@ -9,7 +9,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from imbalance_lab.analysis.suite import ErrorAnalysis, run_suite
+from imbalance_lab.analysis.results import ErrorAnalysis
+from imbalance_lab.analysis.suite import head_tables, run_suite
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.errors import InputError
 from imbalance_lab.plots.per_class import per_class
@@ -17,13 +18,14 @@ from imbalance_lab.plots.rates import slices
 from imbalance_lab.plots.style import Scope
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.recommendations import Recommendation
+from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.cards import cards
-from imbalance_lab.report.catalogue import SECTIONS, entry_of_table, section_of_figure
+from imbalance_lab.report.catalogue import RUN
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.images import FigureView, figure_view, fit
 from imbalance_lab.report.page import Number, Page, Section, anchor, link_list, render, write
-from imbalance_lab.report.run_report import Results, assemble, render_run_report
+from imbalance_lab.report.run_report import render_run_report
 from imbalance_lab.report.tables import table_view
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
@@ -129,7 +131,7 @@ def test_run_report_has_the_sections_in_the_order_of_a_meeting(run_html: str) ->
     reader = check(run_html)
     titles = [h["id"] for h in reader.all("h2") if "id" in h]
     assert titles[:5] == [
-        anchor(SECTIONS[s]) for s in ("overall", "per_class", "confusions", "confidence", "recommendations")
+        anchor(RUN.sections[s]) for s in ("overall", "per_class", "confusions", "confidence", "recommendations")
     ]
     assert len(reader.all("nav")) == 1
     assert len(reader.all("img")) >= 9
@@ -156,8 +158,8 @@ def test_run_report_shows_the_numbers_of_the_analysis(run_html: str, analysis: E
 @pytest.mark.parametrize(("k", "heads"), [(1, 1), (2, 2), (13, 1)])
 def test_run_report_for_one_two_and_many_classes(k: int, heads: int) -> None:
     found = run_suite(predictions(k, 600, heads=heads), resamples=30)
-    figures = None if heads == 1 else {name: {} for name in found.heads}
-    reader = check(render(render_run_report(found, title=f"{k} classes", figures=figures)))
+    results = None if heads == 1 else {name: Results(head_tables(found, name)) for name in found.heads}
+    reader = check(render(render_run_report(found, title=f"{k} classes", results=results)))
     inner = [h["id"] for h in reader.all("h3") if "id" in h]
     assert any(i.endswith("head-head1") for i in inner) == (heads == 2)
 
@@ -166,8 +168,8 @@ def test_hostile_names_are_text_everywhere() -> None:
     data = predictions(3, 600, classes=(HOSTILE, "b", "c"))
     found = run_suite(data, resamples=30)
     figure = per_class(found.heads["head0"].per_class.table, Scope(HOSTILE))
-    figures = {"head0": {"per_class": figure}}
-    html = render(render_run_report(found, title=HOSTILE, facts={HOSTILE: HOSTILE}, figures=figures))
+    results = {"head0": Results(head_tables(found, "head0"), {"per_class": figure})}
+    html = render(render_run_report(found, title=HOSTILE, facts={HOSTILE: HOSTILE}, results=results))
     reader = check(html)
     assert "alert(" not in "".join(re.findall(r"<script>(.*?)</script>", html, flags=re.S))
     assert len(reader.all("script")) == 1
@@ -342,17 +344,14 @@ def test_figures_shrink_without_loss_of_size_on_screen() -> None:
 
 
 def test_results_find_their_section_and_nothing_is_lost() -> None:
-    assert section_of_figure("gallery_2") == "gallery"
-    assert section_of_figure("slice_operation") == "slices"
-    assert section_of_figure("unknown") == "more"
-    assert entry_of_table("slice_operation").caption == "Error by slice: operation"
-    assert entry_of_table("my_table").section == "more"
-    page = assemble(
-        {"command": Results({"my_table": pd.DataFrame({"a": [1]})}, {}, {"transitions": "labels are not per step"})},
-        title="t",
-        verdict="v",
-    )
-    text = " ".join("".join(check(render(page)).text).split())
+    assert RUN.section_of_figure("gallery_2") == "gallery"
+    assert RUN.section_of_figure("slice_operation") == "slices"
+    assert RUN.section_of_figure("unknown") == "more"
+    assert RUN.table("slice_operation").caption == "Error by slice: operation"
+    assert RUN.table("my_table").section == "more"
+    found = Results({"my_table": pd.DataFrame({"a": [1]})}, {}, {"transitions": "labels are not per step"})
+    sections = sections_of(RUN, Results(), {"command": found})
+    text = " ".join("".join(check(render(Page("t", "v", sections=sections))).text).split())
     assert "My table" in text
     assert "Transitions — labels are not per step." in text
 

@@ -15,6 +15,11 @@ from imbalance_lab.formats import percent
 
 MAX_EVIDENCE = 10
 
+CATEGORIES = (
+    *("collapse", "imbalance", "confusion", "calibration", "boundary", "position", "slice", "sequence", "heads"),
+    *("labels", "data"),
+)
+
 REBALANCE = ("logit-adjust", "balanced-softmax", "rarest-class", "class-balanced", "deferred", "curriculum", "ldam")
 """Catalogue names that move probability to rare classes, the cheapest first."""
 SEPARATE = ("ldam", "seesaw", "crt", "focal")
@@ -415,7 +420,12 @@ def _joint(cross: CrossHead, limits: Thresholds) -> Iterator[Recommendation]:
 
 
 def recommend(
-    heads: Mapping[str, HeadAnalysis], cross: CrossHead, tried: Collection[str] = (), limits: Thresholds | None = None
+    heads: Mapping[str, HeadAnalysis],
+    cross: CrossHead,
+    tried: Collection[str] = (),
+    limits: Thresholds | None = None,
+    *,
+    labels_only: bool = False,
 ) -> tuple[Recommendation, ...]:
     """Recommendations of all rules, the most urgent first.
 
@@ -425,7 +435,8 @@ def recommend(
     limits : what fires a rule; default :class:`Thresholds`
     """
     limits = limits or Thresholds()
-    found = [r for name, a in heads.items() for rule in _RULES for r in rule(name, a, tried, limits)]
+    rules = [rule for rule in _RULES if not (labels_only and rule in (_calibration, _noise))]
+    found = [r for name, a in heads.items() for rule in rules for r in rule(name, a, tried, limits)]
     found += list(_joint(cross, limits))
     found = [
         replace(r, action=f"{r.action} Already tried: {', '.join(r.tried)}; more data is what remains.")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from imbalance_lab.analysis.clusters import rate_table
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, MASK, RATE, Analysis, Plot, Scene, Table, columns
 from imbalance_lab.analysis.trend import Trend, cluster_trend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MANY, FEW = 0.05, 0.01
 
@@ -52,3 +57,44 @@ def class_frequency(prepared: Prepared) -> ClassFrequency:
     return ClassFrequency(
         table.sort_values("train_count", ascending=False, kind="stable", ignore_index=True), groups, trend
     )
+
+
+def _figure(found: ClassFrequency, scene: Scene) -> Figure:
+    from imbalance_lab.plots.per_class import class_frequency
+
+    return class_frequency(found.table, scene.scope, colours=scene.colours)
+
+
+ANALYSIS: Analysis[ClassFrequency] = Analysis(
+    "class_frequency",
+    class_frequency,
+    "`table`, `groups` (many: at least 5 % of training, few: below 1 %, medium, unseen), `trend` along log10 of the "
+    "training count",
+    section="class_frequency",
+    tables=(
+        Table(
+            "class_frequency",
+            "table",
+            "frequency",
+            "Error rate and training frequency",
+            (
+                *columns("text", "class"),
+                *columns("count", "train_count"),
+                *columns("share", "train_share"),
+                *columns("text", "group"),
+                *RATE,
+            ),
+            f"{MASK} {BOOT}",
+            most=30,
+        ),
+        Table(
+            "frequency_groups",
+            "groups",
+            "frequency",
+            "Many (5 % of training or more), medium, few (below 1 %)",
+            (*columns("text", "group"), *columns("count", "classes"), *RATE),
+            BOOT,
+        ),
+    ),
+    plots=(Plot("class_frequency", "frequency", _figure),),
+)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,9 +13,13 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Analysis, Plot, Scene, Table, columns
 from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, tally_calibration
 from imbalance_lab.predictions import HeadPredictions
-from imbalance_lab.statistics import percentile_interval
+from imbalance_lab.statistics import percentile_interval, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 SCATTER_BINS = 20
@@ -195,20 +199,18 @@ def _variants(prepared: Prepared, meta: Mapping[str, Any]) -> tuple[dict[str, Ca
     return tallies, notes
 
 
-def confidence_analysis(prepared: Prepared, meta: Mapping[str, Any] | None = None) -> Confidence:
+def confidence_analysis(prepared: Prepared) -> Confidence:
     """Calibration with cluster-bootstrap intervals.
 
-    Parameters
-    ----------
-    meta : ``temperature[head]`` (fitted on validation) and ``prior_correction[head]`` (power r of the prior that the
-        strategy corrects for; undone by multiplying with prior^r) of the run
+    The run's meta says ``temperature[head]`` (fitted on validation) and ``prior_correction[head]`` (power r of the
+    prior that the strategy corrects for; undone by multiplying with prior^r).
 
     Notes
     -----
     The classes' ECE and NLL use float32 probabilities; NLL clips at float32's epsilon. Equal-mass
     edges come from at most 200,000 evenly spaced positions.
     """
-    meta = meta or {}
+    meta = prepared.meta
     tallies, notes = _variants(prepared, meta)
     scores: list[pd.DataFrame] = []
     bins: list[pd.DataFrame] = []
@@ -253,3 +255,98 @@ def confidence_analysis(prepared: Prepared, meta: Mapping[str, Any] | None = Non
         prior_correction=None if power is None else float(power),
         notes=tuple(notes),
     )
+
+
+def _reliability(found: Confidence, scene: Scene) -> Figure:
+    from imbalance_lab.plots.confidence import reliability
+
+    def named(variant: str) -> str:
+        return f"{variant} {found.temperature:.2f}" if variant == "temperature" else variant
+
+    bins, scores = found.reliability[found.reliability["kind"] == "width"], found.scores
+    curves: dict[str, pd.DataFrame] = {}
+    for variant in dict.fromkeys(bins["variant"]):
+        part = bins[bins["variant"] == variant]
+        right = (part["accuracy"] * part["count"]).round()
+        low, high = wilson(right.to_numpy(), part["count"].to_numpy())  # one recording has no cluster bootstrap
+        known = part["low"].notna()
+        ends = {"low": part["low"].where(known, low), "high": part["high"].where(known, high)}
+        curves[named(variant)] = part.assign(**ends)
+    ece = scores[scores["metric"] == "ece"]
+    values = {named(v): float(x) for v, x in zip(ece["variant"], ece["value"], strict=True)}
+    return reliability(curves, scene.scope, ece=values)
+
+
+def _histogram(found: Confidence, scene: Scene) -> Figure:
+    from imbalance_lab.plots.confidence import confidence_histogram
+
+    return confidence_histogram(found.histogram, scene.scope)
+
+
+ANALYSIS: Analysis[Confidence] = Analysis(
+    "confidence",
+    confidence_analysis,
+    "`scores`: ECE (15 equal-width bins), equal-mass ECE, class-wise ECE, Brier (sum over classes), NLL, for the "
+    "variants `as predicted`, `temperature` (fitted on validation) and `prior undone`; `reliability`: bins with mean "
+    "confidence, empty ones left out; `notes` say which variant is missing and why",
+    section="calibration",
+    tables=(
+        Table(
+            "calibration",
+            "scores",
+            "confidence",
+            "Calibration scores",
+            (*columns("text", "variant", "metric"), *columns("number", "value", "low", "high")),
+            "ECE over 15 equal-width bins (ece_mass: equal-mass) at the mean confidence of each bin, empty bins left "
+            f"out; temperature fitted on validation. {BOOT}",
+        ),
+        Table(
+            "classwise_calibration",
+            "classwise",
+            "confidence",
+            "Calibration error of each class",
+            (*columns("text", "class"), *columns("number", "ece", "low", "high"), *columns("count", "support")),
+            BOOT,
+            fold=True,
+        ),
+        Table(
+            "reliability",
+            "reliability",
+            "confidence",
+            "Reliability bins",
+            (
+                *columns("text", "variant", "kind"),
+                *columns("number", "bin_low", "bin_high"),
+                *columns("count", "count"),
+                *columns("score", "mean_confidence"),
+                *columns("share", "accuracy"),
+                *INTERVAL,
+            ),
+            "Mean confidence (not the bin's centre) and share right.",
+            most=90,
+            fold=True,
+        ),
+        Table(
+            "confidence_histogram",
+            "histogram",
+            "confidence",
+            "Confidence of right and wrong positions",
+            (*columns("number", "bin_low", "bin_high"), *columns("count", "wrong", "right")),
+            MASK,
+            fold=True,
+        ),
+        Table(
+            "confidence_scatter",
+            "scatter",
+            "confidence",
+            "Wrong positions by confidence and probability of the true class",
+            (*columns("score", "confidence", "true_prob"), *columns("count", "count")),
+            fold=True,
+        ),
+    ),
+    plots=(
+        Plot("reliability", "confidence", _reliability, root="calibration.png"),
+        Plot("confidence_histogram", "confidence", _histogram),
+    ),
+    needs_probabilities=True,
+)

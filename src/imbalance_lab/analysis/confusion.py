@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,11 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, WILSON, Analysis, Plot, Scene, Table, columns
 from imbalance_lab.statistics import benjamini_hochberg, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Floats = NDArray[np.float64]
 MAX_TAKEN_OUT = 10
@@ -202,3 +207,68 @@ def confusion_analysis(prepared: Prepared) -> Confusion:
     )
     pairs, tested = pair_table(prepared)
     return Confusion(prepared.head.classes, counts, by_row, by_column, cells, pairs, tested)
+
+
+def _matrix(found: Confusion, scene: Scene) -> Figure:
+    from imbalance_lab.plots.confusion import confusion_matrix
+
+    return confusion_matrix(found.counts, found.classes, scene.scope)
+
+
+def _pairs_figure(found: Confusion, scene: Scene) -> Figure:
+    """Pairs of classes with enough positions first, then by rate."""
+    from imbalance_lab.plots.confusion import confused_pairs
+
+    enough = found.pairs.assign(_enough=found.pairs["verdict"].eq("ok"))
+    ordered = enough.sort_values(["_enough", "rate"], ascending=False, kind="stable")
+    return confused_pairs(ordered, scene.scope, colours=scene.colours)
+
+
+ANALYSIS: Analysis[Confusion] = Analysis(
+    "confusion",
+    confusion_analysis,
+    "`pairs`, most frequent first; `expected` is the count if the errors of a class went where the errors of the "
+    "other classes go, `lift` the count over it; `tested`: pairs that `q` corrects for",
+    section="top_confusion_patterns",
+    fields={"tested": "tested", "pairs": "pairs"},
+    tables=(
+        Table(
+            "confused_pairs",
+            "pairs",
+            "confusions",
+            "Most confused pairs",
+            (
+                *columns("text", "true", "pred"),
+                *columns("count", "count", "recordings", "n_true"),
+                *columns("share", "rate"),
+                *WILSON,
+                *INTERVAL,
+                *columns("share", "share_of_errors"),
+                *columns("number", "expected", "lift"),
+                *columns("p", "p", "q"),
+                *columns("text", "verdict"),
+            ),
+            f"Rate: share of the true class's positions. {BOOT} Expected and lift: against quasi-independence of the "
+            "true and the predicted class among errors; q: Benjamini and Hochberg over all pairs.",
+            ("true", "pred", "count", "n_true", "rate", "recordings", "share_of_errors", "lift", "q", "verdict"),
+        ),
+        Table(
+            "confusion",
+            "cells",
+            "confusions",
+            "All confused cells",
+            (
+                *columns("text", "true", "pred"),
+                *columns("count", "count"),
+                *columns("share", "row_share", "column_share"),
+            ),
+            MASK,
+            most=60,
+            fold=True,
+        ),
+    ),
+    plots=(
+        Plot("confusion", "confusions", _matrix, root="confusion.png"),
+        Plot("confused_pairs", "confusions", _pairs_figure),
+    ),
+)

@@ -20,6 +20,7 @@ from imbalance_lab.analysis.clusters import (
     ratio_interval,
     verdicts,
 )
+from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Table, columns
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.predictions import HeadPredictions, Predictions
@@ -217,3 +218,39 @@ def cross_head(predictions: Predictions, resamples: int = 1000, seed: int = 0) -
         pairs["q"] = benjamini_hochberg(pairs["p"].to_numpy(dtype=np.float64))
         pairs["verdict"] = verdicts(pairs["n"].to_numpy(), pairs["recordings"].to_numpy(), MIN_RECORDINGS)
     return CrossHead(exact, pairs)
+
+
+TABLES = (
+    Table(
+        "exact_match",
+        "exact_match",
+        "overall",
+        "All heads right at once",
+        (
+            *columns("text", "heads"),
+            *columns("count", "n", "recordings", "right"),
+            *columns("share", "rate"),
+            *WILSON,
+            *INTERVAL,
+            *columns("text", "verdict"),
+        ),
+        f"Share of the places where every head that applies is right; no product. {BOOT}",
+        beside="error_summary.joint",
+    ),
+    Table(
+        "joint_failures",
+        "pairs",
+        "modes",
+        "Heads that fail together",
+        (
+            *columns("text", "head_a", "head_b"),
+            *columns("count", "n", "recordings", "wrong_a", "wrong_b", "joint"),
+            *columns("number", "expected", "lift", "phi"),
+            *columns("p", "p", "q"),
+            *columns("text", "verdict"),
+        ),
+        "Against independence, where both heads apply.",
+        beside="hard_examples.cross_head",
+    ),
+)
+"""Tables about all heads together."""

@@ -16,6 +16,7 @@ below 1 % of training).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -23,9 +24,13 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Analysis, Column, Plot, Scene, Table, columns
 from imbalance_lab.analysis.scatter import pick, scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PRIMARY = ("confident", "uncertain", "near miss", "complete miss", "other")
 TAGS = ("confident", "uncertain", "near miss", "complete miss", "boundary", "rare class")
@@ -173,3 +178,62 @@ def failure_modes(prepared: Prepared) -> FailureModes:
         uncertain_floor=uncertain_floor(k),
         null=f"labels permuted {NULL_PERMUTATIONS} times over {rows_used} of {len(head)} positions",
     )
+
+
+def _columns(name: str) -> tuple[Column, ...]:
+    return (
+        *columns("text", name),
+        *columns("count", "count", "errors", "recordings"),
+        *columns("share", "share"),
+        *WILSON,
+        *INTERVAL,
+        *columns("share", "expected", "expected_low", "expected_high"),
+        *columns("text", "verdict"),
+    )
+
+
+def _figure(found: FailureModes, scene: Scene) -> Figure:
+    from imbalance_lab.plots.rates import failure_modes
+
+    return failure_modes(found.primary, scene.scope, tags=found.tags)
+
+
+ANALYSIS: Analysis[FailureModes] = Analysis(
+    "failure_modes",
+    failure_modes,
+    "`primary`: one exclusive mode per error (shares add up to 1); `tags`: may overlap; each with the share expected "
+    "when labels are permuted, and `verdict` more / less / as expected / insufficient; `by_class`; `null`: how many "
+    "permutations over how many positions",
+    section="failure_modes",
+    tables=(
+        Table(
+            "failure_modes",
+            "primary",
+            "modes",
+            "Failure modes",
+            _columns("mode"),
+            f"Each error has one primary mode, by the rank of its true class and its margin. {BOOT} Expected: the "
+            "share when the labels are permuted.",
+            ("mode", "count", "share", "expected", "recordings", "verdict"),
+        ),
+        Table(
+            "failure_tags",
+            "tags",
+            "modes",
+            "Tags of errors (may overlap)",
+            _columns("tag"),
+            shown=("tag", "count", "share", "expected", "recordings", "verdict"),
+        ),
+        Table(
+            "failure_modes_by_class",
+            "by_class",
+            "modes",
+            "Failure modes of each class",
+            (*columns("text", "true"), *columns("count", "errors", *(m.replace(" ", "_") for m in PRIMARY))),
+            most=60,
+            fold=True,
+        ),
+    ),
+    plots=(Plot("failure_modes", "modes", _figure),),
+    needs_probabilities=True,
+)

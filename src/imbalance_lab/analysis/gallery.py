@@ -6,7 +6,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from imbalance_lab.analysis.confusion import confusion_analysis
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import ROW, Analysis, Plot, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.predictions import HeadPredictions
 
@@ -19,12 +21,8 @@ def _right_examples(head: HeadPredictions, label: int) -> NDArray[np.intp]:
     return rows[:: max(1, -(-len(rows) // POOL))]
 
 
-def gallery_selection(prepared: Prepared, pairs: pd.DataFrame, top_pairs: int = 5, cases: int = 3) -> pd.DataFrame:
+def gallery_selection(prepared: Prepared, top_pairs: int = 5, cases: int = 3) -> pd.DataFrame:
     """The most confident errors of each of the top pairs, each with its nearest right example of the true class.
-
-    Parameters
-    ----------
-    pairs : confused-pair table, most frequent first
 
     Returns
     -------
@@ -35,6 +33,7 @@ def gallery_selection(prepared: Prepared, pairs: pd.DataFrame, top_pairs: int = 
     class has none.
     """
     head, errors = prepared.head, prepared.errors
+    pairs = prepared.once(confusion_analysis).pairs  # most frequent first
     codes = {name: i for i, name in enumerate(head.classes)}
     found: list[tuple[int, int, int, int, float]] = []  # pair, case, row, neighbour, distance
     pools: dict[int, NDArray[np.intp]] = {}
@@ -63,3 +62,31 @@ def gallery_selection(prepared: Prepared, pairs: pd.DataFrame, top_pairs: int = 
         table[f"neighbour_{column}"] = other[column].where(pd.Series(neighbour >= 0), None)
     table["neighbour_distance"] = gap
     return table
+
+
+ANALYSIS: Analysis[pd.DataFrame] = Analysis(
+    "gallery",
+    gallery_selection,
+    "the cases that the gallery shows",
+    tables=(
+        Table(
+            "gallery",
+            "",
+            "gallery",
+            "Cases shown",
+            (
+                *columns("count", "pair", "case"),
+                *ROW,
+                *columns("count", "neighbour_row", "neighbour_sequence"),
+                *columns("text", "neighbour_recording"),
+                *columns("count", "neighbour_position"),
+                *columns("number", "neighbour_distance"),
+            ),
+            "The most confident errors of the top pairs.",
+            most=30,
+            fold=True,
+        ),
+    ),
+    plots=(Plot("gallery", "gallery", None),),
+    needs_probabilities=True,
+)

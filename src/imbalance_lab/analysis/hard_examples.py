@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from imbalance_lab.analysis.chains import Chains, chains_of
+from imbalance_lab.analysis.confusion import confusion_analysis
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import ROW, Analysis, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.analysis.runs import ErrorRuns, error_runs
-from imbalance_lab.analysis.summary import confidence_table
+from imbalance_lab.analysis.summary import CONFIDENT_COLUMNS, summarise
 
 
 @dataclass(frozen=True)
@@ -40,19 +41,56 @@ def repeated_pairs(prepared: Prepared, pairs: pd.DataFrame, least: int = 2) -> p
     return out
 
 
-def hard_examples(
-    prepared: Prepared,
-    pairs: pd.DataFrame,
-    chains: Chains | None = None,
-    rates: pd.DataFrame | None = None,
-    top: int = 50,
-) -> HardExamples:
-    """Hard examples of one head; ``pairs`` is the confused-pair table, ``rates`` the summary's confidence table."""
+def hard_examples(prepared: Prepared, top: int = 50) -> HardExamples:
+    """Hard examples of one head."""
     errors = prepared.errors
     worst = errors.row[largest(errors.confidence, top)]
     return HardExamples(
-        rates=confidence_table(prepared) if rates is None else rates,
+        rates=prepared.once(summarise).confidence,
         worst=row_table(prepared.head, worst),
-        repeated=repeated_pairs(prepared, pairs),
-        runs=error_runs(prepared, chains_of(prepared.head) if chains is None else chains),
+        repeated=repeated_pairs(prepared, prepared.once(confusion_analysis).pairs),
+        runs=error_runs(prepared),
     )
+
+
+ANALYSIS: Analysis[HardExamples] = Analysis(
+    "hard_examples",
+    hard_examples,
+    "`rates`, `worst` (most confident errors), `repeated` (pairs in several recordings), `runs` (consecutive errors "
+    "against the exact permutation moments)",
+    section="hard_examples",
+    tables=(
+        Table("", "rates", "", "", CONFIDENT_COLUMNS),
+        Table(
+            "hard_examples",
+            "worst",
+            "modes",
+            "Confidently wrong, most confident first",
+            ROW,
+            shown=("recording", "sequence", "position", "true", "pred", "confidence", "true_prob"),
+            most=15,
+            needs_probabilities=True,
+        ),
+        Table(
+            "repeated_pairs",
+            "repeated",
+            "modes",
+            "Confusions that repeat over recordings",
+            (
+                *columns("text", "true", "pred"),
+                *columns("count", "count", "recordings", "n_true"),
+                *columns("share", "rate", "share_of_recordings"),
+            ),
+            most=15,
+        ),
+        Table(
+            "error_runs",
+            "runs.lengths",
+            "modes",
+            "Runs of consecutive errors",
+            (*columns("count", "length", "runs"), *columns("number", "expected")),
+            "Neighbours in the true sequence; expected: errors placed at random within their sequence.",
+            fold=True,
+        ),
+    ),
+)

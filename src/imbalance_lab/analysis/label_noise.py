@@ -9,6 +9,7 @@ import pandas as pd
 
 from imbalance_lab.analysis.clusters import ratio
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import WILSON, Analysis, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.statistics import wilson
 
@@ -64,3 +65,44 @@ def label_noise(prepared: Prepared, top: int = 100) -> LabelNoise:
     )
     by_class = by_class.sort_values("rate", ascending=False, kind="stable", na_position="last", ignore_index=True)
     return LabelNoise(METHOD, suspects, by_class, int(counts.sum()))
+
+
+ANALYSIS: Analysis[LabelNoise] = Analysis(
+    "label_noise",
+    label_noise,
+    "`suspects` ranked by `method`, `by_class` counts. Suspects are what the model contradicts, not proven mistakes",
+    section="label_noise",
+    tables=(
+        Table(
+            "label_noise",
+            "suspects",
+            "noise",
+            "Positions whose label is doubtful, most doubtful first",
+            (
+                *columns("count", "row", "sequence"),
+                *columns("text", "recording"),
+                *columns("count", "position"),
+                *columns("text", "true", "pred"),
+                *columns("score", "confidence", "self_confidence"),
+                *columns("number", "normalised_margin"),
+            ),
+            most=15,
+        ),
+        Table(
+            "label_noise_by_class",
+            "by_class",
+            "noise",
+            "Label-noise suspects by class",
+            (
+                *columns("text", "class"),
+                *columns("count", "n"),
+                *columns("score", "threshold"),
+                *columns("count", "suspects"),
+                *columns("share", "rate"),
+                *WILSON,
+            ),
+            most=30,
+        ),
+    ),
+    needs_probabilities=True,
+)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,14 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis import metrics
 from imbalance_lab.analysis.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, MASK, Analysis, Column, Plot, Scene, Table, columns
 from imbalance_lab.statistics import percentile_interval, wilson
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 Floats = NDArray[np.float64]
+_ENDS, _WILSON_ENDS = ("_low", "_high"), ("_wilson_low", "_wilson_high")
 
 
 @dataclass(frozen=True)
@@ -93,3 +99,46 @@ def per_class_analysis(prepared: Prepared) -> PerClass:
     }
     table = pd.DataFrame(columns).sort_values("f1", kind="stable", na_position="last", ignore_index=True)
     return PerClass(table, method)
+
+
+def _figure(found: PerClass, scene: Scene) -> Figure:
+    from imbalance_lab.plots.per_class import per_class
+
+    return per_class(found.table, scene.scope, colours=scene.colours)
+
+
+ANALYSIS: Analysis[PerClass] = Analysis(
+    "per_class",
+    per_class_analysis,
+    "`classes`, worst F1 first: support, precision, recall, F1, AUPRC, `misses`, `false_alarms`, `miss_share` (above "
+    "0.5 the class fails by being missed), `in_macro` and `sufficient` (1 or 0); `auprc_method`",
+    section="per_class",
+    fields={"auprc_method": "auprc_method", "classes": "table"},
+    tables=(
+        Table(
+            "per_class",
+            "table",
+            "per_class",
+            "Per class, worst F1 first",
+            (
+                *columns("text", "class"),
+                *columns("count", "support", "recordings", "predicted", "train_count"),
+                *columns("share", *(f"precision{end}" for end in ("", *_WILSON_ENDS, *_ENDS))),
+                *columns("share", *(f"recall{end}" for end in ("", *_WILSON_ENDS, *_ENDS))),
+                *columns("score", *(f"f1{end}" for end in ("", *_ENDS))),
+                Column("auprc", "score", needs_probabilities=True),
+                *columns("count", "misses", "false_alarms"),
+                *columns("share", "miss_share"),
+                *columns("count", "in_macro", "sufficient"),
+            ),
+            f"{MASK} {BOOT} Precision is n/a for a class never predicted; a class absent from this split is n/a, not "
+            "0. Miss share: misses / (misses + false alarms). Sufficient: at least 20 positions in 3 recordings.",
+            (
+                *("class", "support", "recordings", "recall", "precision", "f1", "auprc", "misses", "false_alarms"),
+                *("miss_share", "train_count", "sufficient"),
+            ),
+            60,
+        ),
+    ),
+    plots=(Plot("per_class", "per_class", _figure, root="per_class.png"),),
+)

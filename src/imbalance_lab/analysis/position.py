@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,11 @@ import pandas as pd
 from imbalance_lab.analysis.clusters import rate_table
 from imbalance_lab.analysis.positions import DISTANCE_EDGES, N_RELATIVE, distance_names
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, RATE, Analysis, Plot, Scene, Table, columns
 from imbalance_lab.analysis.trend import Trend, cluster_trend
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 @dataclass(frozen=True)
@@ -52,3 +57,34 @@ def position_bias(prepared: Prepared) -> PositionBias:
         table=pd.concat(tables, ignore_index=True),
         trends=tuple(trends),
     )
+
+
+def _figure(found: PositionBias, scene: Scene) -> Figure | str:
+    from imbalance_lab.plots.rates import error_by_position
+
+    if found.verdict != "ok":
+        return found.verdict
+    p_values = {t.along: t.p for t in found.trends}
+    return error_by_position(found.table, scene.scope, overall=scene.error_rate, p_values=p_values)
+
+
+ANALYSIS: Analysis[PositionBias] = Analysis(
+    "position",
+    position_bias,
+    "`table`: error rate by distance to the true start and end and by tenths of the sequence; `trends`: slope of the "
+    "log odds (per doubling of distance + 1; per whole sequence)",
+    section="position_bias",
+    tables=(
+        Table(
+            "position",
+            "table",
+            "position",
+            "Error by position",
+            (*columns("text", "along", "bin"), *RATE),
+            f"Distances to the true start and end. {BOOT}",
+            most=60,
+            fold=True,
+        ),
+    ),
+    plots=(Plot("position", "position", _figure),),
+)

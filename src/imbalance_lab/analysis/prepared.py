@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.analysis.chains import Chains, chains_of
 from imbalance_lab.analysis.clusters import Clusters, bootstrap_weights, clusters_of
 from imbalance_lab.analysis.scatter import pick, row_max
 from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, mass_bin_edges, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions
 
+R = TypeVar("R")
 EXACT_SCORES = 200_000
 """Up to this many scores (positions x classes) AUPRC ranks them exactly; beyond, scores are binned."""
 
@@ -48,6 +51,8 @@ class Prepared:
     macro : bool array of shape (K,)
         Classes of the macro averages: those with positions in the split, unless the data set says otherwise.
     seed : for subsamples of permutation nulls
+    chains : the true sequences of its positions
+    meta : the run's meta (temperature, prior_correction by head)
     """
 
     name: str
@@ -60,6 +65,16 @@ class Prepared:
     errors: ErrorRows
     macro: NDArray[np.bool_]
     seed: int
+    chains: Chains
+    meta: Mapping[str, Any] = field(default_factory=dict)
+    _found: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, compute: Callable[[Prepared], R]) -> R:
+        """``compute`` of this head; a second call gives the first's result, so that analyses can build on others."""
+        if compute not in self._found:
+            self._found[compute] = compute(self)
+        found: R = self._found[compute]
+        return found
 
     @property
     def confusion(self) -> NDArray[np.int64]:
@@ -113,13 +128,15 @@ def prepare(
     seed: int = 0,
     classes_in_macro: Sequence[str | int] | None = None,
     like: Prepared | None = None,
+    meta: Mapping[str, Any] | None = None,
 ) -> Prepared:
     """Count a head once for all its analyses.
 
     Parameters
     ----------
     like : another head of the same run, prepared with the same ``resamples`` and ``seed``: its bootstrap draws are
-        used again where it has as many clusters
+        used again where it has as many clusters, and its chains where it has the same positions
+    meta : of the run
 
     Raises
     ------
@@ -139,4 +156,7 @@ def prepare(
     wrong = head.true != head.pred
     support = tally.confusion.sum(axis=(0, 2))
     macro = macro_classes(head, support, classes_in_macro)
-    return Prepared(name, head, clusters, weights, edges, tally, wrong, error_rows(head, wrong), macro, seed)
+    same = like is not None and like.head.sequence is head.sequence and like.head.position is head.position
+    chains = like.chains if like is not None and same else chains_of(head)
+    rows = error_rows(head, wrong)
+    return Prepared(name, head, clusters, weights, edges, tally, wrong, rows, macro, seed, chains, meta or {})

@@ -6,20 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import pandas as pd
-
-from imbalance_lab.analysis.class_frequency import ClassFrequency
-from imbalance_lab.analysis.confidence import Confidence
-from imbalance_lab.analysis.confusion import Confusion
 from imbalance_lab.analysis.cross_head import CrossHead
-from imbalance_lab.analysis.failure_modes import FailureModes
-from imbalance_lab.analysis.hard_examples import HardExamples
-from imbalance_lab.analysis.label_noise import LabelNoise
-from imbalance_lab.analysis.per_class import PerClass
-from imbalance_lab.analysis.position import PositionBias
-from imbalance_lab.analysis.segments import Segments
-from imbalance_lab.analysis.slices import Slices
-from imbalance_lab.analysis.summary import Summary
 
 if TYPE_CHECKING:
     from imbalance_lab.recommendations import Recommendation
@@ -27,20 +14,27 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HeadAnalysis:
-    """Every analysis of one head; ``gallery`` says which positions to show."""
+    """Every analysis of one head: ``head.per_class`` is the result of the analysis of that name.
 
-    summary: Summary
-    confusion: Confusion
-    per_class: PerClass
-    confidence: Confidence
-    hard_examples: HardExamples
-    failure_modes: FailureModes
-    slices: Slices
-    position: PositionBias
-    segments: Segments
-    class_frequency: ClassFrequency
-    label_noise: LabelNoise
-    gallery: pd.DataFrame
+    Attributes
+    ----------
+    classes, train_counts : of the head, in the order of the data set
+    positions, recordings : that were scored
+    error_rate : share of the positions that are wrong
+    results : by name of the analysis
+    """
+
+    classes: tuple[str, ...]
+    train_counts: tuple[int, ...]
+    positions: int
+    recordings: int
+    error_rate: float
+    results: Mapping[str, Any]
+
+    def __getattr__(self, name: str) -> Any:
+        if not name.startswith("_") and name != "results" and name in self.results:
+            return self.results[name]
+        raise AttributeError(f"no analysis is named {name!r}")
 
 
 @dataclass(frozen=True)
@@ -48,7 +42,7 @@ class ErrorAnalysis:
     """Result of the suite: analyses by head, heads together, recommendations, and what it was computed from.
 
     ``heads`` lists scored heads, the primary one (``command``, or the first) first; ``unscored`` names heads
-    without a scored position.
+    without a scored position. With ``labels_only`` the analyses that read probabilities are missing.
     """
 
     heads: Mapping[str, HeadAnalysis]
@@ -57,3 +51,4 @@ class ErrorAnalysis:
     recommendations: tuple[Recommendation, ...]
     meta: Mapping[str, Any]
     unscored: tuple[str, ...] = ()
+    labels_only: bool = False

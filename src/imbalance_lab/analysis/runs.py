@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.chains import Chains
 from imbalance_lab.analysis.clusters import MIN_POSITIONS
 from imbalance_lab.analysis.prepared import Prepared
 
@@ -70,7 +69,7 @@ def _expected_lengths(n: NDArray[np.int64], e: NDArray[np.int64], longest: int) 
     return out
 
 
-def error_runs(prepared: Prepared, chains: Chains) -> ErrorRuns:
+def error_runs(prepared: Prepared) -> ErrorRuns:
     """Runs of errors against the exact moments under permutation of the errors within each chain.
 
     The number of runs of e errors among n places has mean e (n - e + 1) / n and variance
@@ -79,6 +78,7 @@ def error_runs(prepared: Prepared, chains: Chains) -> ErrorRuns:
     """
     from scipy.stats import norm
 
+    chains = prepared.chains
     wrong = np.asarray(chains.take(prepared.wrong))
     at = np.flatnonzero(chains.first)
     n = np.diff(np.append(at, len(wrong)))

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.chains import Chains, chains_of
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio, ratio_interval
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, RATE, WILSON, Analysis, Column, Plot, Scene, Table, columns
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 WITHIN = (1, 2, 4)
 _PLACE = np.searchsorted(WITHIN, np.arange(WITHIN[-1] + 2))
@@ -75,11 +78,9 @@ def distance_to_change(
     return np.minimum(index - np.repeat(before, length), np.repeat(after, length) - index)
 
 
-def _place_counts(
-    prepared: Prepared, chains: Chains, start: NDArray[np.intp], end: NDArray[np.intp]
-) -> NDArray[np.int64]:
+def _place_counts(prepared: Prepared, start: NDArray[np.intp], end: NDArray[np.intp]) -> NDArray[np.int64]:
     """(C, places, 2) positions by cluster, distance to a true change ("within" excludes the ones before), wrong."""
-    c, places = prepared.clusters.n, len(WITHIN) + 1
+    c, places, chains = prepared.clusters.n, len(WITHIN) + 1, prepared.chains
     closes = np.append(chains.first[start[1:]], True)
     counts = np.zeros((c, places, 2), dtype=np.int64)
     for i in range(0, len(chains.first), BLOCK):
@@ -179,10 +180,9 @@ def _missed_table(names: list[str], group: NDArray[Any], missed: NDArray[np.bool
     return table[table["segments"] > 0].reset_index(drop=True)
 
 
-def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance: int = 2) -> Segments:
+def segment_analysis(prepared: Prepared, tolerance: int = 2) -> Segments:
     """Transitions and segments of one head; not applicable where labels change at almost every position."""
-    head = prepared.head
-    chains = chains_of(head) if chains is None else chains
+    head, chains = prepared.head, prepared.chains
     true, pred = chains.take(head.true), chains.take(head.pred)
     first, group, clusters = chains.first, chains.take(head.group), prepared.clusters
     start, end = _segments(true, first)
@@ -196,7 +196,7 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
     if applicable and inner == 0:
         verdict = "no true change in any sequence"
     names = [*(f"within {w}" for w in WITHIN), f"inside (more than {WITHIN[-1]})"]
-    counts = _place_counts(prepared, chains, start, end)
+    counts = _place_counts(prepared, start, end)
     counts[:, :-1] = counts[:, :-1].cumsum(axis=1)  # within 4 includes within 2
     n, errors = counts.sum(axis=2), counts[..., 1]
     near, whole = slice(len(WITHIN) - 1, len(WITHIN)), n[:, -2:].sum(axis=1, keepdims=True)
@@ -238,3 +238,63 @@ def segment_analysis(prepared: Prepared, chains: Chains | None = None, tolerance
         missed=_missed_table(labels, by_length, missed, "length"),
         missed_by_class=_missed_table(list(head.classes), true[start], missed, "class"),
     )
+
+
+def _figure(found: Segments, scene: Scene) -> Figure | str:
+    from imbalance_lab.plots.rates import transitions
+
+    return transitions(found.transitions, scene.scope, missed=found.missed) if found.verdict == "ok" else found.verdict
+
+
+def _missed_columns(name: str) -> tuple[Column, ...]:
+    return (*columns("text", name), *columns("count", "segments", "missed"), *columns("share", "rate"), *WILSON)
+
+
+ANALYSIS: Analysis[Segments] = Analysis(
+    "segments",
+    segment_analysis,
+    "`transitions`, `scores` (segment precision, recall, F1 with `tolerance`), `missed` by length and by class; "
+    "`verdict` says where labels are not per step",
+    section="segments",
+    tables=(
+        Table(
+            "transitions",
+            "transitions",
+            "position",
+            "Errors at changes of the class",
+            (*columns("text", "place"), *RATE),
+            f"A change: the true label differs from its neighbour's. {BOOT}",
+        ),
+        Table(
+            "segments",
+            "scores",
+            "position",
+            "Segments",
+            (
+                *columns("text", "class"),
+                *columns("count", "true_segments", "predicted_segments", "found", "recordings"),
+                *columns("share", *(f"{m}{end}" for m in ("precision", "recall") for end in ("", "_low", "_high"))),
+                *columns("score", "f1", "f1_low", "f1_high"),
+            ),
+            "A segment is a run of equal labels; found within the tolerance.",
+            most=30,
+        ),
+        Table(
+            "missed_segments",
+            "missed",
+            "position",
+            "Segments missed altogether",
+            _missed_columns("length"),
+            "No position read as their class. Intervals: 95 %, Wilson.",
+        ),
+        Table(
+            "missed_segments_by_class",
+            "missed_by_class",
+            "position",
+            "Segments missed altogether: by class",
+            _missed_columns("class"),
+            "No position read as their class. Intervals: 95 %, Wilson.",
+        ),
+    ),
+    plots=(Plot("transitions", "position", _figure),),
+)

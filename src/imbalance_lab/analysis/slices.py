@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -13,9 +14,13 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, RATE, WILSON, Analysis, Plot, Scene, Table, columns
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import benjamini_hochberg, wilson
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 MAX_PAIR_CELLS = 10_000_000
 _WORD = re.compile(r"^([A-Za-z])[-+]?\d")
@@ -188,3 +193,73 @@ def recording_table(prepared: Prepared, top: int = 200) -> pd.DataFrame:
             "wilson_high": high,
         }
     )
+
+
+def _figures(found: Slices, scene: Scene) -> dict[str, Figure]:
+    from imbalance_lab.plots.rates import slices
+
+    return {
+        name: slices(table, scene.scope, what=name, overall=scene.error_rate) for name, table in found.by_slice.items()
+    }
+
+
+ANALYSIS: Analysis[Slices] = Analysis(
+    "slices",
+    slice_analysis,
+    "`by_slice` (one table per slice; the column named after it holds its values), `families` (letter of the true "
+    "class's word), `recordings`, `worst` (slices and pairs of slices that differ from the rest), `tried`, `left_out`",
+    section="operations",
+    tables=(
+        Table(
+            "worst_slices",
+            "worst",
+            "slices",
+            "Worst slices and pairs of slices",
+            (
+                *columns("text", "slice"),
+                *columns("count", "n", "recordings", "errors"),
+                *columns("share", "rate"),
+                *INTERVAL,
+                *columns("number", "difference", "excess_over_parts"),
+                *columns("p", "p", "q"),
+            ),
+            "Difference: against all other positions, tested with recordings as units; q: corrected for all slices "
+            f"tried. {BOOT}",
+            ("slice", "n", "recordings", "errors", "rate", "difference", "excess_over_parts", "q"),
+            15,
+        ),
+        Table(
+            "slice",
+            "by_slice",
+            "slices",
+            "Error by slice",
+            (*columns("text", "*"), *RATE),
+            f"{MASK} {BOOT}",
+            most=30,
+        ),
+        Table(
+            "families",
+            "families",
+            "slices",
+            "Error by command family",
+            (*columns("text", "family"), *RATE),
+            "Family: the letter of the class's word.",
+        ),
+        Table(
+            "recordings",
+            "recordings",
+            "slices",
+            "Error by recording, worst first",
+            (
+                *columns("text", "recording"),
+                *columns("count", "n", "errors"),
+                *columns("share", "rate"),
+                *WILSON,
+            ),
+            "Intervals: 95 %, Wilson.",
+            most=30,
+            fold=True,
+        ),
+    ),
+    plots=(Plot("slice", "slices", _figures),),
+)

@@ -2,54 +2,62 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.chains import Chains, chains_of
-from imbalance_lab.analysis.class_frequency import class_frequency
-from imbalance_lab.analysis.confidence import confidence_analysis
-from imbalance_lab.analysis.confusion import confusion_analysis
-from imbalance_lab.analysis.cross_head import cross_head
-from imbalance_lab.analysis.failure_modes import failure_modes
-from imbalance_lab.analysis.gallery import gallery_selection
-from imbalance_lab.analysis.hard_examples import hard_examples
-from imbalance_lab.analysis.label_noise import label_noise
-from imbalance_lab.analysis.per_class import per_class_analysis
-from imbalance_lab.analysis.position import position_bias
+from imbalance_lab.analysis import (
+    class_frequency,
+    confidence,
+    confusion,
+    failure_modes,
+    gallery,
+    hard_examples,
+    label_noise,
+    per_class,
+    position,
+    segments,
+    slices,
+    summary,
+)
+from imbalance_lab.analysis.cross_head import TABLES, cross_head
 from imbalance_lab.analysis.prepared import Prepared, prepare
-from imbalance_lab.analysis.report import to_report
+from imbalance_lab.analysis.record import Analysis, Table
 from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
-from imbalance_lab.analysis.segments import segment_analysis
-from imbalance_lab.analysis.slices import slice_analysis
-from imbalance_lab.analysis.summary import summarise
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.recommendations import recommend
 
-__all__ = ["ErrorAnalysis", "HeadAnalysis", "analyse_head", "run_suite", "tables", "to_report"]
-
 PRIMARY = "command"
 
+ANALYSES: tuple[Analysis[Any], ...] = (
+    summary.ANALYSIS,
+    class_frequency.ANALYSIS,
+    per_class.ANALYSIS,
+    confusion.ANALYSIS,
+    confidence.ANALYSIS,
+    failure_modes.ANALYSIS,
+    position.ANALYSIS,
+    segments.ANALYSIS,
+    slices.ANALYSIS,
+    hard_examples.ANALYSIS,
+    label_noise.ANALYSIS,
+    gallery.ANALYSIS,
+)
+"""Every analysis of a head, in the order of their tables on a page and of their recommendations of one priority."""
 
-def analyse_head(prepared: Prepared, meta: object = None, chains: Chains | None = None) -> HeadAnalysis:
-    """Every analysis of one head; ``meta`` is the run's meta (temperature, prior_correction)."""
-    confusion = confusion_analysis(prepared)
-    chains = chains_of(prepared.head) if chains is None else chains
-    summary = summarise(prepared)
+
+def analyse_head(prepared: Prepared, *, labels_only: bool = False) -> HeadAnalysis:
+    """Every analysis of one head, or those that count labels alone."""
     return HeadAnalysis(
-        summary=summary,
-        confusion=confusion,
-        per_class=per_class_analysis(prepared),
-        confidence=confidence_analysis(prepared, meta if isinstance(meta, dict) else {}),
-        hard_examples=hard_examples(prepared, confusion.pairs, chains, summary.confidence),
-        failure_modes=failure_modes(prepared),
-        slices=slice_analysis(prepared),
-        position=position_bias(prepared),
-        segments=segment_analysis(prepared, chains),
-        class_frequency=class_frequency(prepared),
-        label_noise=label_noise(prepared),
-        gallery=gallery_selection(prepared, confusion.pairs),
+        classes=prepared.head.classes,
+        train_counts=tuple(int(n) for n in prepared.head.train_counts),
+        positions=len(prepared.head),
+        recordings=prepared.clusters.recordings,
+        error_rate=float(np.mean(prepared.wrong)),
+        results={a.name: prepared.once(a.compute) for a in ANALYSES if not (labels_only and a.needs_probabilities)},
     )
 
 
@@ -59,7 +67,12 @@ def _ordered(predictions: Predictions) -> dict[str, HeadPredictions]:
 
 
 def run_suite(
-    predictions: Predictions, *, tried: Collection[str] = (), resamples: int = 1000, seed: int = 0
+    predictions: Predictions,
+    *,
+    tried: Collection[str] = (),
+    resamples: int = 1000,
+    seed: int = 0,
+    labels_only: bool = False,
 ) -> ErrorAnalysis:
     """Every analysis of every head.
 
@@ -68,6 +81,7 @@ def run_suite(
     tried : strategies that the experiment already ran; none is recommended again
     resamples : of the cluster bootstrap over recordings
     seed : of the bootstrap and of the subsamples of permutation nulls; the same seed gives the same report
+    labels_only : the probabilities mean nothing: only what is counted from labels is computed
 
     Raises
     ------
@@ -81,77 +95,51 @@ def run_suite(
         raise InputError("the predictions table has no scored position in any head; nothing can be analysed")
     # The products of the bootstrap are small: threads of the BLAS gain nothing and burn a core each waiting for more.
     with threadpool_limits(1, user_api="blas"):
-        return _analysed(predictions, scored, tried, resamples, seed)
-
-
-def _analysed(
-    predictions: Predictions,
-    scored: Mapping[str, HeadPredictions],
-    tried: Collection[str],
-    resamples: int,
-    seed: int,
-) -> ErrorAnalysis:
-    meta = dict(predictions.meta)
-    macro = meta.get("classes_in_macro") or {}
-    heads, shared, prepared = {}, None, None
-    for name, head in scored.items():
-        prepared = prepare(head, name, resamples, seed, macro.get(name), prepared)
-        if shared is None or shared[0].sequence is not head.sequence or shared[0].position is not head.position:
-            shared = (head, chains_of(head))
-        heads[name] = analyse_head(prepared, meta, shared[1])
-    cross = cross_head(predictions, resamples, seed)
+        heads, prepared = {}, None
+        macro = predictions.meta.get("classes_in_macro") or {}
+        for name, head in scored.items():
+            prepared = prepare(head, name, resamples, seed, macro.get(name), prepared, predictions.meta)
+            heads[name] = analyse_head(prepared, labels_only=labels_only)
+        cross = cross_head(predictions, resamples, seed)
     return ErrorAnalysis(
         heads=heads,
         primary=next(iter(heads)),
         cross_head=cross,
-        recommendations=recommend(heads, cross, tried),
-        meta={**meta, "resamples": resamples, "analysis_seed": seed, "tried": sorted(tried)},
+        recommendations=recommend(heads, cross, tried, labels_only=labels_only),
+        meta={**predictions.meta, "resamples": resamples, "analysis_seed": seed, "tried": sorted(tried)},
         unscored=tuple(name for name in predictions.heads if name not in heads),
+        labels_only=labels_only,
     )
 
 
-def _head_tables(a: HeadAnalysis) -> dict[str, pd.DataFrame]:
-    found = {
-        "summary": a.summary.metrics,
-        "confident_errors": a.summary.confidence,
-        "confusion": a.confusion.cells,
-        "confused_pairs": a.confusion.pairs,
-        "per_class": a.per_class.table,
-        "calibration": a.confidence.scores,
-        "reliability": a.confidence.reliability,
-        "classwise_calibration": a.confidence.classwise,
-        "confidence_histogram": a.confidence.histogram,
-        "confidence_scatter": a.confidence.scatter,
-        "hard_examples": a.hard_examples.worst,
-        "repeated_pairs": a.hard_examples.repeated,
-        "error_runs": a.hard_examples.runs.lengths,
-        "failure_modes": a.failure_modes.primary,
-        "failure_tags": a.failure_modes.tags,
-        "failure_modes_by_class": a.failure_modes.by_class,
-        "families": a.slices.families,
-        "recordings": a.slices.recordings,
-        "worst_slices": a.slices.worst,
-        "position": a.position.table,
-        "transitions": a.segments.transitions,
-        "segments": a.segments.scores,
-        "missed_segments": a.segments.missed,
-        "missed_segments_by_class": a.segments.missed_by_class,
-        "class_frequency": a.class_frequency.table,
-        "frequency_groups": a.class_frequency.groups,
-        "label_noise": a.label_noise.suspects,
-        "label_noise_by_class": a.label_noise.by_class,
-        "gallery": a.gallery,
-    }
-    return found | {f"slice_{name}": table for name, table in a.slices.by_slice.items()}
+def head_tables(analysis: ErrorAnalysis, head: str) -> dict[str, pd.DataFrame]:
+    """The tables of one head by the names of their files."""
+    found: dict[str, pd.DataFrame] = {}
+    results = analysis.heads[head].results
+    for record in ANALYSES:
+        for table in record.tables:
+            if not table.name or record.name not in results or (analysis.labels_only and table.needs_probabilities):
+                continue
+            made = table.of(results[record.name])
+            found |= {n: table.counted(t) for n, t in made.items()} if analysis.labels_only else made
+    return found
+
+
+def shared_tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
+    """The tables about all heads together."""
+    found = {name: frame for table in TABLES for name, frame in table.of(analysis.cross_head).items()}
+    return {name: frame for name, frame in found.items() if len(frame)}
 
 
 def tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
     """All tables, flat: ``per_class`` is that of the primary head, ``per_class_<head>`` that of the others."""
     out: dict[str, pd.DataFrame] = {}
-    for name, head in analysis.heads.items():
-        suffix = "" if name == analysis.primary else f"_{name}"
-        out |= {f"{table}{suffix}": frame for table, frame in _head_tables(head).items()}
-    out["exact_match"] = analysis.cross_head.exact_match
-    if len(analysis.cross_head.pairs):
-        out["joint_failures"] = analysis.cross_head.pairs
-    return out
+    for head in analysis.heads:
+        suffix = "" if head == analysis.primary else f"_{head}"
+        out |= {f"{name}{suffix}": frame for name, frame in head_tables(analysis, head).items()}
+    return out | shared_tables(analysis)
+
+
+def table_records() -> list[Table]:
+    """Every table that a run writes, in the order of a page."""
+    return [table for analysis in ANALYSES for table in analysis.tables if table.name] + list(TABLES)

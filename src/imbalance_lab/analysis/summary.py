@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis import metrics
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled, verdicts
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, WILSON, Analysis, Table, columns
 from imbalance_lab.analysis.tally import FINE
 from imbalance_lab.analysis.trivial import trivial_confusions
 from imbalance_lab.statistics import percentile_interval, wilson
@@ -187,3 +188,49 @@ def summarise(prepared: Prepared) -> Summary:
         macro_classes=tuple(c for c, m in zip(classes, prepared.macro, strict=True) if m),
         absent_classes=tuple(c for c, a in zip(classes, absent, strict=True) if a),
     )
+
+
+CONFIDENT_COLUMNS = (
+    *columns("number", "threshold"),
+    *columns("count", "n", "recordings"),
+    *columns("share", "coverage"),
+    *columns("count", "wrong"),
+    *columns("share", "wrong_rate"),
+    *WILSON,
+    *INTERVAL,
+    *columns("score", "mean_confidence_right", "mean_confidence_wrong"),
+    *columns("text", "verdict"),
+)
+
+ANALYSIS: Analysis[Summary] = Analysis(
+    "summary",
+    summarise,
+    "`metrics` (value, interval, the same metric for the majority, prior and uniform predictor, and `lift` over the "
+    "best of them), `confidence` (P(wrong given confidence above 0.8, 0.9), coverage, mean confidence of right and "
+    "wrong), `collapse`, `macro_classes` (which classes enter macro averages), `absent_classes`",
+    section="error_summary",
+    tables=(
+        Table(
+            "summary",
+            "metrics",
+            "overall",
+            "Summary, beside what predictors without inputs score",
+            (
+                *columns("text", "metric"),
+                *columns("number", "value", "low", "high", "majority", "prior", "uniform", "lift"),
+            ),
+            f"{MASK} {BOOT} Macro F1, balanced accuracy and G-mean run over the classes that the data set fixes and "
+            "this split holds. Majority, prior and uniform are predictors that see no input; lift: value less the "
+            "best of them.",
+        ),
+        Table(
+            "confident_errors",
+            "confidence",
+            "overall",
+            "Errors above a confidence",
+            CONFIDENT_COLUMNS,
+            f"Coverage: share of positions above it. {BOOT}",
+            needs_probabilities=True,
+        ),
+    ),
+)

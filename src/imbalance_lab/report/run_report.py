@@ -2,46 +2,55 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import pandas as pd
 
+from imbalance_lab.analysis.suite import ANALYSES, head_tables, shared_tables
 from imbalance_lab.formats import percent
+from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.cards import cards
-from imbalance_lab.report.catalogue import SECTIONS, TABLES, entry_of_table, section_of_figure
+from imbalance_lab.report.catalogue import RUN
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Block, Note, Number, Page, Section, Text
-from imbalance_lab.report.tables import table_view
+from imbalance_lab.report.page import Number, Page
+from imbalance_lab.report.run_figures import figures_of
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
     from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
 
-_MEETING = ("overall", "per_class", "confusions", "confidence")
+_LEAD = "per_class"  # the primary head's figure on the first screen, which is not repeated below
+_LABELS_ONLY = "the model gives labels without probabilities"
 
 
-@dataclass(frozen=True)
-class Results:
-    """Tables and figures by name; the names decide their sections (:mod:`imbalance_lab.report.catalogue`).
+def results_of(analysis: ErrorAnalysis) -> dict[str, Results]:
+    """Tables and figures of each head, and what is absent and why."""
+    out = {}
+    for head in analysis.heads:
+        figures, absent = figures_of(analysis, head)
+        if analysis.labels_only:
+            absent |= dict.fromkeys(_needing_probabilities(), _LABELS_ONLY)
+        out[head] = Results(head_tables(analysis, head), figures, absent)
+    return out
 
-    ``absent`` maps the name of a result to the reason why it was not computed.
-    """
 
-    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
-    figures: Mapping[str, Figure] = field(default_factory=dict)
-    absent: Mapping[str, str] = field(default_factory=dict)
+def _needing_probabilities() -> list[str]:
+    """Names of the figures, and of the tables that no figure shows, that labels alone do not give."""
+    found: list[str] = []
+    for record in ANALYSES:
+        if record.needs_probabilities:
+            found += [plot.name for plot in record.plots]
+        shown = [table for table in record.tables if table.name and not table.fold]
+        found += [table.name for table in shown if record.needs_probabilities or table.needs_probabilities]
+    return list(dict.fromkeys(found))
 
 
 def render_run_report(
     analysis: ErrorAnalysis,
     *,
     title: str,
-    figures: Mapping[str, Mapping[str, Figure]] | None = None,
-    lead: str = "per_class",
+    results: Mapping[str, Results] | None = None,
     extra: Results | None = None,
     facts: Mapping[str, object] | None = None,
     base_command: str = "mlflow run .",
@@ -51,9 +60,7 @@ def render_run_report(
     Parameters
     ----------
     title : what was analysed ("focal-2, seed 0, test split")
-    figures : head to its figures by name; made here (:func:`imbalance_lab.report.run_figures.figures_of`)
-        where None
-    lead : name of the primary head's figure for the first screen; it is not repeated below
+    results : of each head; default :func:`results_of`
     extra : results that the analysis does not hold: galleries, training curves, interpretation
     facts : small print (run id, version); meta of the analysis is added
     base_command : start of the commands on the recommendation cards
@@ -63,37 +70,24 @@ def render_run_report(
     Page
         To be written with :func:`imbalance_lab.report.page.write`.
     """
-    from imbalance_lab.analysis.suite import tables
-    from imbalance_lab.report.run_figures import absent_of, figures_of
-
-    heads = {}
-    for name, head in analysis.heads.items():
-        alone = tables(replace(analysis, heads={name: head}, primary=name))
-        own = {k: t for k, t in alone.items() if k not in ("exact_match", "joint_failures")}
-        drawn = figures[name] if figures is not None else figures_of(analysis, name)
-        heads[name] = Results(own, drawn, absent_of(head))
+    heads = dict(results_of(analysis) if results is None else results)
     shared = extra or Results()
     if len(analysis.heads) > 1:
-        both = {"exact_match": analysis.cross_head.exact_match, "joint_failures": analysis.cross_head.pairs}
-        shared = replace(shared, tables={**{k: t for k, t in both.items() if len(t)}, **shared.tables})
+        shared = replace(shared, tables={**shared_tables(analysis), **shared.tables})
     first = heads[analysis.primary]
-    opening = first.figures.get(lead)
-    if opening is not None:
-        rest = {k: f for k, f in first.figures.items() if k != lead}
-        heads[analysis.primary] = replace(first, figures=rest)
+    opening = first.figures.get(_LEAD)
+    heads[analysis.primary] = replace(first, figures={k: f for k, f in first.figures.items() if k != _LEAD})
     sentence, tone = verdict_of(analysis)
     unscored = {"heads without a scored position": ", ".join(analysis.unscored)} if analysis.unscored else {}
     small = {k: v for k, v in analysis.meta.items() if v not in (None, "", (), [], {})}
-    return assemble(
-        heads,
+    return Page(
         title=title,
         verdict=sentence,
         tone=tone,
-        numbers=numbers_of(analysis.heads[analysis.primary]),
-        lead=opening,
-        recommendations=cards(analysis.recommendations, base_command),
-        overall=shared,
-        facts={**(facts or {}), **small, **unscored},
+        numbers=tuple(numbers_of(analysis.heads[analysis.primary])),
+        figure=None if opening is None else figure_view(_LEAD, opening),
+        sections=sections_of(RUN, shared, heads, {"recommendations": cards(analysis.recommendations, base_command)}),
+        facts=tuple((str(k), str(v)) for k, v in {**(facts or {}), **small, **unscored}.items()),
     )
 
 
@@ -145,6 +139,8 @@ def numbers_of(head: HeadAnalysis) -> list[Number]:
                 f"{row['recall']:.3f}", f"Lowest recall: {row['class']}", f"{_interval(bounds)}n = {row['support']:,}"
             )
         )
+    if "confidence" not in head.results:
+        return out
     scores = head.confidence.scores
     ece = scores[(scores["metric"] == "ece") & (scores["variant"] == "as predicted")]
     if len(ece):
@@ -157,64 +153,3 @@ def numbers_of(head: HeadAnalysis) -> list[Number]:
 def _interval(row: Any) -> str:
     low, high = float(row["low"]), float(row["high"])
     return f"95 %: {low:.3f} to {high:.3f}, " if np.isfinite(low) and np.isfinite(high) else ""
-
-
-def assemble(
-    heads: Mapping[str, Results],
-    *,
-    title: str,
-    verdict: str,
-    tone: str = "open",
-    numbers: Sequence[Number] = (),
-    lead: Figure | None = None,
-    recommendations: Sequence[Block] = (),
-    overall: Results | None = None,
-    facts: Mapping[str, object] | None = None,
-) -> Page:
-    """Put named tables and figures into the sections of a page; with one head they need no heading of its own."""
-    shared = overall or Results()
-    sections = []
-    for key, name in SECTIONS.items():
-        own = [*recommendations] if key == "recommendations" else _blocks(shared, key)
-        parts = {head: blocks for head, results in heads.items() if (blocks := _blocks(results, key))}
-        if len(heads) == 1:
-            own, parts = [*own, *(b for blocks in parts.values() for b in blocks)], {}
-        if not own and not parts:
-            if key not in _MEETING:
-                continue
-            own = [Text("Nothing was computed for this section.", "absent")]
-        inner = tuple(Section(f"Head {head}", tuple(blocks)) for head, blocks in parts.items())
-        sections.append(Section(name, tuple(own), inner))
-    return Page(
-        title=title,
-        verdict=verdict,
-        numbers=tuple(numbers),
-        figure=None if lead is None else figure_view("lead", lead),
-        sections=tuple(sections),
-        facts=tuple((str(k), str(v)) for k, v in (facts or {}).items()),
-        tone=tone,
-    )
-
-
-def _blocks(results: Results, section: str) -> list[Block]:
-    """Figures first, then tables each with its note, then what is absent and why."""
-    blocks: list[Block] = [
-        figure_view(name, figure) for name, figure in results.figures.items() if section_of_figure(name) == section
-    ]
-    order = {name: i for i, name in enumerate(TABLES)}
-    for name in sorted(results.tables, key=lambda n: order.get(n, len(order))):
-        entry, frame = entry_of_table(name), results.tables[name]
-        if entry.section != section or (entry.fold and frame.empty):
-            continue
-        view = table_view(frame, entry.caption, columns=entry.columns, most=entry.most, where=f"tables/{name}.json")
-        if entry.fold:
-            blocks.append(Note(f"Table: {entry.caption}", entry.how, (view,)))
-            continue
-        blocks.append(view)
-        if entry.how:
-            blocks.append(Note("How this was computed", entry.how))
-    for name, reason in results.absent.items():
-        known = entry_of_table(name).section
-        if (known if known != "more" else section_of_figure(name)) == section:
-            blocks.append(Text(f"{name.replace('_', ' ').capitalize()} — {reason}.", "absent"))
-    return blocks

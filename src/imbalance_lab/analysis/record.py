@@ -1,0 +1,159 @@
+"""An analysis as one value: how it is computed, its tables and figures with their captions, where they stand."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
+
+import pandas as pd
+
+from imbalance_lab.analysis.prepared import Prepared
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+    from imbalance_lab.plots.style import Scope
+
+R = TypeVar("R")
+Kind = Literal["text", "count", "share", "score", "p", "number"]
+"""A share is a rate of 1, written in percent; a score lies in [0, 1] and is no share; a number is anything else."""
+
+MASK = "Only scored positions count: padding, not-applicable and unlabelled ones are left out."
+BOOT = (
+    "Intervals: 95 %, cluster bootstrap over recordings, because positions of one recording are not independent "
+    "(Wilson where there is one recording)."
+)
+
+
+@dataclass(frozen=True)
+class Column:
+    """A column of a table; the name ``*`` stands for a column named after what the table is about."""
+
+    name: str
+    kind: Kind
+    needs_probabilities: bool = False
+
+
+def columns(kind: Kind, *names: str) -> tuple[Column, ...]:
+    """Columns of one kind."""
+    return tuple(Column(name, kind) for name in names)
+
+
+INTERVAL = columns("share", "low", "high")
+WILSON = columns("share", "wilson_low", "wilson_high")
+RATE = (
+    *columns("count", "n", "recordings", "errors"),
+    *columns("share", "rate"),
+    *WILSON,
+    *INTERVAL,
+    *columns("text", "verdict"),
+)
+"""The columns that :func:`imbalance_lab.analysis.clusters.rate_table` adds to its first."""
+ROW = (
+    *columns("count", "row", "sequence"),
+    *columns("text", "recording"),
+    *columns("count", "position"),
+    *columns("text", "true", "pred"),
+    *columns("score", "confidence", "true_prob"),
+)
+"""The columns of :func:`imbalance_lab.analysis.rows.row_table`."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of an analysis: a file, rows of the report, and a table of the page.
+
+    Attributes
+    ----------
+    name : of the file; a mapping of tables gives ``<name>_<key>``; "" where the report alone holds it
+    at : where the result holds it, with dots; "" where the result is the table
+    section : of the page (:data:`imbalance_lab.report.catalogue.SECTIONS`)
+    how : how it was computed and on which rows
+    shown : which columns stand on the page, in which order (all when empty)
+    most : rows on the page; the rest is in the file
+    fold : whether it stands behind a disclosure triangle, because a figure shows it
+    needs_probabilities : whether it says nothing where a classifier gives labels alone
+    beside : ``section.key`` of the report for a table that is about all heads
+    """
+
+    name: str
+    at: str
+    section: str
+    caption: str
+    columns: tuple[Column, ...]
+    how: str = ""
+    shown: tuple[str, ...] = ()
+    most: int = 20
+    fold: bool = False
+    needs_probabilities: bool = False
+    beside: str = ""
+
+    def of(self, result: Any) -> dict[str, pd.DataFrame]:
+        """The table in ``result`` under the name of its file, or one for each key of a mapping."""
+        found = attrgetter(self.at)(result) if self.at else result
+        if isinstance(found, Mapping):
+            return {f"{self.name}_{key}": table for key, table in found.items()}
+        return {self.name: found}
+
+    def counted(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """``frame`` with the columns that labels alone allow."""
+        return frame.drop(columns=[c.name for c in self.columns if c.needs_probabilities and c.name in frame])
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What the figures of a head share: scope for the subtitles, colours of the classes, its error rate."""
+
+    scope: Scope
+    colours: Mapping[str, str]
+    error_rate: float
+
+
+@dataclass(frozen=True)
+class Plot(Generic[R]):
+    """A figure of an analysis.
+
+    Attributes
+    ----------
+    name : of the file; a mapping of figures gives ``<name>_<key>``
+    draw : the figure, a figure for each key, or the reason why there is none. It imports
+        :mod:`imbalance_lab.plots` itself, so that no analysis waits for matplotlib. None: drawn where the inputs are.
+    root : file in the root of the artifacts, which MLflow's Compare page shows side by side
+    """
+
+    name: str
+    section: str
+    draw: Callable[[R, Scene], Figure | Mapping[str, Figure] | str] | None
+    root: str = ""
+
+
+@dataclass(frozen=True)
+class Analysis(Generic[R]):
+    """One analysis of a head: everything that is known of it, by name, stands here and nowhere else.
+
+    Attributes
+    ----------
+    name : ``head.<name>`` is its result
+    compute : what it finds; what several analyses need they take from :meth:`Prepared.once`
+    about : what it holds, in one or two sentences of Markdown
+    section : its key in the report; "" where the report leaves it out
+    fields : key in the report to attribute of the result; all attributes where empty
+    needs_probabilities : whether nothing of it can be said where a classifier gives labels alone
+    """
+
+    name: str
+    compute: Callable[[Prepared], R]
+    about: str
+    section: str = ""
+    fields: Mapping[str, str] = field(default_factory=dict)
+    tables: tuple[Table, ...] = ()
+    plots: tuple[Plot[R], ...] = ()
+    needs_probabilities: bool = False
+
+    @property
+    def result(self) -> type[R]:
+        """The type of its result."""
+        found: type[R] = get_type_hints(self.compute)["return"]
+        return found
