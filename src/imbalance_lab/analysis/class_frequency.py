@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from imbalance_lab.analysis.clusters import rate_table
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, MASK, RATE, Analysis, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    MASK,
+    RATE,
+    REBALANCE,
+    Advice,
+    Analysis,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.analysis.trend import Trend, cluster_trend
 
 if TYPE_CHECKING:
@@ -65,6 +79,26 @@ def _figure(found: ClassFrequency, scene: Scene) -> Figure:
     return class_frequency(found.table, scene.scope, colours=scene.colours)
 
 
+def _rare_classes(found: ClassFrequency, _: Mapping[str, Any]) -> Advice | None:
+    judged = found.groups[found.groups["verdict"] == "ok"]
+    rows = {row["group"]: row for _, row in judged.iterrows()}
+    if "few" not in rows or "many" not in rows:
+        return None
+    few, many = rows["few"], rows["many"]
+    low = few["low"] if np.isfinite(few["low"]) else few["wilson_low"]
+    high = many["high"] if np.isfinite(many["high"]) else many["wilson_high"]
+    if not low > high:
+        return None
+    return Advice(
+        f"Classes below 1 % of training are wrong {percent(few['rate'], 1)} of the time (n = {few['n']}), frequent "
+        f"ones {percent(many['rate'], 1)}.",
+        "Train with a correction of the class prior, and compare with the post-hoc correction, which costs nothing.",
+        "Higher recall of rare classes; watch the false rare commands it buys.",
+        judged,
+        "interval of the rare group's error rate above that of the frequent group",
+    )
+
+
 ANALYSIS: Analysis[ClassFrequency] = Analysis(
     "class_frequency",
     class_frequency,
@@ -97,4 +131,5 @@ ANALYSIS: Analysis[ClassFrequency] = Analysis(
         ),
     ),
     plots=(Plot("class_frequency", "frequency", _figure),),
+    rules=(Rule("rare-classes", "imbalance", 2, _rare_classes, REBALANCE),),
 )

@@ -13,7 +13,19 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Analysis, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    INTERVAL,
+    MASK,
+    Advice,
+    Analysis,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, tally_calibration
 from imbalance_lab.predictions import HeadPredictions
 from imbalance_lab.statistics import percentile_interval, wilson
@@ -283,6 +295,33 @@ def _histogram(found: Confidence, scene: Scene) -> Figure:
     return confidence_histogram(found.histogram, scene.scope)
 
 
+_ECE, _CONFIDENTLY_WRONG = 0.05, 0.05
+
+
+def _calibration(found: Confidence, others: Mapping[str, Any]) -> Advice | None:
+    s, summary = found.scores, others["summary"]
+    ece = s[(s["variant"] == "as predicted") & (s["metric"] == "ece")].iloc[0]
+    rates = summary.confidence
+    rates = rates[(rates["verdict"] == "ok") & (rates["wilson_low"] > _CONFIDENTLY_WRONG)]
+    # Binned errors are biased upwards, so a resample's lower end alone would fire on small samples.
+    fires = summary.verdict == "ok" and ece["low"] > _ECE
+    if not fires and not len(rates):
+        return None
+    issue = f"ECE is {ece['value']:.3f} [{ece['low']:.3f}, {ece['high']:.3f}]"
+    if len(rates):
+        r = rates.iloc[-1]
+        issue += (
+            f"; {percent(r['wrong_rate'], 1)} of the {r['n']} positions above confidence {r['threshold']} are wrong"
+        )
+    return Advice(
+        issue + ".",
+        "Fit a temperature on validation before anyone acts on the confidence; undo the strategy's prior shift.",
+        "ECE within its interval of zero; fewer confident errors.",
+        s,
+        f"lower end of ECE above {_ECE}, or P(wrong | confident) above {_CONFIDENTLY_WRONG}",
+    )
+
+
 ANALYSIS: Analysis[Confidence] = Analysis(
     "confidence",
     confidence_analysis,
@@ -349,4 +388,5 @@ ANALYSIS: Analysis[Confidence] = Analysis(
         Plot("confidence_histogram", "confidence", _histogram),
     ),
     needs_probabilities=True,
+    rules=(Rule("calibration", "calibration", 3, _calibration, ("temperature", "label-smoothing", "mixup")),),
 )

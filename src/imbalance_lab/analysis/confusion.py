@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,20 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, WILSON, Analysis, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    INTERVAL,
+    MASK,
+    WILSON,
+    Advice,
+    Analysis,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.statistics import benjamini_hochberg, wilson
 
 if TYPE_CHECKING:
@@ -224,6 +238,34 @@ def _pairs_figure(found: Confusion, scene: Scene) -> Figure:
     return confused_pairs(ordered, scene.scope, colours=scene.colours)
 
 
+_RATE, _Q = 0.1, 0.05
+_RATE_ALONE = 0.25  # from which on a pair needs no test against the other classes' errors
+
+
+def _confused_pair(found: Confusion, _: Mapping[str, Any]) -> Advice | None:
+    t = found.pairs
+    low = t["low"].fillna(t["wilson_low"])
+    special = (t["q"] < _Q) & (t["rate"] >= _RATE)
+    fired = t[(t["verdict"] == "ok") & (special | (low >= _RATE_ALONE))]
+    if not len(fired):
+        return None
+    top = fired.iloc[0]
+    chance = (
+        f"{top['lift']:.1f} times as often as errors of the other classes fall on {top['pred']}"
+        if top["q"] < _Q
+        else f"as the errors of the other classes fall on {top['pred']} too"
+    )
+    return Advice(
+        f"{top['true']} is taken for {top['pred']} {percent(top['rate'], 1)} of the time ({top['count']} of "
+        f"{top['n_true']}, {top['recordings']} recordings), {chance}.",
+        "Look at the gallery of this pair beside right examples; check the labels of both classes; ask for a margin.",
+        "A lower rate of this pair, without the errors moving elsewhere.",
+        fired,
+        f"rate of at least {_RATE} with q below {_Q} (Benjamini-Hochberg, {found.tested} pairs), or lower end of the "
+        f"rate at least {_RATE_ALONE}",
+    )
+
+
 ANALYSIS: Analysis[Confusion] = Analysis(
     "confusion",
     confusion_analysis,
@@ -271,4 +313,5 @@ ANALYSIS: Analysis[Confusion] = Analysis(
         Plot("confusion", "confusions", _matrix, root="confusion.png"),
         Plot("confused_pairs", "confusions", _pairs_figure),
     ),
+    rules=(Rule("confused-pair", "confusion", 2, _confused_pair, ("ldam", "seesaw", "crt", "focal")),),
 )

@@ -20,7 +20,7 @@ from imbalance_lab.analysis.clusters import (
     ratio_interval,
     verdicts,
 )
-from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Table, columns
+from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Advice, Rule, Table, columns
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.predictions import HeadPredictions, Predictions
@@ -218,6 +218,31 @@ def cross_head(predictions: Predictions, resamples: int = 1000, seed: int = 0) -
         pairs["q"] = benjamini_hochberg(pairs["p"].to_numpy(dtype=np.float64))
         pairs["verdict"] = verdicts(pairs["n"].to_numpy(), pairs["recordings"].to_numpy(), MIN_RECORDINGS)
     return CrossHead(exact, pairs)
+
+
+_LIFT, _Q = 2.0, 0.05
+
+
+def _joint_failures(found: CrossHead, _: Mapping[str, Any]) -> Advice | None:
+    t = found.pairs
+    if not len(t):
+        return None
+    fired = t[(t["verdict"] == "ok") & (t["q"] < _Q) & (t["lift"] >= _LIFT)]
+    if not len(fired):
+        return None
+    top = fired.sort_values("lift", ascending=False, kind="stable").iloc[0]
+    return Advice(
+        f"{top['head_a']} and {top['head_b']} fail together {top['lift']:.1f} times as often as independent heads "
+        f"({top['joint']} of {top['n']} positions).",
+        "Look for one cause upstream (window, sensor, encoder) before tuning a single head.",
+        "Joint failures nearer to the product of the two error rates.",
+        fired,
+        f"lift of at least {_LIFT}, q below {_Q} (recordings as units)",
+    )
+
+
+RULES: tuple[Rule[CrossHead], ...] = (Rule("joint-failures", "heads", 3, _joint_failures),)
+"""Rules about all heads together."""
 
 
 TABLES = (

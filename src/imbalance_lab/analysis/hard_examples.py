@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pandas as pd
 
 from imbalance_lab.analysis.confusion import confusion_analysis
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import ROW, Analysis, Table, columns
+from imbalance_lab.analysis.record import ROW, Advice, Analysis, Rule, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.analysis.runs import ErrorRuns, error_runs
 from imbalance_lab.analysis.summary import CONFIDENT_COLUMNS, summarise
@@ -53,6 +55,23 @@ def hard_examples(prepared: Prepared, top: int = 50) -> HardExamples:
     )
 
 
+_RUN_RATIO = 1.5
+
+
+def _error_runs(found: HardExamples, _: Mapping[str, Any]) -> Advice | None:
+    r = found.runs
+    if r.verdict != "runs" or r.mean_length < _RUN_RATIO * r.expected_mean_length:
+        return None
+    return Advice(
+        f"Errors come in runs of {r.mean_length:.1f} positions on average; {r.expected_mean_length:.1f} "
+        "would be chance.",
+        "Treat runs as single events when counting evidence; try a longer context or smoothing over time.",
+        "Shorter runs at the same accuracy, or whole runs gone.",
+        r.lengths,
+        f"mean run {_RUN_RATIO} times its expectation under permutation, p below 0.01",
+    )
+
+
 ANALYSIS: Analysis[HardExamples] = Analysis(
     "hard_examples",
     hard_examples,
@@ -93,4 +112,5 @@ ANALYSIS: Analysis[HardExamples] = Analysis(
             fold=True,
         ),
     ),
+    rules=(Rule("error-runs", "sequence", 4, _error_runs),),
 )

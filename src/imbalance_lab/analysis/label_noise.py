@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.clusters import ratio
+from imbalance_lab.analysis.clusters import MIN_POSITIONS, ratio
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import WILSON, Analysis, Table, columns
+from imbalance_lab.analysis.record import WILSON, Advice, Analysis, Rule, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.statistics import wilson
 
@@ -67,6 +69,24 @@ def label_noise(prepared: Prepared, top: int = 100) -> LabelNoise:
     return LabelNoise(METHOD, suspects, by_class, int(counts.sum()))
 
 
+_SHARE = 0.01
+
+
+def _suspects(found: LabelNoise, _: Mapping[str, Any]) -> Advice | None:
+    t = found.by_class
+    fired = t[(t["wilson_low"] > _SHARE) & (t["n"] >= MIN_POSITIONS)]
+    if not len(fired):
+        return None
+    top = fired.iloc[0]
+    return Advice(
+        f"{top['suspects']} of {top['n']} positions labelled {top['class']} look like another class to the model.",
+        "Have the ranked suspects looked at by someone who knows the machine before training on them again.",
+        "Either corrected labels, or the knowledge that the model is at fault.",
+        fired,
+        f"lower end of the suspects' share above {_SHARE} in a class",
+    )
+
+
 ANALYSIS: Analysis[LabelNoise] = Analysis(
     "label_noise",
     label_noise,
@@ -105,4 +125,5 @@ ANALYSIS: Analysis[LabelNoise] = Analysis(
         ),
     ),
     needs_probabilities=True,
+    rules=(Rule("label-noise", "labels", 4, _suspects),),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,19 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis import metrics
 from imbalance_lab.analysis.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, MASK, Analysis, Column, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    MASK,
+    REBALANCE,
+    Advice,
+    Analysis,
+    Column,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+)
 from imbalance_lab.statistics import percentile_interval, wilson
 
 if TYPE_CHECKING:
@@ -107,6 +120,57 @@ def _figure(found: PerClass, scene: Scene) -> Figure:
     return per_class(found.table, scene.scope, colours=scene.colours)
 
 
+_RECALL, _PRECISION = 0.5, 0.5  # below which a class is missed, or read too often
+
+
+def _missed_classes(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
+    table = found.table[found.table["sufficient"] == 1]
+    high = table["recall_high"].fillna(table["recall_wilson_high"])
+    missed = table[(high < _RECALL) & (table["miss_share"] > 0.5)]
+    if not len(missed):
+        return None
+    worst = missed.sort_values("recall", kind="stable").iloc[0]
+    return Advice(
+        f"{len(missed)} classes are mostly missed; worst {worst['class']} with recall {worst['recall']:.2f} "
+        f"(n = {worst['support']}, {worst['recordings']} recordings).",
+        "Give these classes more weight or more samples; look at their most confused pairs.",
+        f"Recall above {_RECALL}.",
+        missed,
+        f"upper end of the recall interval below {_RECALL}, more misses than false alarms",
+    )
+
+
+def _false_alarms(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
+    table = found.table[found.table["sufficient"] == 1]
+    high = table["precision_high"].fillna(table["precision_wilson_high"])
+    alarms = table[(high < _PRECISION) & (table["miss_share"] <= 0.5) & (table["predicted"] >= MIN_POSITIONS)]
+    if not len(alarms):
+        return None
+    worst = alarms.sort_values("precision", kind="stable").iloc[0]
+    return Advice(
+        f"{len(alarms)} classes are predicted too often; worst {worst['class']} with precision "
+        f"{worst['precision']:.2f} ({worst['false_alarms']} false alarms).",
+        "Correct the prior less, or set thresholds on validation under the cost matrix.",
+        f"Precision above {_PRECISION} at little loss of recall.",
+        alarms,
+        f"upper end of the precision interval below {_PRECISION}, more false alarms than misses",
+    )
+
+
+def _too_few(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
+    t = found.table
+    few = t[(t["sufficient"] == 0) & ((t["support"] > 0) | (t["train_count"] > 0))]
+    if not len(few):
+        return None
+    return Advice(
+        f"{len(few)} classes have under 20 positions or 3 recordings in this split: nothing can be said about them.",
+        "Record more of them, or split so that each has three recordings here; state them as n/a until then.",
+        "Intervals narrow enough to compare strategies on these classes.",
+        few[["class", "support", "recordings", "train_count"]],
+        "fewer than 20 positions or 3 recordings",
+    )
+
+
 ANALYSIS: Analysis[PerClass] = Analysis(
     "per_class",
     per_class_analysis,
@@ -141,4 +205,9 @@ ANALYSIS: Analysis[PerClass] = Analysis(
         ),
     ),
     plots=(Plot("per_class", "per_class", _figure, root="per_class.png"),),
+    rules=(
+        Rule("missed-classes", "imbalance", 2, _missed_classes, REBALANCE),
+        Rule("false-alarms", "imbalance", 2, _false_alarms, ("thresholds", "inverse-sqrt", "tau-norm")),
+        Rule("too-few-positions", "data", 5, _too_few),
+    ),
 )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,7 +12,7 @@ import pandas as pd
 from imbalance_lab.analysis.clusters import rate_table
 from imbalance_lab.analysis.positions import DISTANCE_EDGES, N_RELATIVE, distance_names
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, RATE, Analysis, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import BOOT, RATE, Advice, Analysis, Plot, Rule, Scene, Table, columns
 from imbalance_lab.analysis.trend import Trend, cluster_trend
 
 if TYPE_CHECKING:
@@ -68,6 +69,24 @@ def _figure(found: PositionBias, scene: Scene) -> Figure | str:
     return error_by_position(found.table, scene.scope, overall=scene.error_rate, p_values=p_values)
 
 
+_P = 0.01
+
+
+def _place(found: PositionBias, _: Mapping[str, Any]) -> Advice | None:
+    fired = [t for t in found.trends if t.p < _P]
+    if not fired:
+        return None
+    worst = min(fired, key=lambda t: t.p)
+    return Advice(
+        f"Errors depend on the place in the sequence: along {worst.along} the log odds change by {worst.slope:.2f} "
+        f"[{worst.low:.2f}, {worst.high:.2f}] per unit (p = {worst.p:.2g}).",
+        "Give the ends more context (overlapping windows, padding by reflection), or train on such places more.",
+        "A flat error rate over positions.",
+        pd.DataFrame([{k: getattr(t, k) for k in ("along", "slope", "low", "high", "p")} for t in fired]),
+        f"p of the trend below {_P} (recordings as units)",
+    )
+
+
 ANALYSIS: Analysis[PositionBias] = Analysis(
     "position",
     position_bias,
@@ -87,4 +106,5 @@ ANALYSIS: Analysis[PositionBias] = Analysis(
         ),
     ),
     plots=(Plot("position", "position", _figure),),
+    rules=(Rule("place-in-sequence", "position", 4, _place),),
 )

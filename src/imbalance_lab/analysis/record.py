@@ -27,6 +27,11 @@ BOOT = (
 )
 
 
+def percent(x: float, digits: int) -> str:
+    """A share as text."""
+    return f"{100 * x:.{digits}f} %"
+
+
 @dataclass(frozen=True)
 class Column:
     """A column of a table; the name ``*`` stands for a column named after what the table is about."""
@@ -130,6 +135,48 @@ class Plot(Generic[R]):
 
 
 @dataclass(frozen=True)
+class Advice:
+    """What a rule found.
+
+    Attributes
+    ----------
+    issue, action, effect : what was seen, with its numbers; what to do; what should change if it works
+    evidence : the rows that fired the rule
+    threshold : the rule, in words with its number
+    """
+
+    issue: str
+    action: str
+    effect: str
+    evidence: pd.DataFrame
+    threshold: str
+
+
+@dataclass(frozen=True)
+class Rule(Generic[R]):
+    """When a result asks for something to be done.
+
+    Attributes
+    ----------
+    name : its id, which a recommendation carries
+    category : collapse, imbalance, confusion, calibration, boundary, position, slice, sequence, heads, labels or data
+    priority : 1 is the most urgent
+    find : the advice that the result, and the results of the head's other analyses by name, give; None for none
+    strategies : catalogue names that would test it, the cheapest first
+    """
+
+    name: str
+    category: str
+    priority: int
+    find: Callable[[R, Mapping[str, Any]], Advice | None]
+    strategies: tuple[str, ...] = ()
+
+
+REBALANCE = ("logit-adjust", "balanced-softmax", "rarest-class", "class-balanced", "deferred", "curriculum", "ldam")
+"""Catalogue names that move probability to rare classes, the cheapest first."""
+
+
+@dataclass(frozen=True)
 class Analysis(Generic[R]):
     """One analysis of a head: everything that is known of it, by name, stands here and nowhere else.
 
@@ -150,6 +197,7 @@ class Analysis(Generic[R]):
     fields: Mapping[str, str] = field(default_factory=dict)
     tables: tuple[Table, ...] = ()
     plots: tuple[Plot[R], ...] = ()
+    rules: tuple[Rule[R], ...] = ()
     needs_probabilities: bool = False
 
     @property

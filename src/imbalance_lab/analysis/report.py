@@ -11,11 +11,11 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 import numpy as np
 import pandas as pd
 
+from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import TABLES
 from imbalance_lab.analysis.record import Analysis, Column, Table
 from imbalance_lab.analysis.results import ErrorAnalysis
-from imbalance_lab.analysis.suite import ANALYSES
-from imbalance_lab.recommendations import CATEGORIES, MAX_EVIDENCE, Recommendation
+from imbalance_lab.recommendations import MAX_EVIDENCE, RULES, Recommendation
 
 REPORT_VERSION = 1
 
@@ -114,7 +114,7 @@ def _recommendation() -> dict[str, Any]:
     found = _schema(Recommendation)
     found["properties"] |= {
         "priority": {"type": "integer", "minimum": 1},
-        "category": {"enum": list(CATEGORIES)},
+        "category": {"enum": list(dict.fromkeys(rule.category for rule in RULES))},
         "evidence": {"type": "array", "items": {"type": "object"}, "maxItems": MAX_EVIDENCE},
     }
     return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,20 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio, ratio_interval
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, RATE, WILSON, Analysis, Column, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    RATE,
+    WILSON,
+    Advice,
+    Analysis,
+    Column,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import wilson
@@ -250,6 +264,22 @@ def _missed_columns(name: str) -> tuple[Column, ...]:
     return (*columns("text", name), *columns("count", "segments", "missed"), *columns("share", "rate"), *WILSON)
 
 
+_DIFFERENCE, _P = 0.05, 0.01
+
+
+def _boundaries(found: Segments, _: Mapping[str, Any]) -> Advice | None:
+    if found.verdict != "ok" or not (found.transition_p < _P) or found.transition_difference < _DIFFERENCE:
+        return None
+    return Advice(
+        f"Within 4 steps of a true change the error rate is {percent(found.transition_difference, 1)} higher than "
+        "inside segments.",
+        "Score segments with a tolerance, check how labels are aligned with the sensors, and soften labels at changes.",
+        "Segment F1 well above the per-step F1, or fewer errors at transitions.",
+        found.transitions,
+        f"difference of at least {_DIFFERENCE}, p below {_P} (recordings as units)",
+    )
+
+
 ANALYSIS: Analysis[Segments] = Analysis(
     "segments",
     segment_analysis,
@@ -297,4 +327,5 @@ ANALYSIS: Analysis[Segments] = Analysis(
         ),
     ),
     plots=(Plot("transitions", "position", _figure),),
+    rules=(Rule("boundaries", "boundary", 3, _boundaries, ("label-smoothing",)),),
 )

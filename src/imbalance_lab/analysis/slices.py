@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +14,21 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, RATE, WILSON, Analysis, Plot, Scene, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    INTERVAL,
+    MASK,
+    RATE,
+    WILSON,
+    Advice,
+    Analysis,
+    Plot,
+    Rule,
+    Scene,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.statistics import benjamini_hochberg, wilson
@@ -203,6 +217,28 @@ def _figures(found: Slices, scene: Scene) -> dict[str, Figure]:
     }
 
 
+_DIFFERENCE, _Q = 0.1, 0.05
+
+
+def _worst_slice(found: Slices, _: Mapping[str, Any]) -> Advice | None:
+    w = found.worst
+    plain = ~w["slice"].str.startswith("class=")  # classes have rules of their own
+    # A pair that is no worse than the worse of its parts says nothing that the part does not say.
+    own = w["excess_over_parts"].isna() | (w["excess_over_parts"] >= _DIFFERENCE / 2)
+    fired = w[plain & own & (w["q"] < _Q) & (w["difference"] >= _DIFFERENCE)]
+    if not len(fired):
+        return None
+    top = fired.iloc[0]
+    return Advice(
+        f"{top['slice']} is wrong {percent(top['rate'], 1)} of the time (n = {top['n']}, {top['recordings']} "
+        f"recordings), {percent(top['difference'], 1)} more than the rest.",
+        "Look at these recordings; record more of them, or sample them more often.",
+        "An error rate like that of the rest.",
+        fired,
+        f"difference of at least {_DIFFERENCE}, q below {_Q} over {found.tried} slices",
+    )
+
+
 ANALYSIS: Analysis[Slices] = Analysis(
     "slices",
     slice_analysis,
@@ -262,4 +298,5 @@ ANALYSIS: Analysis[Slices] = Analysis(
         ),
     ),
     plots=(Plot("slice", "slices", _figures),),
+    rules=(Rule("worst-slice", "slice", 3, _worst_slice, ("token-balanced", "rarest-class", "progressive")),),
 )

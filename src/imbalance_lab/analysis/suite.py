@@ -3,50 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis import (
-    class_frequency,
-    confidence,
-    confusion,
-    failure_modes,
-    gallery,
-    hard_examples,
-    label_noise,
-    per_class,
-    position,
-    segments,
-    slices,
-    summary,
-)
+from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import TABLES, cross_head
 from imbalance_lab.analysis.prepared import Prepared, prepare
-from imbalance_lab.analysis.record import Analysis, Table
+from imbalance_lab.analysis.record import Table
 from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.recommendations import recommend
 
 PRIMARY = "command"
-
-ANALYSES: tuple[Analysis[Any], ...] = (
-    summary.ANALYSIS,
-    class_frequency.ANALYSIS,
-    per_class.ANALYSIS,
-    confusion.ANALYSIS,
-    confidence.ANALYSIS,
-    failure_modes.ANALYSIS,
-    position.ANALYSIS,
-    segments.ANALYSIS,
-    slices.ANALYSIS,
-    hard_examples.ANALYSIS,
-    label_noise.ANALYSIS,
-    gallery.ANALYSIS,
-)
-"""Every analysis of a head, in the order of their tables on a page and of their recommendations of one priority."""
 
 
 def analyse_head(prepared: Prepared, *, labels_only: bool = False) -> HeadAnalysis:
@@ -105,7 +75,7 @@ def run_suite(
         heads=heads,
         primary=next(iter(heads)),
         cross_head=cross,
-        recommendations=recommend(heads, cross, tried, labels_only=labels_only),
+        recommendations=recommend(heads, cross, tried),
         meta={**predictions.meta, "resamples": resamples, "analysis_seed": seed, "tried": sorted(tried)},
         unscored=tuple(name for name in predictions.heads if name not in heads),
         labels_only=labels_only,

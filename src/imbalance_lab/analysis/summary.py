@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,19 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis import metrics
 from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled, verdicts
 from imbalance_lab.analysis.prepared import Prepared
-from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, WILSON, Analysis, Table, columns
+from imbalance_lab.analysis.record import (
+    BOOT,
+    INTERVAL,
+    MASK,
+    REBALANCE,
+    WILSON,
+    Advice,
+    Analysis,
+    Rule,
+    Table,
+    columns,
+    percent,
+)
 from imbalance_lab.analysis.tally import FINE
 from imbalance_lab.analysis.trivial import trivial_confusions
 from imbalance_lab.statistics import percentile_interval, wilson
@@ -202,6 +215,36 @@ CONFIDENT_COLUMNS = (
     *columns("text", "verdict"),
 )
 
+
+def _collapse_rule(found: Summary, _: Mapping[str, Any]) -> Advice | None:
+    c = found.collapse
+    if c.verdict not in ("collapsed", "nearly collapsed"):
+        return None
+    return Advice(
+        f"The model is {c.verdict}: {percent(c.most_predicted_share, 1)} of the predictions are {c.most_predicted}, "
+        f"{c.classes_predicted} of {c.classes_true} true classes are predicted.",
+        "Check the audit for a placeholder class and cancelled weights first; then correct the prior.",
+        "More than one class predicted; balanced accuracy above that of the majority predictor.",
+        found.metrics,
+        "one class predicted, or prediction entropy below 25 % of label entropy",
+    )
+
+
+def _no_better_than_trivial(found: Summary, _: Mapping[str, Any]) -> Advice | None:
+    m = found.metrics.set_index("metric").loc["balanced_accuracy"]
+    floor = max(m["majority"], m["prior"], m["uniform"])
+    if found.verdict != "ok" or not (m["low"] <= floor) or found.collapse.verdict == "collapsed":
+        return None
+    return Advice(
+        f"Balanced accuracy {m['value']:.3f} [{m['low']:.3f}, {m['high']:.3f}] cannot be told from the {floor:.3f} "
+        "of a predictor that ignores the inputs.",
+        "Look at the audit's learnability check: without signal in the inputs no strategy can help.",
+        "An interval that lies above the trivial predictors.",
+        found.metrics,
+        "the interval of balanced accuracy reaches the best trivial predictor",
+    )
+
+
 ANALYSIS: Analysis[Summary] = Analysis(
     "summary",
     summarise,
@@ -232,5 +275,9 @@ ANALYSIS: Analysis[Summary] = Analysis(
             f"Coverage: share of positions above it. {BOOT}",
             needs_probabilities=True,
         ),
+    ),
+    rules=(
+        Rule("collapse", "collapse", 1, _collapse_rule, REBALANCE),
+        Rule("no-better-than-trivial", "data", 1, _no_better_than_trivial),
     ),
 )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from imbalance_lab.analysis.suite import ANALYSES, table_records
+from imbalance_lab.analysis.analyses import ANALYSES
+from imbalance_lab.analysis.suite import table_records
 from imbalance_lab.report.assemble import Layout
 
 MEETING = ("overall", "per_class", "confusions", "confidence")

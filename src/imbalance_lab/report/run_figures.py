@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.record import Scene
-from imbalance_lab.analysis.suite import ANALYSES
 from imbalance_lab.plots.style import Scope, class_colours
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_lab.analysis.suite import ANALYSES, head_tables, shared_tables
+from imbalance_lab.analysis.analyses import ANALYSES
+from imbalance_lab.analysis.suite import head_tables, shared_tables
 from imbalance_lab.formats import percent
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.cards import cards
