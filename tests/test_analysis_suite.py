@@ -16,16 +16,19 @@ from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, classification_report
 
 from imbalance_lab.analysis import calibration
+from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.clusters import clusters_of
+from imbalance_lab.analysis.document import filled
 from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.report import report_schema, to_report
 from imbalance_lab.analysis.runs import error_runs
-from imbalance_lab.analysis.suite import run_suite, tables
+from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.recommendations import recommend
+from imbalance_lab.recommendations import RULES, recommend
+from imbalance_lab.report.catalogue import RUN
 
 TYPES: dict[str, Any] = {
     "object": dict,
@@ -185,6 +188,41 @@ def test_the_report_follows_its_schema_and_repeats() -> None:
         text = [c for c in found[name] if not pd.api.types.is_numeric_dtype(found[name][c])]
         assert text == ["class"]
     assert np.isfinite(found["per_class"]["f1"]).all()
+
+
+def test_every_table_has_the_columns_that_its_record_names(head: HeadPredictions) -> None:
+    sliced = replace(head, slices={"tool": head.group % 2}, slice_names={"tool": ("a", "b")})
+    analysis = run_suite(Predictions({"command": sliced, "type": head}, {}), resamples=20)
+    records = {table.name: table for table in table_records()}
+    found = head_tables(analysis, "command") | shared_tables(analysis)
+    assert {"slice_tool" if name == "slice" else name for name in records} == set(found)
+    for name, frame in found.items():
+        record = records["slice" if name == "slice_tool" else name]
+        assert [c.name for c in record.columns] == ["*" if c == "tool" else c for c in frame.columns], name
+        assert set(record.shown) <= set(frame.columns)
+        for column in record.columns:
+            values = frame[column.name if column.name != "*" else "tool"]
+            text = not pd.api.types.is_numeric_dtype(values)
+            assert text == (column.kind == "text"), f"{name}/{column.name}"
+            assert pd.api.types.is_integer_dtype(values) == (column.kind == "count"), f"{name}/{column.name}"
+            if column.kind in ("share", "score", "p"):
+                assert values.dropna().between(0, 1).all(), f"{name}/{column.name}"
+
+
+def test_every_part_of_an_analysis_has_a_section_and_a_name_of_its_own() -> None:
+    parts = [*table_records(), *(plot for record in ANALYSES for plot in record.plots)]
+    assert {part.section for part in parts} <= set(RUN.sections)
+    for names in (
+        [one.name for one in table_records()],
+        [one.name for one in ANALYSES],
+        [one.name for one in RULES],
+    ):
+        assert len(names) == len(set(names))
+
+
+def test_the_document_is_current(pytestconfig: pytest.Config) -> None:
+    text = (pytestconfig.rootpath / "docs" / "error-analysis-report.md").read_text(encoding="utf-8")
+    assert filled(text) == text, "run python -m imbalance_lab.analysis.document docs/error-analysis-report.md"
 
 
 def test_an_undocumented_key_does_not_pass() -> None:
