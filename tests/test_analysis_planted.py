@@ -247,3 +247,27 @@ def test_random_errors_are_not_recommended_away() -> None:
     patterns = {"confusion", "boundary", "slice", "sequence", "heads", "imbalance", "collapse"}
     found = [r.category for p in _random_tables(6) for r in run_suite(p, resamples=200).recommendations]
     assert patterns & set(found) == set()
+
+
+def test_abstaining_pays_where_confidence_knows_its_errors_and_shows_who_goes_unanswered() -> None:
+    """Planted: every error and every position of the rare class has confidence 0.57, all else 0.97."""
+    rng = np.random.default_rng(0)
+    true = rng.choice(3, 12_000, p=[0.8, 0.195, 0.005])
+    wrong = rng.random(len(true)) < 0.1
+    pred = np.where(wrong, (true + 1) % 3, true)
+    sure = np.where(wrong | (true == 2), 0.57, 0.97)
+    p = np.repeat(((1 - sure) / 2)[:, None], 3, axis=1).astype(np.float32)
+    p[np.arange(len(true)), pred] = sure
+    head = table(true, pred, 3, np.full(120, 100), probabilities=p / p.sum(axis=1, keepdims=True))
+    analysis = run_suite(Predictions({"command": head}), resamples=100)
+    found = analysis.heads["command"].abstention.table.set_index("threshold")
+    assert found.loc[0.0, "rate"] == pytest.approx(wrong.mean())
+    assert found.loc[0.7, "rate"] == 0
+    assert found.loc[0.7, "coverage"] == pytest.approx((sure > 0.7).mean())
+    assert found.loc[0.7, "rare_coverage"] == 0
+    assert found.loc[0.7, "least_answered"] == head.classes[2]
+    (advice,) = (r for r in analysis.recommendations if r.rule == "worth-asking")
+    assert "Above confidence 0.6" in advice.issue
+    blind = replace(head, probabilities=np.full_like(p, 0.1) + 0.7 * np.eye(3, dtype=np.float32)[pred])
+    others = run_suite(Predictions({"command": blind}), resamples=100).recommendations
+    assert "worth-asking" not in [r.rule for r in others]

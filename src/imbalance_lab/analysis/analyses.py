@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from imbalance_lab.analysis import (
+    abstention,
     class_frequency,
     confidence,
     confusion,
@@ -26,6 +27,7 @@ ANALYSES: tuple[Analysis[Any], ...] = (
     per_class.ANALYSIS,
     confusion.ANALYSIS,
     confidence.ANALYSIS,
+    abstention.ANALYSIS,
     failure_modes.ANALYSIS,
     position.ANALYSIS,
     segments.ANALYSIS,
