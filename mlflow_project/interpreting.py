@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
     from imbalance_lab.training.model_files import StoredModel
 
-PREFIX = "interpretation_"
 _NETWORK = "network"
 _CLASSIFIERS = "classifiers"
 _BUDGETS = ("quick", "full")
@@ -45,22 +44,20 @@ def write_interpretation(
     Writes ``tables/interpretation_*.json`` (and CSV), ``figures/interpretation_*.png``,
     ``interpretation.json`` and ``report/interpretation.html``.
     """
-    from imbalance_lab.interpretation.interpret import interpret, tables
-    from imbalance_lab.report.images import figure_view
-    from imbalance_lab.report.interpretation_report import figures_of, headline, render_interpretation, to_json
+    from imbalance_lab.interpretation.interpret import interpret
+    from imbalance_lab.interpretation.parts import figures_of, tables
+    from imbalance_lab.plots.style import save_png
+    from imbalance_lab.report.interpretation_report import PREFIX, headline, render_interpretation, to_json
     from imbalance_lab.report.page import write
     from mlflow_project.run_artifacts import write_tables
 
     found = interpret(network, loaded, budget, seed, progress=progress)
     write_tables({f"{PREFIX}{name}": table for name, table in tables(found).items()}, folder / "tables")
-    # Each figure is drawn once; file and page share its bytes.
-    views = {name: figure_view(f"{PREFIX}{name}", figure) for name, figure in figures_of(found).items()}
-    pictures = folder / "figures"
-    pictures.mkdir(parents=True, exist_ok=True)
-    for view in views.values():
-        (pictures / f"{view.name}.png").write_bytes(view.png)
+    figures = figures_of(found)
+    for name, figure in figures.items():
+        save_png(figure, folder / "figures" / f"{PREFIX}{name}.png")
     (folder / "interpretation.json").write_text(to_json(found), encoding="utf-8")
-    write(render_interpretation(found, views, title=title), folder / "report" / "interpretation.html")
+    write(render_interpretation(found, figures, title=title), folder / "report" / "interpretation.html")
     return headline(found)
 
 

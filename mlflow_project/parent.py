@@ -16,7 +16,7 @@ from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.names import key
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
-from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, verdicts_of
+from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
 from imbalance_lab.spec import ExperimentSpec
@@ -78,16 +78,7 @@ def write_comparison(
 
     ``links`` is the address of each run by its id; the page leads to these.
     """
-    tables = {
-        "leaderboard": found.leaderboard,
-        "verdicts": verdicts_of(found, metric=metric),
-        "runs": found.runs,
-        "differences": found.differences,
-        "flows": found.flows,
-        "bill": found.bill,
-        "cost_ranges": found.cost_ranges,
-        "failures": found.failures,
-    }
+    tables = tables_of_comparison(found, metric=metric)
     write_tables(tables, folder / "tables")
     figures = figures_of_comparison(found, metric=metric, headline=_headline(found, metric))
     for name, figure in figures.items():

@@ -27,7 +27,8 @@ from imbalance_lab.interpretation.attribution import (
 from imbalance_lab.interpretation.drops import metric_drop
 from imbalance_lab.interpretation.embeddings import embeddings
 from imbalance_lab.interpretation.features import Feature, channels, correlated, frames
-from imbalance_lab.interpretation.interpret import interpret, tables
+from imbalance_lab.interpretation.interpret import interpret
+from imbalance_lab.interpretation.parts import figures_of, tables
 from imbalance_lab.interpretation.passes import Job, confusions_of, counting_for
 from imbalance_lab.interpretation.permutation import cumulative_importance, enough, permutation_importance, steps_of
 from imbalance_lab.interpretation.randomised import randomised, sanity_check
@@ -43,7 +44,7 @@ from imbalance_lab.models.build import build_network, make_blueprint
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.plots.style import title_of
-from imbalance_lab.report.interpretation_report import figures_of, headline
+from imbalance_lab.report.interpretation_report import headline
 from imbalance_lab.strategies.spec import parse_strategy
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.table_network import classical_model

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
 
 import pandas as pd
@@ -79,6 +78,7 @@ class Table:
     shown : which columns stand on the page, in which order (all when empty)
     most : rows on the page; the rest is in the file
     fold : whether it stands behind a disclosure triangle, because a figure shows it
+    fold_above : rows above which it does so because of its length; 0 for never
     needs_probabilities : whether it says nothing where a classifier gives labels alone
     beside : ``section.key`` of the report for a table that is about all heads
     """
@@ -92,12 +92,17 @@ class Table:
     shown: tuple[str, ...] = ()
     most: int = 20
     fold: bool = False
+    fold_above: int = 0
     needs_probabilities: bool = False
     beside: str = ""
 
     def of(self, result: Any) -> dict[str, pd.DataFrame]:
-        """The table in ``result`` under the name of its file, or one for each key of a mapping."""
-        found = attrgetter(self.at)(result) if self.at else result
+        """The table in ``result`` by the name of its file, or one for each key of a mapping; none where it is None."""
+        found = result
+        for attribute in self.at.split(".") if self.at else ():
+            found = getattr(found, attribute)
+            if found is None:
+                return {}
         if isinstance(found, Mapping):
             return {f"{self.name}_{key}": table for key, table in found.items()}
         return {self.name: found}

@@ -188,49 +188,6 @@ def interpret(
     return replace(result, summary=tuple(sentences(result)))
 
 
-def tables(interpretation: Interpretation) -> dict[str, pd.DataFrame]:
-    """Every table by name; what was not measured is missing (see ``interpretation.absent``)."""
-    i = interpretation
-    found: dict[str, pd.DataFrame | None] = {
-        "permutation": i.permutation.table,
-        "permutation_base": i.permutation.base,
-        "permutation_cumulative": i.cumulative,
-        "correlated_groups": i.groups,
-        "head_ablation": i.ablation,
-        "offsets": i.offsets,
-        "context": i.context,
-        "blocks": i.blocks,
-        "difficulty": i.difficulty.table,
-        "difficulty_trend": i.difficulty.trend,
-        "heads": i.association.heads,
-        "head_pairs": i.association.pairs,
-    }
-    if i.attention is not None:
-        found |= {
-            "attention_heads": i.attention.heads,
-            "attention_profile": i.attention.profile,
-            "attention_cases": i.attention.cases,
-            "attention_chosen": i.attention.chosen,
-        }
-    if i.attribution is not None:
-        a = i.attribution
-        found |= {
-            "attribution_channels": a.channels,
-            "attribution_time": a.time,
-            "attribution_cases": a.cases,
-            "attribution_sanity": a.sanity,
-        }
-    if i.embeddings is not None:
-        e = i.embeddings
-        found |= {
-            "embedding_points": e.points,
-            "embedding_variance": e.variance,
-            "embedding_maps": e.maps,
-            "embedding_separation": e.separation,
-        }
-    return {name: table for name, table in found.items() if table is not None and len(table)}
-
-
 def _choose_head(loaded: LoadedData, rows: Ints, head: str | None, split: str) -> str:
     targets = loaded.dataset.targets
     if head is not None and head not in targets:

@@ -38,7 +38,7 @@ class Layout:
     always : sections that say so where nothing was computed for them
     notes : section to how its results were computed, at its end
     headers : column to header, where it is not the name with spaces
-    prefix : of the files of the tables
+    prefix : of the files of tables and figures
     """
 
     sections: Mapping[str, str]
@@ -83,6 +83,7 @@ def sections_of(
     shared: Results,
     heads: Mapping[str, Results] | None = None,
     first: Mapping[str, Sequence[Block]] | None = None,
+    last: Mapping[str, Sequence[Block]] | None = None,
 ) -> tuple[Section, ...]:
     """The sections of a page that have something to say.
 
@@ -90,7 +91,7 @@ def sections_of(
     ----------
     shared : what is not about one head
     heads : head to its results; with one head they need no heading of their own
-    first : section to the blocks that open it
+    first, last : section to the blocks that open and close it
     """
     heads = heads or {}
     out = []
@@ -99,6 +100,7 @@ def sections_of(
         parts = {head: blocks for head, results in heads.items() if (blocks := _blocks(layout, results, key))}
         if len(heads) == 1:
             own, parts = [*own, *(b for blocks in parts.values() for b in blocks)], {}
+        own += (last or {}).get(key, ())
         if not own and not parts:
             if key not in layout.always:
                 continue
@@ -112,8 +114,10 @@ def sections_of(
 
 def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
     """Figures first, then tables each with its note, then what is absent and why."""
+    rank = {name: i for i, name in enumerate(layout.figures)}
     figures = [name for name in results.figures if layout.section_of_figure(name) == section]
-    blocks: list[Block] = [figure_view(name, results.figures[name]) for name in figures]
+    figures.sort(key=lambda name: rank.get(_stem(name, rank), len(rank)))
+    blocks: list[Block] = [figure_view(f"{layout.prefix}{name}", results.figures[name]) for name in figures]
     order = {name: i for i, name in enumerate(layout.tables)}
     for name in sorted(results.tables, key=lambda n: order.get(n, len(order))):
         record, frame = layout.table(name), results.tables[name]
@@ -127,8 +131,9 @@ def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
             most=record.most,
             where=f"tables/{layout.prefix}{name}.json",
         )
-        if record.fold:
-            blocks.append(Note(f"Table: {record.caption}", record.how, (view,)))
+        if record.fold or 0 < record.fold_above < len(frame):
+            length = f" ({len(frame):,} rows)" if record.fold_above else ""
+            blocks.append(Note(f"Table: {record.caption}{length}", record.how, (view,)))
             continue
         blocks.append(view)
         if record.how:

@@ -1,4 +1,4 @@
-"""The figures of a comparison: its tables handed to the plots."""
+"""The tables and figures of a comparison."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import pandas as pd
 
 from imbalance_lab.plots import bill, comparison
 from imbalance_lab.plots.style import Scope
+from imbalance_lab.report.comparison_page import TABLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -118,6 +119,12 @@ def verdicts_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:
     rows = found.differences[(found.differences["metric"] == metric) & (found.differences["class"] == "")]
     columns = ["strategy", "against", "value", "difference", "low", "high", "p_holm", "verdict", "minimum_detectable"]
     return rows[[*columns, "recordings", "seeds"]].reset_index(drop=True)
+
+
+def tables_of_comparison(found: Comparison, *, metric: str = "macro_f1") -> dict[str, pd.DataFrame]:
+    """The tables of a comparison by the names of their files."""
+    own = {name: frame for table in TABLES if table.at for name, frame in table.of(found).items()}
+    return {"leaderboard": found.leaderboard, "verdicts": verdicts_of(found, metric=metric), **own}
 
 
 def board_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:

@@ -7,22 +7,14 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from imbalance_lab.analysis.record import Table
+from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Block, Note, Number, Page, Section, Text, link_list
+from imbalance_lab.report.page import Block, Number, Page, Text, link_list
 from imbalance_lab.report.tables import table_view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
-
-_SECTIONS: Mapping[str, tuple[str, tuple[str, ...]]] = {
-    "Strategies": ("", ("leaderboard", "verdicts", "differences")),
-    "What is gained and what it costs": ("", ("recall", "false_alarms", "bill", "cost", "cost_ranges")),
-    "Positions fixed and broken": ("", ("flows",)),
-    "Classes": ("", ("per_class", "classes")),
-    "Calibration": ("", ("calibration", "reliability")),
-    "Known failure modes": ("", ("failures", "failure_modes", "tracking", "known")),
-    "Runs": ("", ("runs",)),
-}
 
 
 def render_comparison_page(
@@ -38,7 +30,6 @@ def render_comparison_page(
     sentences: Mapping[str, str] | None = None,
     links: Mapping[str, str] | None = None,
     children: Sequence[tuple[str, str]] = (),
-    notes: Mapping[str, str] | None = None,
     facts: Mapping[str, object] | None = None,
 ) -> Page:
     """Put a comparison into a page.
@@ -50,37 +41,24 @@ def render_comparison_page(
     verdict : which strategy to choose, or that the data cannot tell, in one sentence
     tone : ``good`` (one is better), ``bad`` or ``open``
     sentences : verdict of each strategy in words
-    figures, tables : by name; the beginning of the name decides the section, others stand at the end
+    figures, tables : by name (:data:`COMPARISON`); others stand at the end
     links : strategy to the address of its report
     children : (name, address) of every run that was compared
-    notes : "how this was computed" by table name ("leaderboard" included)
     """
-    figures, tables, notes = dict(figures or {}), dict(tables or {}), dict(notes or {})
-    sections = []
-    for name, (intro, stems) in _SECTIONS.items():
-        blocks: list[Block] = [Text(intro)] if intro else []
-        blocks += [figure_view(n, figures.pop(n)) for n in list(figures) if n.startswith(stems)]
-        if name == "Strategies":
-            blocks.append(table_view(leaderboard, "Leaderboard", links=links, headers=_HEADERS))
-            blocks += _note(notes, "leaderboard")
-            blocks += [Text(f"{s}: {text}") for s, text in (sentences or {}).items()]
-        for n in [n for n in tables if n.startswith(stems)]:
-            blocks += _table(n, tables.pop(n), notes)
-        if name == "Runs" and children:
-            blocks.append(link_list(list(children)))
-        if blocks:
-            sections.append(Section(name, tuple(blocks)))
-    rest: list[Block] = [figure_view(n, f) for n, f in figures.items()]
-    for n, table in tables.items():
-        rest += _table(n, table, notes)
-    if rest:
-        sections.append(Section("More", tuple(rest)))
+    board = table_view(leaderboard, "Leaderboard", links=links, headers=_HEADERS)
+    said = [Text(f"{strategy}: {text}") for strategy, text in (sentences or {}).items()]
+    runs: list[Block] = [link_list(list(children))] if children else []
     return Page(
         title=title,
         verdict=verdict,
         numbers=tuple(numbers),
         figure=None if lead is None else figure_view("leaderboard", lead),
-        sections=tuple(sections),
+        sections=sections_of(
+            COMPARISON,
+            Results(tables or {}, figures or {}),
+            first={"strategies": [board, *said]},
+            last={"runs": runs},
+        ),
         facts=tuple((str(k).replace("_", " "), text) for k, v in (facts or {}).items() if (text := _plain(v))),
         tone=tone,
     )
@@ -97,16 +75,36 @@ _HEADERS: Mapping[str, str] = {
 }
 
 
-def _table(name: str, frame: pd.DataFrame, notes: Mapping[str, str]) -> list[Block]:
-    """A table and its note; a long one stands behind a disclosure triangle."""
-    view = table_view(frame, _words(name), headers=_HEADERS, most=200, where=f"tables/{name}.json")
-    if len(frame) > 15:
-        return [Note(f"Table: {_words(name)} ({len(frame):,} rows)", notes.get(name, ""), (view,))]
-    return [view, *_note(notes, name)]
+def _record(name: str, section: str, at: str | None = None) -> Table:
+    """A long table stands behind a disclosure triangle."""
+    caption = name.replace("_", " ").capitalize()
+    return Table(name, name if at is None else at, section, caption, (), most=200, fold_above=15)
 
 
-def _note(notes: Mapping[str, str], name: str) -> list[Block]:
-    return [Note("How this was computed", notes[name])] if name in notes else []
+TABLES = (
+    _record("verdicts", "strategies", ""),
+    _record("differences", "strategies"),
+    _record("bill", "gain"),
+    _record("cost_ranges", "gain"),
+    _record("flows", "flows"),
+    _record("failures", "failures"),
+    _record("runs", "runs"),
+)
+"""The tables beside the leaderboard, and where a comparison holds each (the verdicts depend on the metric)."""
+
+COMPARISON = Layout(
+    sections={
+        "strategies": "Strategies",
+        "gain": "What is gained and what it costs",
+        "flows": "Positions fixed and broken",
+        "failures": "Known failure modes",
+        "runs": "Runs",
+        "more": "More",
+    },
+    tables={table.name: table for table in TABLES},
+    figures={"recall_against_false_alarms": "gain", "cost_ranges": "gain", "flows": "flows"},
+    headers=_HEADERS,
+)
 
 
 def _plain(value: object) -> str:
@@ -116,7 +114,3 @@ def _plain(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return ", ".join(str(v) for v in value)
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
-
-
-def _words(name: str) -> str:
-    return name.replace("_", " ").capitalize()
