@@ -118,7 +118,7 @@ def _worth_asking(found: Abstention, _: Mapping[str, Any]) -> Advice | None:
         "classes it passes on.",
         "At most half the error rate among what is answered.",
         fired,
-        f"upper end of the error rate at most half of that of all positions, at least {_ANSWERED:.0%} answered",
+        f"upper end of the error rate at most half of that of all positions, at least {percent(_ANSWERED, 0)} answered",
     )
 
 

@@ -128,6 +128,7 @@ def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
             record.caption,
             columns=record.shown,
             headers=layout.headers,
+            kinds={column.name: column.kind for column in record.columns},
             most=record.most,
             where=f"tables/{layout.prefix}{name}.json",
         )

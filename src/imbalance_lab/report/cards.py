@@ -72,8 +72,8 @@ def _support(row: Mapping[str, Any]) -> str:
         parts.append(f"n = {int(n):,}")
     if _finite(row.get("recordings")):
         parts.append(f"{int(row['recordings']):,} recordings")
-    named = next((v for v in row.values() if isinstance(v, str) and v), "")
-    return f"{named}: {', '.join(parts)}" if named and parts else ", ".join(parts)
+    named = next(iter(row.values()), "")  # the first column names the row
+    return f"{named}: {', '.join(parts)}" if isinstance(named, str) and named and parts else ", ".join(parts)
 
 
 def _finite(value: Any) -> bool:

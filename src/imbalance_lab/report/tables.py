@@ -39,6 +39,7 @@ def table_view(
     headers: Mapping[str, str] | None = None,
     hints: Mapping[str, str] | None = None,
     links: Mapping[Any, str] | None = None,
+    kinds: Mapping[str, str] | None = None,
     note: str = "",
     most: int = 40,
     where: str = "",
@@ -52,6 +53,7 @@ def table_view(
     ----------
     columns : which columns, in which order; all when empty
     headers : column to header; others are their name with spaces
+    kinds : column to its kind (:data:`imbalance_lab.analysis.record.Kind`); that of others follows from their name
     links : value of the first column to the address its cell links to
     most : rows that are shown; the note says how many more there are and ``where``
     """
@@ -66,7 +68,7 @@ def table_view(
         number = i > 0 and _is_number(frame[name])
         header = (headers or {}).get(name, str(name).replace("_", " "))
         heads.append(Column(header, number, (hints or {}).get(name, "")))
-        formatted = _format(str(name), series, frame[name], low, high, number)
+        formatted = _format(_kind(str(name), frame[name], kinds or {}, number), series, frame[name], low, high)
         if i == 0 and links:
             formatted = [_linked(c, links.get(v, "")) for c, v in zip(formatted, series, strict=True)]
         cells.append(formatted)
@@ -120,8 +122,15 @@ def _within_one(whole: pd.Series) -> bool:
     return bool(values.size and values.min() >= 0 and values.max() <= 1 + 1e-9)
 
 
-def _look(name: str, whole: pd.Series) -> str:
-    """How a numeric column is written: ``count``, ``share`` (percent), ``score`` (0-1), ``p`` or ``number``."""
+def _kind(name: str, whole: pd.Series, kinds: Mapping[str, str], number: bool) -> str:
+    """How a column is written: ``text``, ``count``, ``share`` (percent), ``score`` (0-1), ``p`` or ``number``."""
+    if not _is_number(whole):
+        return "text"
+    return kinds.get(name, _by_name(name, whole)) if number else "number"
+
+
+def _by_name(name: str, whole: pd.Series) -> str:
+    """Kind of a column of a table without a record, such as the evidence of a finding."""
     if pd.api.types.is_integer_dtype(whole):
         return "count"
     stem = name.split("/", maxsplit=1)[0] if "/" in name else name
@@ -132,10 +141,9 @@ def _look(name: str, whole: pd.Series) -> str:
     return "share" if stem in _SHARES and _within_one(whole) else "number"
 
 
-def _format(name: str, series: pd.Series, whole: pd.Series, low: Any, high: Any, number: bool) -> list[Cell]:
-    if not _is_number(whole):
+def _format(look: str, series: pd.Series, whole: pd.Series, low: Any, high: Any) -> list[Cell]:
+    if look == "text":
         return [_text(v) for v in series]
-    look = _look(name, whole) if number else "number"
     digits = {"count": 0, "share": 1, "score": 3, "p": 3}.get(look, _digits(whole))
 
     def write(value: float) -> str:
