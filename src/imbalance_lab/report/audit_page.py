@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
+from imbalance_lab.analysis.record import Table
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.formats import percent, plural, share
+from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Block, Cell, Column, Note, Number, Page, Section, TableView, Text
 from imbalance_lab.report.tables import table_view
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SEVERITY = (Verdict.FAIL, Verdict.WARN, Verdict.INSUFFICIENT, Verdict.PASS, Verdict.NOT_APPLICABLE)
+_DATA = "data"
 _TONES = {Verdict.FAIL: "bad", Verdict.WARN: "open", Verdict.PASS: "good"}
 
 
@@ -44,25 +47,33 @@ def render_audit_page(
     """
     worst = next((v for v in _SEVERITY if any(f.verdict == v for f in findings)), Verdict.NOT_APPLICABLE)
     checks = sorted(dict.fromkeys(f.check for f in findings), key=lambda c: _rank(findings, c))
-    figures, tables = dict(figures or {}), dict(tables or {})
-    sections = []
+    headings, blocks = {}, {}
     for check in checks:
         own = sorted((f for f in findings if f.check == check), key=lambda f: _SEVERITY.index(f.verdict))
-        blocks: list[Block] = [b for f in own for b in _finding(f)]
-        blocks += [figure_view(n, figures.pop(n)) for n in list(figures) if _belongs(n, check)]
-        blocks += [table_view(tables.pop(n), _words(n), most=20) for n in list(tables) if _belongs(n, check)]
-        sections.append(Section(f"{_words(check)}: {own[0].verdict}", tuple(blocks)))
-    rest: list[Block] = [figure_view(n, f) for n, f in figures.items()]
-    rest += [table_view(t, _words(n), most=20) for n, t in tables.items()]
-    top = [Section("All findings, worst first", (_table(findings),))]
-    if rest:
-        top.append(Section("The data", tuple(rest)))
+        headings[_key(check)] = f"{_words(check)}: {own[0].verdict}"
+        blocks[_key(check)] = [b for f in own for b in _finding(f)]
+    layout = Layout(
+        {**headings, _DATA: "The data"},
+        {key: Table(key, "", key, _words(key), ()) for key in headings},
+        {key: key for key in headings},
+    )
+    results = Results(
+        {_key(name): table for name, table in (tables or {}).items()},
+        {_key(name): figure for name, figure in (figures or {}).items()},
+    )
+    sections = sections_of(layout, results, first=blocks)
+    data = [section for section in sections if section.title == layout.sections[_DATA]]
+    inner = tuple(section for section in sections if section not in data)
     return Page(
         title=title,
         verdict=sentence,
         numbers=tuple(_numbers(findings)),
         figure=None if lead is None else figure_view("audit", lead),
-        sections=(*top, Section("Check by check", (), tuple(sections))),
+        sections=(
+            Section("All findings, worst first", (_table(findings),)),
+            *data,
+            Section("Check by check", (), inner),
+        ),
         facts=tuple((str(k), str(v)) for k, v in (facts or {}).items()),
         tone=_TONES.get(worst, "open"),
     )
@@ -72,9 +83,8 @@ def _rank(findings: Sequence[Finding], check: str) -> int:
     return min(_SEVERITY.index(f.verdict) for f in findings if f.check == check)
 
 
-def _belongs(name: str, check: str) -> bool:
-    stem = check.replace(" ", "_")
-    return name.replace(" ", "_") == stem or name.replace(" ", "_").startswith(f"{stem}_")
+def _key(name: str) -> str:
+    return name.replace(" ", "_")
 
 
 def _words(name: str) -> str:

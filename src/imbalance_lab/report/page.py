@@ -61,7 +61,6 @@ class TableView:
     caption: str
     columns: tuple[Column, ...]
     rows: tuple[tuple[Cell, ...], ...]
-    note: str = ""
     more: int = 0
     where: str = ""
     kind: str = "table"

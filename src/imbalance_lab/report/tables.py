@@ -37,10 +37,8 @@ def table_view(
     *,
     columns: Sequence[str] = (),
     headers: Mapping[str, str] | None = None,
-    hints: Mapping[str, str] | None = None,
     links: Mapping[Any, str] | None = None,
     kinds: Mapping[str, str] | None = None,
-    note: str = "",
     most: int = 40,
     where: str = "",
 ) -> TableView:
@@ -67,13 +65,13 @@ def table_view(
         low, high = _ends(shown, owners.get(name, ()))
         number = i > 0 and _is_number(frame[name])
         header = (headers or {}).get(name, str(name).replace("_", " "))
-        heads.append(Column(header, number, (hints or {}).get(name, "")))
+        heads.append(Column(header, number))
         formatted = _format(_kind(str(name), frame[name], kinds or {}, number), series, frame[name], low, high)
         if i == 0 and links:
             formatted = [_linked(c, links.get(v, "")) for c, v in zip(formatted, series, strict=True)]
         cells.append(formatted)
     rows = tuple(zip(*cells, strict=True)) if cells else ()
-    return TableView(caption, tuple(heads), rows, note=note, more=max(0, len(frame) - most), where=where)
+    return TableView(caption, tuple(heads), rows, more=max(0, len(frame) - most), where=where)
 
 
 def _linked(cell: Cell, href: str) -> Cell:
