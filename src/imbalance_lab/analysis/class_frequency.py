@@ -23,9 +23,9 @@ from imbalance_lab.analysis.record import (
     Scene,
     Table,
     columns,
-    percent,
 )
 from imbalance_lab.analysis.trend import Trend, cluster_trend
+from imbalance_lab.formats import percent
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

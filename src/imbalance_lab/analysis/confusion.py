@@ -24,8 +24,8 @@ from imbalance_lab.analysis.record import (
     Scene,
     Table,
     columns,
-    percent,
 )
+from imbalance_lab.formats import percent
 from imbalance_lab.statistics import benjamini_hochberg, wilson
 
 if TYPE_CHECKING:

@@ -26,11 +26,6 @@ BOOT = (
 )
 
 
-def percent(x: float, digits: int) -> str:
-    """A share as text."""
-    return f"{100 * x:.{digits}f} %"
-
-
 @dataclass(frozen=True)
 class Column:
     """A column of a table; the name ``*`` stands for a column named after what the table is about."""

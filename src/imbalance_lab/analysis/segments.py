@@ -24,10 +24,10 @@ from imbalance_lab.analysis.record import (
     Scene,
     Table,
     columns,
-    percent,
 )
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
+from imbalance_lab.formats import percent
 from imbalance_lab.statistics import wilson
 
 if TYPE_CHECKING:

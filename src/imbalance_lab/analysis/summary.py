@@ -24,10 +24,10 @@ from imbalance_lab.analysis.record import (
     Rule,
     Table,
     columns,
-    percent,
 )
 from imbalance_lab.analysis.tally import FINE
 from imbalance_lab.analysis.trivial import trivial_confusions
+from imbalance_lab.formats import percent
 from imbalance_lab.statistics import percentile_interval, wilson
 
 Floats = NDArray[np.float64]
