@@ -14,10 +14,10 @@ from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.data.load import load_data
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.run.search import trials_of
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
 from imbalance_lab.training.precision import check_precision
-from imbalance_lab.training.tuning import trials_of
 from mlflow_project.jobs import Outcome, TrialFailure, end_run, outcome_of, rerun_job, run_job
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset

@@ -134,8 +134,8 @@ def open_trial(task: TrialTask, loaded: LoadedData) -> OpenTrial:
     The run is FAILED with the reason when the strategy does not fit the data.
     """
     from imbalance_lab.data.dataset import primary_head
+    from imbalance_lab.run.search import with_tuned
     from imbalance_lab.training.trial import selection_of
-    from imbalance_lab.training.tuning import with_tuned
     from mlflow_project.schema import log_start
     from mlflow_project.tuning import log_tuning, ready, tuning_of
 

@@ -15,10 +15,10 @@ from imbalance_lab.data.dataset import LoadedData, primary_head
 from imbalance_lab.engine import Engine, Failure
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
+from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
-from imbalance_lab.training.tuning import Tried, Tuning, judge, search, space_of, trials_of
 from mlflow_project.binding import bind_strategy
 from mlflow_project.task import prepare_worker
 from mlflow_project.tracking import RunLogger

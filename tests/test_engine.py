@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 import mlflow_project.tuning as tuning
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.run.search import Tried, Tuning, judge, search, tune
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.tuning import Tried, Tuning, judge, search, tune
 from mlflow_project.tuning import SearchTask
 
 ROOT = Path(__file__).resolve().parents[1]

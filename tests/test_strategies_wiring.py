@@ -21,11 +21,11 @@ from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError, NonFiniteLossError
 from imbalance_lab.models.build import rebuild_network
+from imbalance_lab.run.search import Tuning, space_of, trials_of, tune, with_tuned
 from imbalance_lab.spec import load_experiment, parse_experiment
 from imbalance_lab.strategies import registry
 from imbalance_lab.strategies.spec import parse_strategy
 from imbalance_lab.training.table_trial import TableInputs, bind_table, prepare_table_trial
-from imbalance_lab.training.tuning import Tuning, space_of, trials_of, tune, with_tuned
 
 ROOT = Path(__file__).resolve().parents[1]
 CATALOGUE = yaml.safe_load((ROOT / "experiments/strategies.yaml").read_text(encoding="utf-8"))["strategies"]

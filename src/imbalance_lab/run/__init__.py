@@ -1,0 +1,1 @@
+"""A whole trial and its folder without MLflow."""
