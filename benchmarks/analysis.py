@@ -24,11 +24,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.clusters import clusters_of
 from imbalance_lab.analysis.confidence import confidence_analysis
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.suite import run_suite
 from imbalance_lab.analysis.tally import BINS, tally_head
+from imbalance_lab.metrics.recordings import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 CLASSES = {"command": 11, "type": 4, "param_type": 8, "param_value": 10}
@@ -196,7 +196,7 @@ def counting(predictions: Predictions) -> None:
     """The one-pass counts, binned scores included, of every head."""
     for head in predictions.heads.values():
         k = len(head.classes)
-        tally_head(head, clusters_of(head, k * max(k, BINS)), binned_scores=True)
+        tally_head(head, clusters_of(head.group, len(head.group_names), k * max(k, BINS)), binned_scores=True)
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from imbalance_lab.data.encode import encode_recordings
 from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import EncodingOptions, parse_options
 from imbalance_lab.data.simulated import SimulatedMill, plant, simulate
-from imbalance_lab.statistics import wilson
+from imbalance_lab.metrics.intervals import wilson
 
 Rule = Callable[[Finding], bool]
 

@@ -93,8 +93,8 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
     """One epoch of five steps of the trainer on random windows."""
     from training import strategy_of
 
-    from imbalance_lab.analysis.metrics import metric_by_name
     from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
+    from imbalance_lab.metrics.counts import metric_by_name
     from imbalance_lab.models.config import ModelConfig
     from imbalance_lab.training.config import TrainingConfig
     from imbalance_lab.training.fit import Selection, fit

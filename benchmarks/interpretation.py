@@ -25,7 +25,6 @@ import numpy as np
 import pandas as pd
 import torch
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import SimulatedOptions
@@ -36,6 +35,7 @@ from imbalance_lab.interpretation.passes import counting_for
 from imbalance_lab.interpretation.permutation import permutation_importance
 from imbalance_lab.interpretation.randomised import randomised
 from imbalance_lab.interpretation.scored import ScoredSet, choose_cases, choose_windows, make_scored, subset
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.spec import parse_strategy

@@ -108,11 +108,11 @@ def _rows(head: Any, part: slice) -> Any:
 def _tally(positions: int) -> Callable[[], Any]:
     from analysis import make_predictions
 
-    from imbalance_lab.analysis.clusters import clusters_of
     from imbalance_lab.analysis.tally import mass_bin_edges, merge, tally_head
+    from imbalance_lab.metrics.recordings import clusters_of
 
     (head,) = make_predictions(positions, 1).heads.values()
-    clusters, edges = clusters_of(head), mass_bin_edges(head)
+    clusters, edges = clusters_of(head.group, len(head.group_names)), mass_bin_edges(head)
     bounds = np.linspace(0, positions, SHARDS + 1).astype(int)
     shards = [_rows(head, slice(a, b)) for a, b in pairwise(bounds)]
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from imbalance_lab.analysis.metrics import confusion_counts
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import SequenceDataset, primary_head
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
 from mlflow_project import runs

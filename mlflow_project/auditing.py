@@ -112,7 +112,7 @@ def filler_table(evidence: pd.DataFrame | None, head: str) -> pd.DataFrame:
     """
     import pandas as pd
 
-    from imbalance_lab.statistics import wilson
+    from imbalance_lab.metrics.intervals import wilson
 
     if evidence is None or "not applicable" not in evidence:
         return pd.DataFrame(columns=["class", "n", "filler", "rate", "low", "high"])

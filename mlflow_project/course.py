@@ -11,7 +11,7 @@ import pandas as pd
 from mlflow.entities import Run
 from mlflow.tracking import MlflowClient
 
-from imbalance_lab.analysis.metrics import confusion_counts
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.training.collapse import prediction_spread

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_lab.analysis.calibration import fit_temperature
-from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
 from imbalance_lab.data.dataset import primary_head
+from imbalance_lab.metrics.calibration import fit_temperature
+from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 from imbalance_lab.names import key
 from imbalance_lab.predictions import HeadPredictions, Predictions, write_parquet
 from imbalance_lab.spec import ExperimentSpec

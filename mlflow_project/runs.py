@@ -14,10 +14,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
 from mlflow_project.tracking import NOTE, Store, tracking_uri

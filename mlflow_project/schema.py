@@ -10,8 +10,8 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis import metrics as m
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.metrics import counts as m
 from imbalance_lab.names import key
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.base import BoundStrategy

@@ -3,9 +3,9 @@
 import numpy as np
 from golden_support import array, close, number, only_keys
 
-from imbalance_lab import statistics as st
-from imbalance_lab.analysis import calibration as cal
-from imbalance_lab.analysis import metrics as m
+from imbalance_lab.metrics import calibration as cal
+from imbalance_lab.metrics import counts as m
+from imbalance_lab.metrics import intervals as st
 
 
 def metrics(inputs, params, expected):

@@ -14,15 +14,15 @@ from sklearn.metrics import confusion_matrix
 
 from imbalance_lab.analysis import cross_head as cross
 from imbalance_lab.analysis import tally
-from imbalance_lab.analysis.calibration import mass_bin
-from imbalance_lab.analysis.clusters import clusters_of
 from imbalance_lab.analysis.positions import relative_bin
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.runs import run_lengths
 from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
 from imbalance_lab.analysis.segments import distance_to_change
+from imbalance_lab.metrics.calibration import mass_bin
+from imbalance_lab.metrics.intervals import percentile_interval
+from imbalance_lab.metrics.recordings import clusters_of
 from imbalance_lab.predictions import Predictions
-from imbalance_lab.statistics import percentile_interval
 
 seeds = st.integers(0, 999)
 
@@ -116,7 +116,7 @@ def test_percentiles_are_numpys(seed: int, columns: int, missing: float) -> None
 
 def test_blocks_do_not_show_in_the_counts(monkeypatch: pytest.MonkeyPatch) -> None:
     head = shuffled(independent(3), np.random.default_rng(0).permutation(6000))
-    clusters = clusters_of(head)
+    clusters = clusters_of(head.group, len(head.group_names))
     whole = tally.tally_head(head, clusters, binned_scores=True)
     assert (whole.confusion.sum(axis=0) == confusion_matrix(head.true, head.pred)).all()
     monkeypatch.setattr(tally, "BLOCK", 1 << 10)

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from imbalance_lab.analysis.confidence import confidence_analysis
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import prepare
-from imbalance_lab.statistics import percentile_interval
+from imbalance_lab.metrics.intervals import percentile_interval
 
 SIMULATIONS = 300
 

@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn import metrics as sk
 
-from imbalance_lab.analysis import calibration as c
-from imbalance_lab.analysis import metrics as m
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics import calibration as c
+from imbalance_lab.metrics import counts as m
 
 
 def cases(shared_dir: Path, name: str) -> list[dict[str, Any]]:

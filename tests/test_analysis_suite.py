@@ -15,19 +15,19 @@ from hypothesis import strategies as st
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import average_precision_score, classification_report
 
-from imbalance_lab.analysis import calibration
 from imbalance_lab.analysis.analyses import ANALYSES
-from imbalance_lab.analysis.clusters import clusters_of
 from imbalance_lab.analysis.document import filled
 from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
+from imbalance_lab.analysis.recommendations import RULES, recommend
 from imbalance_lab.analysis.report import report_schema, to_report
 from imbalance_lab.analysis.runs import error_runs
 from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics import calibration
+from imbalance_lab.metrics.recordings import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.recommendations import RULES, recommend
 from imbalance_lab.report.catalogue import RUN
 
 TYPES: dict[str, Any] = {
@@ -147,7 +147,7 @@ def test_binned_auprc_agrees_with_exact_ranking() -> None:
 
 
 def test_shards_add_up(head: HeadPredictions) -> None:
-    clusters, edges = clusters_of(head), np.linspace(0, 1, 16)
+    clusters, edges = clusters_of(head.group, len(head.group_names)), np.linspace(0, 1, 16)
     rows = np.arange(len(head))
     parts = [tally_head(shuffled(head, part), clusters, edges, True) for part in (rows[:1000], rows[1000:])]
     whole, merged = tally_head(head, clusters, edges, True), merge(*parts)

@@ -69,7 +69,7 @@ def test_clearly_better_and_clearly_worse_strategies_are_found():
 
 
 def test_differences_are_those_of_the_metric_functions():
-    from imbalance_lab.analysis.metrics import macro_f1, mcc, recall
+    from imbalance_lab.metrics.counts import macro_f1, mcc, recall
 
     runs = runs_of({"ce": [0, 1], "focal": [0, 1]})
     study = study_of(runs)

@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
-from imbalance_lab.analysis import metrics
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.counts import join
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics import counts as metrics
 
 
 def shuffled(h, rng):

@@ -59,7 +59,7 @@ def test_leaderboard_is_numeric_and_complete(three):
 
 
 def test_leaderboard_calibration_is_that_of_the_calibration_module(three):
-    from imbalance_lab.analysis.calibration import apply_temperature, ece, nll
+    from imbalance_lab.metrics.calibration import apply_temperature, ece, nll
 
     tables = [run("ce", s).test.heads["command"] for s in (0, 1, 2)]
     by = three.leaderboard.set_index("strategy")
@@ -74,7 +74,7 @@ def test_prior_is_undone_by_the_power_that_the_strategy_corrected():
     r.test.meta["prior_correction"] = {"command": 1.0}
     h = r.test.heads["command"]
     p = h.probabilities * (h.train_counts / h.train_counts.sum())
-    from imbalance_lab.analysis.calibration import ece
+    from imbalance_lab.metrics.calibration import ece
 
     expected = ece(p / p.sum(axis=1, keepdims=True), h.true)
     assert comparison([r]).leaderboard["ece_prior_undone"].iloc[0] == pytest.approx(expected, rel=1e-3)

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
 from imbalance_lab.errors import InputError
@@ -30,7 +29,7 @@ from imbalance_lab.interpretation.features import Feature, channels, correlated,
 from imbalance_lab.interpretation.interpret import interpret
 from imbalance_lab.interpretation.parts import figures_of, tables
 from imbalance_lab.interpretation.passes import Job, confusions_of, counting_for
-from imbalance_lab.interpretation.permutation import cumulative_importance, enough, permutation_importance, steps_of
+from imbalance_lab.interpretation.permutation import cumulative_importance, permutation_importance, steps_of
 from imbalance_lab.interpretation.randomised import randomised, sanity_check
 from imbalance_lab.interpretation.scored import (
     Cases,
@@ -40,6 +39,8 @@ from imbalance_lab.interpretation.scored import (
     make_scored,
 )
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
+from imbalance_lab.metrics.counts import metric_by_name
+from imbalance_lab.metrics.curves import enough
 from imbalance_lab.models.build import build_network, make_blueprint
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network

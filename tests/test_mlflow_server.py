@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from browser_writers import KEYS, PARAMS, STEPS, TAGS, WRITERS, content, start_tagging, value, write_at_once
 
-from imbalance_lab.analysis.metrics import confusion_counts, macro_f1
+from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.predictions import read_parquet
 from mlflow_project.__main__ import main
 from mlflow_project.tracking import RunLogger, Store, open_line, open_store, run_address, start_parent

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from imbalance_lab.analysis.recommendations import Recommendation
 from imbalance_lab.analysis.results import ErrorAnalysis
 from imbalance_lab.analysis.suite import head_tables, run_suite
 from imbalance_lab.audit.finding import Finding, Verdict
@@ -17,7 +18,6 @@ from imbalance_lab.plots.per_class import per_class
 from imbalance_lab.plots.rates import slices
 from imbalance_lab.plots.style import Scope
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.recommendations import Recommendation
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.cards import cards

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalance_lab import statistics
-from imbalance_lab.analysis import metrics
-from imbalance_lab.analysis.clusters import ratio_interval, resampled
+from imbalance_lab.metrics import counts as metrics
+from imbalance_lab.metrics import intervals as statistics
+from imbalance_lab.metrics.recordings import ratio_interval, resampled
 
 
 def golden(shared_dir: Path, test: str) -> list[dict[str, Any]]:

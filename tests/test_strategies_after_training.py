@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalance_lab.analysis.metrics import confusion_counts, macro_f1
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.predictions import HeadPredictions
 from imbalance_lab.strategies import tables
 from imbalance_lab.strategies.heads import fit_tau_norm, tau_normalize, tau_normalized_logits

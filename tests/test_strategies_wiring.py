@@ -15,11 +15,11 @@ import yaml
 from sklearn.ensemble import RandomForestClassifier
 from training_cases import MODEL, selection, tiny, trial_of
 
-from imbalance_lab.analysis.metrics import confusion_counts, macro_f1
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError, NonFiniteLossError
+from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.models.build import rebuild_network
 from imbalance_lab.run.search import Tuning, space_of, trials_of, tune, with_tuned
 from imbalance_lab.spec import load_experiment, parse_experiment

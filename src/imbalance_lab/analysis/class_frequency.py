@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.clusters import rate_table
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import (
     BOOT,
@@ -26,6 +25,7 @@ from imbalance_lab.analysis.record import (
 )
 from imbalance_lab.analysis.trend import Trend, cluster_trend
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.recordings import rate_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Advice, Analysis, Plot, Rule, Scene, Table, columns
 from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, tally_calibration
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.intervals import percentile_interval, wilson
+from imbalance_lab.metrics.recordings import ratio, ratio_interval, resampled
 from imbalance_lab.predictions import HeadPredictions
-from imbalance_lab.statistics import percentile_interval, wilson
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import (
     BOOT,
@@ -26,7 +25,8 @@ from imbalance_lab.analysis.record import (
     columns,
 )
 from imbalance_lab.formats import percent
-from imbalance_lab.statistics import benjamini_hochberg, wilson
+from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
+from imbalance_lab.metrics.recordings import ratio, ratio_interval, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -11,7 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import (
+from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Advice, Rule, Table, columns
+from imbalance_lab.analysis.scatter import scatter
+from imbalance_lab.analysis.tally import BLOCK
+from imbalance_lab.metrics.intervals import benjamini_hochberg, cluster_bootstrap_weights, wilson
+from imbalance_lab.metrics.recordings import (
     MAX_CELLS,
     MAX_CLUSTERS,
     MIN_RECORDINGS,
@@ -20,11 +24,7 @@ from imbalance_lab.analysis.clusters import (
     ratio_interval,
     verdicts,
 )
-from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Advice, Rule, Table, columns
-from imbalance_lab.analysis.scatter import scatter
-from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.statistics import benjamini_hochberg, cluster_bootstrap_weights, wilson
 
 _DENSE = 4  # places per position up to which places are addressed directly instead of sorted
 
@@ -155,7 +155,8 @@ def _shared_clusters(heads: Mapping[str, HeadPredictions]) -> tuple[dict[str, ND
         present[codes[name][np.flatnonzero(np.bincount(group, minlength=len(codes[name])))]] = True
     cap = int(present.sum())
     if cap > MAX_CLUSTERS:
-        longest = clusters_of(max(heads.values(), key=len))
+        whole = max(heads.values(), key=len)
+        longest = clusters_of(whole.group, len(whole.group_names))
         cap = longest.n if longest.pooled else cap
     lookup = np.zeros(len(names), dtype=np.int32)
     lookup[present] = np.random.default_rng(0).permutation(int(present.sum())) % cap

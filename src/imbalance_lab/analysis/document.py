@@ -8,9 +8,9 @@ from pathlib import Path
 
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import TABLES
+from imbalance_lab.analysis.recommendations import RULES
 from imbalance_lab.analysis.record import BOOT, MASK, Table
 from imbalance_lab.analysis.report import REPORT_VERSION
-from imbalance_lab.recommendations import RULES
 
 _OTHERS = {
     "recommendations": "most urgent first: priority, category, issue, action, effect, evidence rows, the threshold "

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.statistics import percentile_tail
+from imbalance_lab.metrics.intervals import percentile_tail
 
 Floats = NDArray[np.float64]
 _LEAST_VARIANCE = 1e-4  # of the largest of the row: what hardly varied in the resamples is not known for sure
@@ -30,7 +30,7 @@ def absolute_sum_interval(
     ----------
     gaps : array of shape (rows, bins), signed: confidence minus share right, times the bin's share of positions
     deviations : array of shape (resamples, rows, bins), gaps of each resample minus ``gaps``
-    n_groups : recordings; the tails are those of :func:`imbalance_lab.statistics.percentile_interval`
+    n_groups : recordings; the tails are those of :func:`imbalance_lab.metrics.intervals.percentile_interval`
 
     Returns
     -------

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis import metrics
-from imbalance_lab.analysis.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import (
     BOOT,
@@ -26,7 +24,9 @@ from imbalance_lab.analysis.record import (
     Table,
     columns,
 )
-from imbalance_lab.statistics import percentile_interval, wilson
+from imbalance_lab.metrics import counts as metrics
+from imbalance_lab.metrics.intervals import percentile_interval, wilson
+from imbalance_lab.metrics.recordings import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.analysis.chains import Chains, chains_of
-from imbalance_lab.analysis.clusters import Clusters, bootstrap_weights, clusters_of
 from imbalance_lab.analysis.scatter import pick, row_max
 from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, mass_bin_edges, tally_head
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.recordings import Clusters, bootstrap_weights, clusters_of
 from imbalance_lab.predictions import HeadPredictions
 
 R = TypeVar("R")
@@ -146,7 +146,7 @@ def prepare(
     if len(head) == 0:
         raise InputError(f"head {name!r} has no scored position; an analysis needs at least one")
     k = len(head.classes)
-    clusters = clusters_of(head, k * max(k, BINS))
+    clusters = clusters_of(head.group, len(head.group_names), k * max(k, BINS))
     if like is not None and like.clusters.n == clusters.n:
         weights = like.weights
     else:

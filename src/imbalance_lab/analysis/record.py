@@ -49,7 +49,7 @@ RATE = (
     *INTERVAL,
     *columns("text", "verdict"),
 )
-"""The columns that :func:`imbalance_lab.analysis.clusters.rate_table` adds to its first."""
+"""The columns that :func:`imbalance_lab.metrics.recordings.rate_table` adds to its first."""
 ROW = (
     *columns("count", "row", "sequence"),
     *columns("text", "recording"),

@@ -13,9 +13,9 @@ import pandas as pd
 
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import TABLES
+from imbalance_lab.analysis.recommendations import MAX_EVIDENCE, RULES, Recommendation
 from imbalance_lab.analysis.record import Analysis, Column, Table
 from imbalance_lab.analysis.results import ErrorAnalysis
-from imbalance_lab.recommendations import MAX_EVIDENCE, RULES, Recommendation
 
 REPORT_VERSION = 1
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from imbalance_lab.analysis.cross_head import CrossHead
 
 if TYPE_CHECKING:
-    from imbalance_lab.recommendations import Recommendation
+    from imbalance_lab.analysis.recommendations import Recommendation
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import MIN_POSITIONS
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.metrics.recordings import MIN_POSITIONS
 
 MAX_LENGTH = 20
 

@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import excess_test, rate_table, ratio
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import (
     BOOT,
@@ -31,7 +30,8 @@ from imbalance_lab.analysis.record import (
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.formats import percent
-from imbalance_lab.statistics import benjamini_hochberg, wilson
+from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
+from imbalance_lab.metrics.recordings import excess_test, rate_table, ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,11 +10,11 @@ import pandas as pd
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import TABLES, cross_head
 from imbalance_lab.analysis.prepared import Prepared, prepare
+from imbalance_lab.analysis.recommendations import recommend
 from imbalance_lab.analysis.record import Table
 from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.recommendations import recommend
 
 PRIMARY = "command"
 

@@ -10,8 +10,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis import metrics
-from imbalance_lab.analysis.clusters import ratio, ratio_interval, resampled, verdicts
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import (
     BOOT,
@@ -26,9 +24,11 @@ from imbalance_lab.analysis.record import (
     columns,
 )
 from imbalance_lab.analysis.tally import FINE
-from imbalance_lab.analysis.trivial import trivial_confusions
 from imbalance_lab.formats import percent
-from imbalance_lab.statistics import percentile_interval, wilson
+from imbalance_lab.metrics import counts as metrics
+from imbalance_lab.metrics.intervals import percentile_interval, wilson
+from imbalance_lab.metrics.recordings import ratio, ratio_interval, resampled, verdicts
+from imbalance_lab.metrics.trivial import trivial_confusions
 
 Floats = NDArray[np.float64]
 COLLAPSE_RATIO = 0.25

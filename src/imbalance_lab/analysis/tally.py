@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.analysis import positions
-from imbalance_lab.analysis.calibration import mass_bin, width_bin
-from imbalance_lab.analysis.clusters import Clusters
 from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
+from imbalance_lab.metrics.calibration import mass_bin, width_bin
+from imbalance_lab.metrics.recordings import Clusters
 from imbalance_lab.predictions import HeadPredictions
 
 Floats = NDArray[np.float64]
@@ -156,7 +156,7 @@ def _count_calibration(
 
 def mass_bin_edges(head: HeadPredictions, bins: int = BINS, cap: int = 200_000) -> Floats:
     """Quantiles of the confidence over at most ``cap`` evenly spaced positions; merged where they tie."""
-    from imbalance_lab.analysis.calibration import mass_edges
+    from imbalance_lab.metrics.calibration import mass_edges
 
     step = max(1, -(-len(head) // cap))
     rows = np.arange(0, len(head), step)

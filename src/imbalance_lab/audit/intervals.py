@@ -10,7 +10,7 @@ _MOST_GROUPS = 2000  # above, the bootstrap's normal limit is as good and a thou
 
 def wilson_interval(successes: float, n: int) -> tuple[float, float]:
     """Wilson score interval (95 %) of one proportion (Wilson 1927); (0, 1) where n is 0."""
-    from imbalance_lab.statistics import wilson
+    from imbalance_lab.metrics.intervals import wilson
 
     if n == 0:
         return 0.0, 1.0
@@ -47,7 +47,7 @@ def rate_interval(hits: NDArray[np.int64], totals: NDArray[np.int64], seed: int 
         residual = hits - rate * totals
         se = np.sqrt((residual**2).sum() * len(totals) / (len(totals) - 1)) / n
         return max(0.0, float(rate - 1.96 * se)), min(1.0, float(rate + 1.96 * se))
-    from imbalance_lab.statistics import cluster_bootstrap_weights, percentile_interval
+    from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval
 
     weights = cluster_bootstrap_weights(len(totals), 1000, np.random.default_rng([seed, len(totals)]))
     drawn = weights @ totals

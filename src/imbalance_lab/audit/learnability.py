@@ -90,7 +90,7 @@ def auc_intervals(probe: Probe, seed: int) -> NDArray[np.float64]:
     half), so that a resample is one matrix product. Negatives carry their inverse inclusion
     rate, so that the sample's class shares do not matter.
     """
-    from imbalance_lab.statistics import cluster_bootstrap_weights, percentile_interval
+    from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval
 
     _, group = np.unique(probe.positions.group, return_inverse=True)
     n_blocks = int(group.max()) + 1

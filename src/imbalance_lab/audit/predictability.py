@@ -68,7 +68,7 @@ def gain_share(
     codes: NDArray[np.int64] | None = None,
 ) -> Share:
     """Share of the achievable gain in balanced accuracy, with its interval over recordings."""
-    from imbalance_lab.statistics import cluster_bootstrap_weights, percentile_interval
+    from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval
 
     n_classes = int(sample.label.max()) + 1
     _, block = np.unique(sample.group, return_inverse=True)

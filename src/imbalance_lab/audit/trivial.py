@@ -67,7 +67,7 @@ def trivial_scores(loaded: LoadedData, split: str = "test") -> TrivialScores:
     A head without a scored position in the split has NaN scores and does not enter the product; a head
     without a label in train is left out.
     """
-    from imbalance_lab.analysis.metrics import metric_by_name
+    from imbalance_lab.metrics.counts import metric_by_name
 
     data, train, index = loaded.dataset, loaded.splits.train, dict(loaded.splits.items())[split]
     functions = {name: metric_by_name(name) for name in METRICS}

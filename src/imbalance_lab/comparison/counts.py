@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.metrics import confusion_counts
 from imbalance_lab.comparison.records import RunRecord, head_of, ordered
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.predictions import HeadPredictions
 
 MAX_CLUSTERS = 1000

@@ -8,8 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from imbalance_lab.analysis.recommendations import MAX_EVIDENCE
 from imbalance_lab.errors import InputError
-from imbalance_lab.recommendations import MAX_EVIDENCE
 
 SECTIONS = ("findings", "recommendations")
 COLUMNS = (

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.calibration import apply_temperature, ece, nll
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Side, estimate
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import SCALARS
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
+from imbalance_lab.metrics.calibration import apply_temperature, ece, nll
 
 KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL = 0, 1, 2
 VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}

@@ -3,7 +3,7 @@
 Recall, precision, F1, balanced accuracy and MCC need only the diagonal, the row sums and the
 column sums. Resampling these 3 K numbers of a recording instead of its K x K cells keeps 2,000
 resamples of 36 runs in memory for K in the hundreds. The tests hold every function here against
-:mod:`imbalance_lab.analysis.metrics`, which works on whole matrices.
+:mod:`imbalance_lab.metrics.counts`, which works on whole matrices.
 """
 
 from __future__ import annotations

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pandas as pd
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.interpretation.drops import metric_drop
 from imbalance_lab.interpretation.passes import Counting, Job, confusions_of
 from imbalance_lab.interpretation.scored import ScoredSet
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.encoder import Encoder
 
 

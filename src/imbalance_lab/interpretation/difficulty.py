@@ -7,9 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.clusters import bootstrap_weights, clusters_of, ratio, ratio_interval, verdicts
+from imbalance_lab.metrics.intervals import wilson
+from imbalance_lab.metrics.recordings import bootstrap_weights, clusters_of, ratio, ratio_interval, verdicts
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.statistics import wilson
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,7 @@ def token_difficulty(predictions: Predictions, resamples: int = 400, seed: int =
 
 def _one_head(name: str, head: HeadPredictions, resamples: int, seed: int) -> pd.DataFrame:
     k = len(head.classes)
-    clusters = clusters_of(head, k)
+    clusters = clusters_of(head.group, len(head.group_names), k)
     cell = clusters.codes(head.group).astype(np.int64) * k + head.true
     shape = (clusters.n, k)
     n = np.bincount(cell, minlength=clusters.n * k).reshape(shape)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.interpretation.scored import Floats, bootstrap
+from imbalance_lab.metrics.intervals import percentile_interval
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.statistics import percentile_interval
 
 Metric = Callable[[NDArray[np.generic]], Floats]
 

@@ -91,7 +91,7 @@ def interpret(
     ----------
     budget : ``quick`` looks at a part of the windows and permutes frames before channels; ``full`` at all
     head : head that single-head methods explain; default ``command``, or the first with scored positions
-    metric : whose drop is importance; a name of :func:`imbalance_lab.analysis.metrics.metric_by_name`
+    metric : whose drop is importance; a name of :func:`imbalance_lab.metrics.counts.metric_by_name`
     progress : called with the name of each part before it starts
 
     Raises
@@ -99,7 +99,7 @@ def interpret(
     InputError
         If ``budget``, ``head``, ``metric`` or ``split`` is unknown, or the split has no scored position.
     """
-    from imbalance_lab.analysis.metrics import metric_by_name
+    from imbalance_lab.metrics.counts import metric_by_name
 
     metric_by_name(metric)
     if budget not in BUDGETS:

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.interpretation.drops import metric_drop, metric_value
 from imbalance_lab.interpretation.features import Feature
 from imbalance_lab.interpretation.passes import Counting, Job, confusions_of
 from imbalance_lab.interpretation.scored import ScoredSet
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.randomness import derive_seed
 
 
@@ -141,19 +141,6 @@ def ranked_features(table: pd.DataFrame, features: Sequence[Feature], head: str,
     known = {(f.kind, f.name): f for f in features}
     part = table[(table["head"] == head) & table["kind"].isin(kinds)].sort_values("drop", ascending=False)
     return [known[k, n] for k, n in zip(part["kind"], part["feature"], strict=True)]
-
-
-def enough(cumulative: pd.DataFrame, share: float = 0.9) -> pd.Series | None:
-    """The first row of a cumulative curve from which on at least ``share`` of the whole loss is lost.
-
-    None where the whole permutation loses nothing, or only the last step reaches it.
-    """
-    lost = (cumulative["left"].iloc[0] - cumulative["left"]).to_numpy(dtype=float)
-    if not lost[-1] > 0:
-        return None
-    below = np.flatnonzero(lost < share * lost[-1])
-    k = int(below[-1]) + 1 if len(below) else 0
-    return cumulative.iloc[k] if k < len(cumulative) - 1 else None
 
 
 def steps_of(n: int) -> list[int]:

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.clusters import ratio_interval
 from imbalance_lab.data.dataset import IGNORE, SequenceDataset
+from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
+from imbalance_lab.metrics.recordings import ratio_interval
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.statistics import cluster_bootstrap_weights
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.table_network import ClassicalModel
 

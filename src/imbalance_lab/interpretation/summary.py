@@ -10,8 +10,8 @@ import pandas as pd
 
 from imbalance_lab.formats import percent
 from imbalance_lab.interpretation.attribution import INTEGRATED, LOOSE, SALIENCY
-from imbalance_lab.interpretation.permutation import enough
 from imbalance_lab.interpretation.results import Interpretation
+from imbalance_lab.metrics.curves import enough
 
 _ALIKE = 0.5  # rank correlation with a randomised network from which a map shows inputs, not learning
 

@@ -10,10 +10,10 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.interpretation.drops import metric_drop
 from imbalance_lab.interpretation.passes import Counting, Job, confusions_of
 from imbalance_lab.interpretation.scored import Cases, Floats, ScoredSet, cluster_mean
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.randomness import derive_seed
 

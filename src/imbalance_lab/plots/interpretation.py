@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from imbalance_lab.formats import percent
-from imbalance_lab.interpretation.permutation import enough
+from imbalance_lab.metrics.curves import enough
 from imbalance_lab.plots.style import (
     ACCENT,
     INK,

@@ -18,7 +18,7 @@ def cards(recommendations: Sequence[Any], base_command: str = "mlflow run .") ->
 
     Parameters
     ----------
-    recommendations : :class:`imbalance_lab.recommendations.Recommendation` values
+    recommendations : :class:`imbalance_lab.analysis.recommendations.Recommendation` values
     base_command : start of the command that tests a card's strategy
     """
     if not recommendations:

@@ -46,7 +46,7 @@ def fit_tau_norm(
     With a bias, tau 0 is the classifier as trained, so that the choice can never be worse than it
     on validation.
     """
-    from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
+    from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 
     score, k = metric_by_name(metric), np.asarray(weight).shape[0]
     scores = [

@@ -51,7 +51,7 @@ def tau_confusions(
     probabilities: ArrayLike, true: ArrayLike, counts: ArrayLike, grid: tuple[float, ...] = TAU_GRID
 ) -> NDArray[np.int64]:
     """Confusion counts of argmax(log p - tau log pi) for each tau, (len(grid), K, K)."""
-    from imbalance_lab.analysis.metrics import confusion_counts
+    from imbalance_lab.metrics.counts import confusion_counts
 
     p, y = np.asarray(probabilities), np.asarray(true)
     k = p.shape[1]
@@ -68,9 +68,9 @@ def fit_free_lunch(val: HeadPredictions, metric: str = "macro_f1", grid: tuple[f
     """The tau of ``grid`` whose post-hoc logit adjustment scores best on validation; ties go to the smaller.
 
     ``val`` are validation predictions of one head; ``metric`` a name of
-    :func:`imbalance_lab.analysis.metrics.metric_by_name`. 0 where validation is empty.
+    :func:`imbalance_lab.metrics.counts.metric_by_name`. 0 where validation is empty.
     """
-    from imbalance_lab.analysis.metrics import metric_by_name
+    from imbalance_lab.metrics.counts import metric_by_name
 
     if not len(val.true):
         return 0.0
@@ -89,7 +89,7 @@ def fit_thresholds(
     Coordinate ascent over a logarithmic grid of 10^-3 to 10^3 per class, from all equal; a
     change is kept only where it gains, so the result is never worse than plain argmax here.
     """
-    from imbalance_lab.analysis.metrics import confusion_counts, metric_by_name
+    from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 
     score = metric_by_name(metric)
     z = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), 1e-30))
@@ -123,7 +123,7 @@ def fit_posthoc(
     ``steps`` is ``BoundStrategy.posthoc[head]``. ``tau-norm`` is left out: it changes the
     classifier, see :func:`imbalance_lab.strategies.heads.fit_tau_norm`.
     """
-    from imbalance_lab.analysis.calibration import fit_temperature
+    from imbalance_lab.metrics.calibration import fit_temperature
 
     fitted: dict[str, dict[str, Any]] = {}
     for name, options in steps.items():
@@ -153,7 +153,7 @@ def apply_posthoc(fitted: Mapping[str, Mapping[str, Any]], predictions: HeadPred
             pred = threshold_predict(predictions.probabilities, values["thresholds"]).astype(np.int32)
             predictions = replace(predictions, pred=pred)
         elif name == "temperature":
-            from imbalance_lab.analysis.calibration import apply_temperature
+            from imbalance_lab.metrics.calibration import apply_temperature
 
             p = apply_temperature(predictions.probabilities, float(values["temperature"]))
             predictions = replace(predictions, probabilities=np.asarray(p, dtype=np.float32))

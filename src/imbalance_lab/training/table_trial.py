@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.metrics import confusion_counts
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy

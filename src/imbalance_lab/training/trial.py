@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.metrics import metric_by_name
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network

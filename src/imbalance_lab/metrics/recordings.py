@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.predictions import HeadPredictions
-from imbalance_lab.statistics import cluster_bootstrap_weights, percentile_interval, wilson
+from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval, wilson
 
 Floats = NDArray[np.float64]
 
@@ -41,9 +40,12 @@ class Clusters:
         return self.lookup.take(group)
 
 
-def clusters_of(head: HeadPredictions, cells_per_cluster: int = 1) -> Clusters:
-    """Clusters of a head's positions; ``cells_per_cluster`` is the size of the largest count array per cluster."""
-    sizes = np.bincount(head.group, minlength=len(head.group_names))
+def clusters_of(group: NDArray[np.int32], n_names: int, cells_per_cluster: int = 1) -> Clusters:
+    """Clusters of positions from the codes of their groups, (n,), of ``n_names`` names.
+
+    ``cells_per_cluster`` is the size of the largest count array per cluster.
+    """
+    sizes = np.bincount(group, minlength=n_names)
     present = sizes > 0
     n_groups = int(present.sum())
     cap = max(30, min(MAX_CLUSTERS, MAX_CELLS // max(cells_per_cluster, 1)))
