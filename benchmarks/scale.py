@@ -223,12 +223,14 @@ def _map_cached(positions: int) -> Callable[[], Any]:
 def _task_bytes() -> int:
     """What travels to a worker per trial: the pickled task of the G-code experiment."""
     from imbalance_lab.spec import load_experiment
+    from mlflow_project.jobs import Job
     from mlflow_project.task import TrialTask
     from mlflow_project.tracking import Store
 
     spec = load_experiment(ROOT / "experiments" / "gcode-motion.yaml", {})
     store = Store("http://127.0.0.1:5000", "1", "x")
-    return len(pickle.dumps((TrialTask(spec.to_mapping(), spec.baseline, 0, store, "0" * 32, "outputs/x", 1),)))
+    task = TrialTask(spec.to_mapping(), spec.baseline, 0, store, "0" * 32, "outputs/x", 1)
+    return len(pickle.dumps(Job((task,))))
 
 
 def _case(what: str, **case: Any) -> Callable[[], Any]:

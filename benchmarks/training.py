@@ -302,7 +302,7 @@ def _default_is_fastest(rates: dict[str, list[float]]) -> dict[str, Any]:
         "trainer, a process per core": f"{CORES} x 1",
     }
     measured = {ways[name]: median(values) for name, values in rates.items() if name in ways}
-    plan = plan_for(None, 1000, "cpu")
+    plan = plan_for(None, 1000)
     return {
         "fastest_processes_x_threads": max(measured, key=lambda way: measured[way]),
         "default_processes_x_threads": f"{plan.jobs} x {plan.threads}",

@@ -16,12 +16,12 @@ from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import trials_of
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.config import resolve_gpus
 from imbalance_lab.training.precision import check_precision
-from mlflow_project.jobs import Outcome, TrialFailure, end_run, outcome_of, rerun_job, run_job
+from mlflow_project.jobs import end_run
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset
-from mlflow_project.task import TrialResult, TrialTask, kept_results
+from mlflow_project.task import TrialTask, kept_results, notes
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
@@ -35,9 +35,10 @@ from mlflow_project.tracking import (
     start_parent,
     tracking_uri,
 )
+from mlflow_project.trials import Ledger, run_all
 from mlflow_project.tuning import search_all, searches_left
 
-_MOST_NAMED = 20  # lines in the description about trials that were run again; the tag names them all
+_MOST_NAMED = 20  # lines in the description about how the trainings went; a tag names all that were run again
 
 
 @dataclass(frozen=True)
@@ -51,15 +52,6 @@ class _Grid:
     plan: Plan
     engine: Engine
     begun: float
-
-
-@dataclass(frozen=True)
-class _Trained:
-    """What the map over the trials gave: results by trial, (trial, reason) of failures, starts of those run again."""
-
-    results: dict[str, TrialResult]
-    failures: list[tuple[str, str]]
-    again: dict[str, int]
 
 
 def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
@@ -155,7 +147,7 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
         )
     check_precision(spec.training)
     trials = max(len(spec.strategies) * len(spec.seeds), sum(trials_of(spec, name) for name in spec.strategies))
-    return plan_for(jobs, trials, resolve_device(spec.training.device), engine, cluster)
+    return plan_for(jobs, trials, resolve_gpus(spec.training.device), engine, cluster)
 
 
 def _train_and_compare(grid: _Grid, run_ids: dict[str, str]) -> int:
@@ -166,18 +158,22 @@ def _train_and_compare(grid: _Grid, run_ids: dict[str, str]) -> int:
     order = [f"{strategy}-s{seed}" for strategy in spec.strategies for seed in spec.seeds]
     finished = [trained.results[name] for name in order if name in trained.results]
     failures = trained.failures
+    begun = time.perf_counter()
     if finished:
         log_comparison(logger, spec, finished, grid.loaded, work, failures)
     run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
+    logger.metrics({"time/comparison": time.perf_counter() - begun})
+    remarks = notes(work) + run_again
+    if remarks:
+        lines = "".join(f"\n- {line}" for line in remarks[:_MOST_NAMED])
+        text = logger.client.get_run(logger.run_id).data.tags.get(NOTE, "")
+        logger.describe(text[: NOTE_LENGTH - len(lines)] + lines)
     if run_again:
-        lines = "".join(f"\n- {line}" for line in run_again[:_MOST_NAMED])
-        note = logger.client.get_run(logger.run_id).data.tags.get(NOTE, "")
-        logger.describe(note[: NOTE_LENGTH - len(lines)] + lines)
         logger.tags({"run_again": ", ".join(trained.again)[:5000]})
     logger.metrics({"time/total": time.perf_counter() - grid.begun})
     logger.tags({"status": "finished" if not failures else f"{len(failures)} trials failed"})
     logger.finish("FINISHED" if not failures else "FAILED")
-    for line in [f"{name} failed: {reason}" for name, reason in failures] + run_again:
+    for line in [f"{name} failed: {reason}" for name, reason in failures] + remarks:
         say(line)
     say(f"{len(finished)} trials in {time.perf_counter() - grid.begun:.0f} s. {open_line(logger.store, logger.run_id)}")
     return 1 if failures else 0
@@ -190,49 +186,35 @@ def _search(grid: _Grid) -> None:
         return
     begun = time.perf_counter()
     with Progress(grid.work / "progress", trials, grid.engine.jobs) as progress:
-        search_all(grid.spec, grid.spec.strategies, grid.work, grid.engine, grid.plan.threads, progress.done)
+        search_all(grid.spec, grid.spec.strategies, grid.work, grid.engine, grid.plan, progress.done)
     grid.logger.metrics({"time/search": time.perf_counter() - begun})
 
 
-def _train(grid: _Grid, run_ids: dict[str, str]) -> _Trained:
-    """Map the jobs over the engine."""
+def _train(grid: _Grid, run_ids: dict[str, str]) -> Ledger:
+    """Train and end the trials that have no result yet."""
     spec, logger, work = grid.spec, grid.logger, grid.work
     plain, folder = spec.to_mapping(), str(work.absolute())
-    trained = _Trained(kept_results(work), [], {})
+    kept = kept_results(work)
     tasks: list[TrialTask] = []
     for seed in spec.seeds:
         for strategy in spec.strategies:
             task = TrialTask(plain, strategy, seed, logger.store, logger.run_id, folder, grid.plan.threads)
             task = replace(task, run_id=run_ids.get(task.name, ""))
-            if task.name not in trained.results:
+            if task.name not in kept:
                 tasks.append(task)
             elif task.run_id:
                 end_run(task)
     begun = time.perf_counter()
-    with Progress(work / "progress", len(tasks), grid.engine.jobs) as progress:
-        for ended in grid.engine.map(run_job, tasks, again=rerun_job, journal=work / "starts" / "trials"):
-            task = tasks[ended.index]
-            outcome = outcome_of(task, ended.outcome)
-            progress.done(_note(task, outcome, ended.starts, trained, spec.selection.metric))
-    trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in trained.results.values())
+    at_once = len(tasks) if grid.plan.devices else grid.engine.jobs
+    with Progress(work / "progress", len(tasks), at_once) as progress:
+        ledger = Ledger(spec.selection.metric, kept, progress.done)
+        run_all(tasks, grid.plan, grid.engine, work, ledger)
+    trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in ledger.results.values())
     values = {"time/trials": time.perf_counter() - begun, "time/trials_summed": trial_seconds}
-    logger.metrics({**values, "trials/failed": len(trained.failures)})
-    return trained
-
-
-def _note(task: TrialTask, outcome: Outcome, starts: int, trained: _Trained, metric: str) -> str:
-    """Enter an outcome; returns the terminal's line."""
-    if starts > 1:
-        trained.again[task.name] = starts
-    if isinstance(outcome, TrialFailure):
-        trained.failures.append((task.name, outcome.reason))
-        return f"{task.name}: FAILED, {outcome.reason}"
-    trained.results[task.name] = outcome
-    run_again = f", started {starts} times" if starts > 1 else ""
-    return (
-        f"{task.name}: {metric} {outcome.val_score:.3f} on validation, best epoch {outcome.best_epoch} of "
-        f"{outcome.epochs}, {outcome.seconds:.0f} s{run_again}"
-    )
+    if ledger.training_s is not None:
+        values["time/training"] = ledger.training_s
+    logger.metrics({**values, "trials/failed": len(ledger.failures)})
+    return ledger
 
 
 def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:

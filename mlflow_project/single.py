@@ -9,7 +9,7 @@ from imbalance_lab.data.load import load_data
 from imbalance_lab.engine import open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import ExperimentSpec
-from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.config import resolve_gpus
 from imbalance_lab.training.precision import check_precision
 from mlflow_project.grid import audit_first, check_spec_against_data, fail
 from mlflow_project.task import TrialTask
@@ -34,7 +34,7 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
     if seed < 0:
         raise InputError(f"--seed: found {seed}; seeds are integers from 0")
     check_precision(spec.training)
-    plan = plan_for(1, 1, resolve_device(spec.training.device))
+    plan = plan_for(1, 1, resolve_gpus(spec.training.device))
     loaded = load_data(spec.data)
     check_spec_against_data(spec, loaded)
     store = open_store(spec.name)
@@ -52,7 +52,7 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
         logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
         audit_first(spec, loaded, logger, work)
         with open_engine(plan) as engine:
-            search_all(spec, [strategy], work, engine, plan.threads, lambda text: say(text) if text else None)
+            search_all(spec, [strategy], work, engine, plan, lambda text: say(text) if text else None)
     except BaseException as error:
         fail(logger, error)
         raise

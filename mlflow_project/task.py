@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,8 @@ class TrialTask:
     """What a worker needs; plain values only, so that any joblib backend can carry it.
 
     ``work`` is the grid's local folder (data cache, checkpoints, progress); ``run_id`` is set when a
-    trial is taken up again.
+    trial is taken up again; ``device`` is where this start of it computes (default: as the experiment
+    says); ``trained``: its training has ended elsewhere, and its checkpoint holds all that its end needs.
     """
 
     spec: dict[str, Any]
@@ -27,6 +29,8 @@ class TrialTask:
     work: str
     threads: int
     run_id: str = ""
+    device: str = ""
+    trained: bool = False
 
     @property
     def name(self) -> str:
@@ -50,19 +54,59 @@ class TrialResult:
     phases: dict[str, float] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Trained:
+    """A trial that is trained and not ended yet: its run is open, and its checkpoint holds all that its end needs."""
+
+    run_id: str
+
+
 def keep_result(work: Path, name: str, result: TrialResult) -> None:
     """Write a result to the grid's folder; a worker does so itself, so that its death loses nothing."""
-    folder = work / "results"
-    folder.mkdir(exist_ok=True)
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps(asdict(result)), encoding="utf-8")
-    os.replace(partial, folder / f"{name}.json")
+    _keep(work / "results", name, asdict(result))
+    (work / "trained" / f"{name}.json").unlink(missing_ok=True)
 
 
 def kept_results(work: Path) -> dict[str, TrialResult]:
     """The finished trials of a grid's folder by name."""
-    files = sorted((work / "results").glob("*.json")) if (work / "results").is_dir() else []
-    return {f.stem: TrialResult(**json.loads(f.read_text(encoding="utf-8"))) for f in files}
+    return {name: TrialResult(**plain) for name, plain in _kept(work / "results").items()}
+
+
+def keep_trained(work: Path, name: str, trained: Trained) -> None:
+    """Tell the grid that a trial can be ended; read while its worker trains on."""
+    _keep(work / "trained", name, asdict(trained))
+
+
+def kept_trained(work: Path) -> dict[str, Trained]:
+    """The trials of a grid's folder that are trained and not ended yet, by name."""
+    return {name: Trained(**plain) for name, plain in _kept(work / "trained").items()}
+
+
+def note(work: Path, line: str) -> None:
+    """Keep a line about how the trainings went, for the summary of the grid."""
+    with (work / "notes.txt").open("a", encoding="utf-8") as stream:  # several workers may write
+        stream.write(f"{line}\n")
+
+
+def notes(work: Path) -> list[str]:
+    """The lines of :func:`note`."""
+    file = work / "notes.txt"
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def _keep(folder: Path, name: str, plain: dict[str, Any]) -> None:
+    folder.mkdir(exist_ok=True)
+    partial = folder / f"{name}.partial"
+    partial.write_text(json.dumps(plain), encoding="utf-8")
+    os.replace(partial, folder / f"{name}.json")
+
+
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+    found = {}
+    for file in sorted(folder.glob("*.json")):
+        with suppress(FileNotFoundError):  # a trial that was ended in this moment
+            found[file.stem] = json.loads(file.read_text(encoding="utf-8"))
+    return found
 
 
 def connect(store: Store) -> None:

@@ -114,13 +114,14 @@ class _few_retries:  # noqa: N801 - reads as a statement
 
 
 class RunLogger:
-    """Writes to one run; metrics are buffered and sent in batches."""
+    """Writes to one run; metrics are buffered and sent in batches, a batch every ``pause`` seconds."""
 
     def __init__(self, store: Store, run_id: str) -> None:
         self.store, self.run_id = store, run_id
         self.client = store.client()
         self._metrics: list[Metric] = []
         self._sent = time.monotonic()
+        self.pause = 2.0
 
     def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
         """Buffer metrics; non-finite values are left out (a store may refuse them)."""
@@ -130,7 +131,7 @@ class RunLogger:
             for key, value in values.items()
             if value is not None and abs(float(value)) < float("inf")
         ]
-        if len(self._metrics) >= _BATCH or time.monotonic() - self._sent > 2.0:
+        if len(self._metrics) >= _BATCH or time.monotonic() - self._sent > self.pause:
             self.flush()
 
     def flush(self) -> None:

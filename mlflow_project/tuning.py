@@ -7,25 +7,33 @@ import math
 import os
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData, primary_head
-from imbalance_lab.engine import Engine, Failure
+from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
-from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of
+from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
+from imbalance_lab.training.config import resolve_device
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
+from imbalance_lab.training.together import Failed, Steps, Took, train_together
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
 from mlflow_project.binding import bind_strategy
 from mlflow_project.task import prepare_worker
 from mlflow_project.tracking import RunLogger
 
+SEARCH_TOGETHER = 16
+"""Trials of searches that a device is asked to train at once; Optuna's sampler learns nothing within a batch."""
 
-def ready(spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData) -> PreparedTrial | TableTrial:
-    """A strategy of the experiment, bound and ready to be trained with ``seed``.
+
+def ready(
+    spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData, device: str = ""
+) -> PreparedTrial | TableTrial:
+    """A strategy of the experiment, bound and ready to be trained with ``seed``; ``device`` replaces the spec's.
 
     Raises
     ------
@@ -36,33 +44,57 @@ def ready(spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData) ->
     bound = bind_strategy(chosen, loaded, primary_head(loaded.dataset.heads), seed)
     if chosen.table is not None:
         return prepare_table_trial(loaded, chosen, bound, seed)
-    return prepare_trial(loaded, bound, spec.model, spec.training, seed)
+    training = spec.training.model_copy(update={"device": device}) if device else spec.training
+    return prepare_trial(loaded, bound, spec.model, training, seed)
 
 
 @dataclass(frozen=True)
 class SearchTask:
-    """One trial of a strategy's search, for a worker; ``work`` is the grid's folder."""
+    """One trial of a strategy's search, for a worker; ``work`` is the grid's folder, ``device`` replaces the spec's."""
 
     spec: dict[str, Any]
     strategy: str
     values: dict[str, Any]
     work: str
     threads: int
+    device: str = ""
 
 
-def run_search_task(task: SearchTask) -> Tried:
-    """Train the strategy with the task's values and the experiment's first seed; judged on validation."""
-    prepare_worker(task.threads)
-    spec = parse_experiment(task.spec, where="spec of the grid")
-    loaded = load_cached(Path(task.work) / "data")
+def run_search_tasks(tasks: Sequence[SearchTask], together: int | None = None) -> tuple[Tried, ...]:
+    """Train strategies with the tasks' values and the experiment's first seed on one device; judged on validation.
+
+    Parameters
+    ----------
+    tasks : of one grid and one device
+    together : at most so many at once (default: as many as the device's memory holds)
+    """
+    first = tasks[0]
+    prepare_worker(first.threads)
+    spec = parse_experiment(first.spec, where="spec of the grid")
+    loaded = load_cached(Path(first.work) / "data")
     heads = loaded.dataset.heads
     selection = selection_of(spec.selection.metric, heads, primary_head(heads))
+    results: dict[int, float | Exception] = {}
 
-    def evaluate(tried: ExperimentSpec) -> float:
-        epochs = ready(tried, task.strategy, spec.seeds[0], loaded).train(selection)
-        return max(e.score for e in epochs if e.best)
+    def start(task: SearchTask) -> Steps:
+        tried = with_tuned(spec, task.strategy, task.values)
+        return ready(tried, task.strategy, spec.seeds[0], loaded, task.device).steps(selection)
 
-    return judge(spec, task.strategy, task.values, evaluate)
+    device = resolve_device(first.device or spec.training.device)
+    for event in train_together([partial(start, task) for task in tasks], device, most=together):
+        match event:
+            case Took(i, epoch) if epoch.best:
+                results[i] = epoch.score
+            case Failed(i, error):
+                results[i] = error
+    return tuple(_judged(spec, task, results[i]) for i, task in enumerate(tasks))
+
+
+def _judged(spec: ExperimentSpec, task: SearchTask, result: float | Exception) -> Tried:
+    """What became of a trial; whatever made it fail, it counts as one that cannot be chosen."""
+    if isinstance(result, Exception):
+        return Tried(task.values, None, f"{type(result).__name__}: {result}")
+    return judge(spec, task.strategy, task.values, lambda tried: result)
 
 
 def searches_left(spec: ExperimentSpec, strategies: Iterable[str], work: Path) -> dict[str, int]:
@@ -76,14 +108,15 @@ def search_all(
     strategies: Iterable[str],
     work: Path,
     engine: Engine,
-    threads: int,
+    plan: Plan,
     ended: Callable[[str], None] = lambda text: None,
 ) -> None:
     """Search the hyper-parameters of every strategy that asks for it, once per strategy, before its trials.
 
     All searches go on side by side in rounds: each asks for a batch, the batches of a round are one
     map over the engine, and are told in the order in which they were asked. A batch is what fills the
-    engine (one trial where there are at least as many searches as places). What was tried is kept under
+    engine (one trial where there are at least as many searches as places); a worker with a device of its
+    own counts as :data:`SEARCH_TOGETHER` places, and trains its share at once. What was tried is kept under
     ``work/tuning`` after each round, so that an interrupted search goes on, with its old batch size.
     A search without a single usable trial is kept as failed; :func:`tuning_of` then raises.
 
@@ -97,20 +130,27 @@ def search_all(
         If Optuna is not installed.
     """
     left = searches_left(spec, strategies, work)
-    batch = max(1, math.ceil(engine.jobs / max(1, len(left))))
+    places = len(plan.devices) * (plan.together or SEARCH_TOGETHER) if plan.devices else engine.jobs
+    batch = max(1, math.ceil(places / max(1, len(left))))
     begun = {name: _begin(spec, name, trials, batch, work) for name, trials in left.items()}
     searches = {name: s for name, s in begun.items() if s is not None}
     plain, folder = spec.to_mapping(), str(work.absolute())
     while searches:
         asked = [(name, values) for name, s in searches.items() for values in s.asked]
-        tasks = [SearchTask(plain, name, values, folder, threads) for name, values in asked]
+        tasks = [SearchTask(plain, name, values, folder, plan.threads) for name, values in asked]
+        n = len(plan.devices) or len(tasks)
+        shares = [range(i, len(tasks), n) for i in range(min(n, len(tasks)))]  # the tasks of each job
+        devices = plan.devices or ("",) * n
+        jobs = [[replace(tasks[k], device=devices[i]) for k in share] for i, share in enumerate(shares)]
         results: dict[int, Tried] = {}
-        for done in engine.map(run_search_task, tasks, journal=work / "starts" / "search"):
+        run = partial(run_search_tasks, together=plan.together)
+        for done in engine.map(run, jobs, journal=work / "starts" / "search"):
             found = done.outcome
             if isinstance(found, Failure):
-                found = Tried(tasks[done.index].values, None, found.reason)
-            results[done.index] = found
-            ended("")
+                found = tuple(Tried(task.values, None, found.reason) for task in jobs[done.index])
+            for k, one in zip(shares[done.index], found, strict=True):
+                results[k] = one
+                ended("")
         for name, old in tuple(searches.items()):
             tried = tuple(results[i] for i, (owner, _) in enumerate(asked) if owner == name)
             new = _told(old, name, tried, work, ended)

@@ -39,8 +39,8 @@ def slow(task: tuple[float, str]) -> int:
     return os.getpid()
 
 
-def thread_variable(task: int) -> str:
-    return os.environ["OMP_NUM_THREADS"]
+def variable(name: str) -> str | None:
+    return os.environ.get(name)
 
 
 def plain_job(job: Any) -> Any:
@@ -80,15 +80,19 @@ def without_pictures() -> None:
     """Every picture of this process is one white pixel, there are no galleries, intervals are coarse."""
     import imbalance_lab.plots.style as style
     import mlflow_project.outcome as outcome
+
+    style.png_bytes, outcome.write_analysis = pixel, cheap_analysis
+
+
+def cheap_analysis(test: Any, folder: Path, **options: Any) -> str:
+    """The analysis of a run without galleries and with coarse intervals."""
     from mlflow_project.run_artifacts import write_analysis
 
-    def cheap(test: Any, folder: Path, **options: Any) -> str:
-        return write_analysis(test, folder, **{**options, "dataset": None, "resamples": 20})
-
-    style.png_bytes, outcome.write_analysis = _pixel, cheap
+    return write_analysis(test, folder, **{**options, "dataset": None, "resamples": 20})
 
 
-def _pixel(figure: Any) -> bytes:
+def pixel(figure: Any) -> bytes:
+    """One white pixel instead of a figure."""
     from io import BytesIO
 
     from matplotlib.pyplot import close
@@ -100,10 +104,25 @@ def _pixel(figure: Any) -> bytes:
     return stream.getvalue()
 
 
-def _watch(task: Any, name: str) -> None:
-    if task.name == name:
-        checkpoint = Path(task.work, "checkpoints", f"{name}.pt")
-        threading.Thread(target=_kill_when, args=(checkpoint,), daemon=True).start()
+def one_dies(job: Any) -> Any:
+    """The worker of a job of several trials is killed when the second trial has written its first checkpoint."""
+    if len(job.tasks) > 1:
+        _watch(job, job.tasks[1].name)
+    return plain_job(job)
+
+
+def one_dies_again(job: Any) -> Any:
+    """A second time too, at once; the same trial kills no worker that it has for itself."""
+    if len(job.tasks) > 1:
+        _watch(job, job.tasks[1].name)
+    return job_again(job)
+
+
+def _watch(job: Any, name: str) -> None:
+    for task in job.tasks:
+        if task.name == name:
+            checkpoint = Path(task.work, "checkpoints", f"{name}.pt")
+            threading.Thread(target=_kill_when, args=(checkpoint,), daemon=True).start()
 
 
 def _kill_when(file: Path) -> None:
@@ -116,14 +135,14 @@ def main(dying: str, argv: list[str]) -> int:
     """The command line of the product, with workers that die: ``none``, ``second`` or ``both``."""
     import engine_cases  # by its name, so that workers import it too
 
-    import mlflow_project.grid as grid
+    import mlflow_project.trials as trials
     from mlflow_project.__main__ import main as product
 
     without_pictures()
-    grid.run_job = {
+    trials.run_job = {
         "none": engine_cases.plain_job, "second": engine_cases.second_dies, "both": engine_cases.both_die
     }[dying]  # fmt: skip
-    grid.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
+    trials.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
     if dying == "none":
         # One core, one thread: sums are added in the order in which trials that share two cores add them.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -173,10 +173,10 @@ def test_a_failing_trial_does_not_stop_the_others(jobs: int) -> None:
 
 
 def test_plan() -> None:
-    assert plan_for(3, 2, "cpu").jobs == 2
-    assert plan_for(None, 8, "cuda").jobs == 1
+    assert plan_for(3, 2).jobs == 2
+    assert plan_for(None, 8, ("cuda:0",)).jobs == 1
     with pytest.raises(InputError, match="jobs: found 0"):
-        plan_for(0, 2, "cpu")
+        plan_for(0, 2)
 
 
 def test_checkpoint_is_refused_by_another_trial(tmp_path: Path) -> None:

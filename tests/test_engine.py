@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -13,14 +14,16 @@ from typing import Any
 
 import engine_cases
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import mlflow_project.tuning as tuning
-from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_for
+from imbalance_lab.engine import Ended, Engine, Failure, Plan, cores, open_engine, plan_beside, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import Tried, Tuning, judge, search, tune
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
+from imbalance_lab.training.config import resolve_gpus
 from mlflow_project.tuning import SearchTask
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,22 +31,40 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @settings(deadline=None, max_examples=50)
 @given(
-    jobs=st.one_of(st.none(), st.integers(1, 64)), trials=st.integers(1, 200), device=st.sampled_from(["cpu", "cuda"])
+    jobs=st.one_of(st.none(), st.integers(1, 64)), trials=st.integers(1, 200), engine=st.sampled_from(["local", "dask"])
 )
-def test_a_plan_never_uses_more_cores_than_there_are(jobs: int | None, trials: int, device: str) -> None:
-    plan = plan_for(jobs, trials, device)
-    cores = len(os.sched_getaffinity(0))
+def test_a_plan_never_uses_more_cores_than_there_are(jobs: int | None, trials: int, engine: str) -> None:
+    if engine == "dask":
+        pytest.importorskip("distributed")
+    plan = plan_for(jobs, trials, (), engine)
     assert 1 <= plan.jobs <= trials
     assert plan.threads >= 1
-    assert plan.threads == 1 or plan.jobs * plan.threads <= cores
+    assert plan.threads == 1 or plan.jobs * plan.threads <= cores()
     if jobs is not None:
         assert plan.jobs == min(jobs, trials)
 
 
+@settings(deadline=None, max_examples=50)
+@given(jobs=st.one_of(st.none(), st.integers(1, 64)), trials=st.integers(1, 200), n=st.integers(1, 8))
+def test_a_plan_has_a_process_for_each_gpu_that_has_work(jobs: int | None, trials: int, n: int) -> None:
+    gpus = tuple(f"cuda:{i}" for i in range(n))
+    plan = plan_for(jobs, trials, gpus)
+    assert plan.devices == gpus[: plan.jobs]
+    assert plan.jobs == min(n, trials, jobs or n)
+    assert plan.apart
+    if jobs is None:
+        assert plan.together is None
+    else:
+        assert plan.together is not None
+        assert jobs <= plan.jobs * plan.together < jobs + plan.jobs
+    beside = plan_beside(plan)
+    assert (beside.jobs, beside.threads, beside.devices) == (max(1, cores() - plan.jobs), 1, ())
+
+
 def test_a_cluster_decides_how_many_trials_run_at_once() -> None:
     pytest.importorskip("distributed")
-    assert plan_for(None, 9, "cpu", "dask", "tcp://10.0.0.1:8786") == Plan(0, 1, "dask", "tcp://10.0.0.1:8786")
-    assert plan_for(4, 2, "cuda", "dask", "tcp://10.0.0.1:8786").jobs == 2
+    assert plan_for(None, 9, (), "dask", "tcp://10.0.0.1:8786") == Plan(0, 1, "dask", "tcp://10.0.0.1:8786")
+    assert plan_for(4, 2, ("cuda:0",), "dask", "tcp://10.0.0.1:8786").jobs == 2
 
 
 @pytest.mark.parametrize(
@@ -60,14 +81,14 @@ def test_wrong_engines_and_addresses_are_named(arguments: tuple[str, str], messa
     if arguments[0] in ("dask", "ray"):
         pytest.importorskip({"dask": "distributed", "ray": "ray"}[arguments[0]])
     with pytest.raises(InputError, match=message):
-        plan_for(2, 2, "cpu", *arguments)
+        plan_for(2, 2, (), *arguments)
 
 
 @pytest.mark.parametrize(("engine", "module"), [("dask", "distributed"), ("ray", "ray")])
 def test_a_missing_extra_is_named(engine: str, module: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(InputError, match=rf"pip install 'imbalance-lab\[{engine}\]'"):
-        plan_for(2, 2, "cpu", engine)
+        plan_for(2, 2, (), engine)
 
 
 def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -87,7 +108,7 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
 def test_the_local_engine_imports_no_cluster_package() -> None:
     program = (
         "import sys\nfrom imbalance_lab.engine import plan_for, run_grid\n"
-        "assert list(run_grid(abs, [-1, 2], plan_for(1, 2, 'cpu'))) == [(0, 1), (1, 2)]\n"
+        "assert list(run_grid(abs, [-1, 2], plan_for(1, 2))) == [(0, 1), (1, 2)]\n"
         "print(sorted({'torch', 'distributed', 'dask', 'ray', 'sklearn', 'mlflow'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -141,10 +162,52 @@ def test_workers_stop_with_the_engine_and_read_their_share_of_threads(
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     with open_engine(Plan(2, 3)) as engine:
-        assert [e.outcome for e in engine.map(engine_cases.thread_variable, range(3))] == ["3"] * 3
+        assert [e.outcome for e in engine.map(engine_cases.variable, ["OMP_NUM_THREADS"] * 3)] == ["3"] * 3
         pids = {e.outcome for e in engine.map(engine_cases.slow, [(0.3, str(tmp_path))] * 2)}
     assert len(pids) == 2
     assert not any(_alive(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("gpu", [True, False])
+def test_only_workers_with_a_gpu_see_one(gpu: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    with open_engine(Plan(1, 1, gpu=gpu, apart=True)) as engine:
+        (ended,) = engine.map(engine_cases.variable, ["CUDA_VISIBLE_DEVICES"])
+    assert ended.outcome == ("0,1" if gpu else "")
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "gpus"),
+    [
+        ("cuda", 2, ("cuda:0", "cuda:1")),
+        ("auto", 2, ("cuda:0", "cuda:1")),
+        ("cuda:1", 2, ("cuda:1",)),
+        ("cpu", 2, ()),
+        ("auto", 0, ()),
+    ],
+)
+def test_cuda_is_all_visible_gpus(
+    name: str, count: int, gpus: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    assert resolve_gpus(name) == gpus
+
+
+@pytest.mark.parametrize(
+    ("name", "count", "message"),
+    [
+        ("cuda", 0, "device: found 'cuda', but this machine has no CUDA device; allowed are auto, cpu"),
+        ("cuda:2", 2, r"found 'cuda:2', but .* has 2 CUDA device\(s\); allowed are auto, cpu, cuda, cuda:0, cuda:1"),
+    ],
+)
+def test_a_gpu_that_is_not_there_is_one_sentence(
+    name: str, count: int, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+    with pytest.raises(InputError, match=f"{message}$"):
+        resolve_gpus(name)
 
 
 def interrupted_after_the_first(folder: Path) -> None:
@@ -236,19 +299,20 @@ def search_grid(work: Path, jobs: int, monkeypatch: pytest.MonkeyPatch, stop_aft
     """The searches of two strategies, judged without training; interrupted after some trials. What was tried now."""
     tried: list[SearchTask] = []
 
-    def run(task: SearchTask) -> Tried:
+    def run(tasks: Sequence[SearchTask], together: int | None) -> tuple[Tried, ...]:
+        (task,) = tasks
         if len(tried) == stop_after:
             raise KeyboardInterrupt
         tried.append(task)
         spec = parse_experiment(task.spec, where="test")
         if task.strategy == "hopeless":
             raise RuntimeError("no such thing")
-        return judge(spec, task.strategy, task.values, lambda t: -abs(math.log(t.training.learning_rate) + 7.5))
+        return (judge(spec, task.strategy, task.values, lambda t: -abs(math.log(t.training.learning_rate) + 7.5)),)
 
-    monkeypatch.setattr(tuning, "run_search_task", run)
+    monkeypatch.setattr(tuning, "run_search_tasks", run)
     spec = experiment(tune={"trials": 13}, strategies={"cross-entropy": {}, "hopeless": {}, "focal": {"loss": "focal"}})
     with open_engine(Plan(1, 1)) as engine, contextlib.suppress(KeyboardInterrupt):
-        tuning.search_all(spec, spec.strategies, work, Engine(jobs, engine.send), threads=1)
+        tuning.search_all(spec, spec.strategies, work, Engine(jobs, engine.send), Plan(jobs, 1))
     return tried
 
 
@@ -271,3 +335,25 @@ def test_searches_of_a_grid_are_done_once_each_and_go_on_where_they_stopped(
         assert found.score == max(t.score for t in found.tried if t.score is not None)
     with pytest.raises(InputError, match="'hopeless', key tune: none of 13 trials could be trained; RuntimeError"):
         tuning.tuning_of(cut, "hopeless")
+
+
+def test_a_search_on_devices_asks_for_what_they_train_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna")
+    jobs: list[tuple[str, int]] = []
+
+    def run(tasks: Sequence[SearchTask], together: int | None) -> tuple[Tried, ...]:
+        jobs.append((tasks[0].device, len(tasks)))
+        assert together == 3
+        if tasks[0].device == "cuda:1":
+            raise RuntimeError("lost")
+        return tuple(Tried(task.values, 0.5) for task in tasks)
+
+    monkeypatch.setattr(tuning, "run_search_tasks", run)
+    spec = experiment(tune={"trials": 8})
+    plan = Plan(1, 1, devices=("cuda:0", "cuda:1"), together=3)
+    with open_engine(Plan(1, 1)) as engine:
+        tuning.search_all(spec, ["focal"], tmp_path, engine, plan)
+    assert jobs == [("cuda:0", 3), ("cuda:1", 3), ("cuda:0", 1), ("cuda:1", 1)]
+    found = tuning.tuning_of(tmp_path, "focal")
+    assert found is not None
+    assert [t.pruned for t in found.tried] == ["", "RuntimeError: lost"] * 4

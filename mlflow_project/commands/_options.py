@@ -31,13 +31,15 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--seeds", default="", help="seeds, separated by commas")
     parser.add_argument("--epochs", default="", help="epochs of each training")
-    parser.add_argument("--device", default="", help="auto, cpu, cuda or cuda:N")
+    parser.add_argument("--device", default="", help="auto, cpu, cuda (all GPUs) or cuda:N (one)")
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
     """Where the trials of ``run`` go."""
     parser.add_argument(
-        "--jobs", default="", help="trials at once (default: one per core on a CPU, one per worker of a cluster)"
+        "--jobs",
+        default="",
+        help="trials at once (default: one per core on a CPU, as many as fit on a GPU, one per worker of a cluster)",
     )
     parser.add_argument("--engine", default="local", help="local, dask or ray (default local: this machine's cores)")
     parser.add_argument(

@@ -12,14 +12,17 @@ from __future__ import annotations
 
 import importlib
 import logging
+import math
 import os
 import queue
 import shutil
 import socket
 import threading
-from collections.abc import Callable, Iterable, Iterator
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import ModuleType
@@ -54,9 +57,12 @@ class Ended(Generic[Result]):
 
 @dataclass(frozen=True)
 class Plan:
-    """How many trials run at once (0: as many as the cluster has workers), with how many threads each, and where.
+    """How many workers there are (0: as many as the cluster has), with how many threads each, and where.
 
-    ``cluster`` is the address of one that runs already; ``gpu`` asks Ray for a GPU per trial.
+    A worker runs one trial at a time, but for plans with ``devices``: then each worker has one of them,
+    and trains at most ``together`` trials at once on it (None: as many as its memory holds).
+    ``cluster`` is the address of one that runs already; ``gpu`` asks Ray for a GPU per worker;
+    ``apart``: a single local worker is a process of its own too.
     """
 
     jobs: int
@@ -64,14 +70,18 @@ class Plan:
     engine: str = "local"
     cluster: str = ""
     gpu: bool = False
+    devices: tuple[str, ...] = ()
+    together: int | None = None
+    apart: bool = False
 
 
-def plan_for(jobs: int | None, trials: int, device: str, engine: str = "local", cluster: str = "") -> Plan:
+def plan_for(jobs: int | None, trials: int, gpus: Sequence[str] = (), engine: str = "local", cluster: str = "") -> Plan:
     """Divide the cores: as many trials at once as there are cores, one thread each, unless ``jobs`` says otherwise.
 
     One process with one thread per core beats one process with all threads for recurrent networks
-    of this size (``benchmarks/``). On a GPU trials run one after the other. On a cluster that runs
-    already there are as many trials at once as it has workers, with one thread each.
+    of this size (``benchmarks/``). With ``gpus`` there is a process for each, which trains many trials at
+    once; ``jobs`` is then the most that all of them train at once. On a cluster that runs already there are
+    as many trials at once as it has workers, with one thread each.
 
     Raises
     ------
@@ -85,13 +95,25 @@ def plan_for(jobs: int | None, trials: int, device: str, engine: str = "local", 
     if engine != "local":
         _extra({"dask": "distributed", "ray": "ray"}[engine], engine)
     _check_address(engine, cluster)
-    gpu = device != "cpu"
     if cluster:
-        return Plan(min(jobs or 0, trials), 1, engine, cluster, gpu)
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
-    wanted = jobs if jobs is not None else (1 if gpu else cores)
+        return Plan(min(jobs or 0, trials), 1, engine, cluster, bool(gpus))
+    if gpus and engine == "local":
+        used = tuple(gpus[: max(1, min(trials, jobs or trials))])
+        together = None if jobs is None else math.ceil(jobs / len(used))
+        return Plan(len(used), 1, gpu=True, devices=used, together=together, apart=True)
+    wanted = jobs if jobs is not None else (len(gpus) or cores())
     at_once = max(1, min(wanted, trials))
-    return Plan(at_once, max(1, cores // at_once), engine, cluster, gpu)
+    return Plan(at_once, max(1, cores() // at_once), engine, cluster, bool(gpus))
+
+
+def plan_beside(plan: Plan) -> Plan:
+    """Processes for what a plan with devices leaves to the CPU: one per core that no device's process keeps busy."""
+    return Plan(max(1, cores() - plan.jobs), 1, apart=True)
+
+
+def cores() -> int:
+    """Processors that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else (os.cpu_count() or 1)
 
 
 def _check_address(engine: str, cluster: str) -> None:
@@ -141,15 +163,28 @@ class Engine:
             else:
                 shutil.rmtree(journal, ignore_errors=True)
                 journal.mkdir(parents=True)
-            folder = str(journal.absolute())
-            calls = (
-                delayed(_sent)(self.send, _Call(function, again or function, task, index, folder))
-                for index, task in enumerate(tasks)
-            )
+            one = partial(self.call, function, again=again, journal=journal)
+            calls = (delayed(one)(task, index=index) for index, task in enumerate(tasks))
             parallel = stack.enter_context(
                 Parallel(n_jobs=self.jobs, backend="threading", return_as="generator_unordered")
             )
             yield from parallel(calls)
+
+    def call(
+        self,
+        function: Callable[[Task], Result],
+        task: Task,
+        *,
+        again: Callable[[Task], Result] | None = None,
+        journal: Path,
+        index: int = 0,
+    ) -> Ended[Result]:
+        """One task, as in :meth:`map`; waits for it. ``journal`` exists, and no two tasks in it share an ``index``."""
+        call = _Call(function, again or function, task, index, str(journal.absolute()))
+        try:
+            return self.send(call)
+        except Exception as error:  # what the engine itself raises is the failure of this one task
+            return call.failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
 
 
 @contextmanager
@@ -222,17 +257,9 @@ def _attempt(call: _Call) -> Ended[Any]:
     return Ended(call.index, outcome, starts + 1)
 
 
-def _sent(send: Callable[[_Call], Ended[Any]], call: _Call) -> Ended[Any]:
-    """Wait for a task, in the parent; what the engine itself raises is the failure of this one task."""
-    try:
-        return send(call)
-    except Exception as error:
-        return call.failed(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-
-
 @contextmanager
 def _open_local(plan: Plan) -> Iterator[Engine]:
-    if plan.jobs == 1:
+    if plan.jobs == 1 and not plan.apart:
         yield Engine(1, _attempt)
         return
     from joblib.externals.loky import BrokenProcessPool, ProcessPoolExecutor
@@ -240,6 +267,12 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
     # numpy's and scipy's thread pools read these once, when a worker first imports them.
     variables = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMEXPR_NUM_THREADS")
     environment = {name: os.environ.get(name, str(plan.threads)) for name in variables}
+    if not plan.gpu:
+        # Whatever asks PyTorch about CUDA in a worker would take memory on every GPU for a context.
+        environment["CUDA_VISIBLE_DEVICES"] = ""
+    # loky replaces a worker that grew by 300 MB between two tasks, as one does with the imports of its first trial.
+    # Nothing is lost by that; where warnings are errors, the thread that would raise it is the one that replaces.
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
     closing = threading.Event()
     free: queue.SimpleQueue[Any] = queue.SimpleQueue()
     alive: set[Any] = set()

@@ -37,9 +37,7 @@ def resolve_device(name: str) -> str:
     InputError
         If a CUDA device is asked for that this machine does not have.
     """
-    import torch
-
-    count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    count = _cuda_devices()
     if name == "auto":
         return "cuda" if count else "cpu"
     if name.startswith("cuda"):
@@ -48,6 +46,28 @@ def resolve_device(name: str) -> str:
             have = f"{count} CUDA device(s)" if count else "no CUDA device"
             raise InputError(
                 f"device: found {name!r}, but this machine has {have}; allowed are auto, cpu"
-                + ("" if not count else ", " + ", ".join(f"cuda:{i}" for i in range(count)))
+                + ("" if not count else ", cuda, " + ", ".join(f"cuda:{i}" for i in range(count)))
             )
     return name
+
+
+def resolve_gpus(name: str) -> tuple[str, ...]:
+    """The GPUs that trainings are divided over: all visible ones for ``auto`` and ``cuda``, one for ``cuda:N``.
+
+    Empty for a CPU.
+
+    Raises
+    ------
+    InputError
+        See :func:`resolve_device`.
+    """
+    device = resolve_device(name)
+    if device == "cuda":
+        return tuple(f"cuda:{i}" for i in range(_cuda_devices()))
+    return () if device == "cpu" else (device,)
+
+
+def _cuda_devices() -> int:
+    import torch
+
+    return torch.cuda.device_count() if torch.cuda.is_available() else 0

@@ -120,6 +120,12 @@ class TableTrial:
             seen=seen,
         )
 
+    def steps(
+        self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = ""
+    ) -> Iterator[Epoch | None]:
+        """As :meth:`train`: a fit has one step."""
+        return self.train(selection, checkpoint, fingerprint)
+
     def after_training(self, metric: str) -> dict[str, dict[str, float]]:
         """Nothing: tau-normalisation is of networks."""
         return {}
