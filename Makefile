@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
 
-.PHONY: run test lint format bench docs clean ui
+.PHONY: run test lint format bench gpu docs clean ui
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; assert sys.version_info[:2] in ((3, 11), (3, 12)), "Python 3.11 or 3.12 is needed, found " + sys.version'
@@ -40,6 +40,10 @@ format: $(DEV_STAMP)
 # Speed and memory: benchmarks/results/performance.json and docs/performance.md. `make bench ARGS=--tiny` checks the code.
 bench: $(DEV_STAMP)
 	$(BIN)/python benchmarks/performance.py $(ARGS)
+
+# For a machine with a GPU: docs/gpu.md and benchmarks/results/gpu.json. `make gpu ARGS=--tiny` checks the code on a CPU.
+gpu: $(DEV_STAMP)
+	$(BIN)/python benchmarks/gpu.py $(ARGS)
 
 ui: $(STAMP)
 	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db

@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -66,17 +67,33 @@ def run_grid(size: str, folder: Path, tracked: bool = False) -> tuple[str, float
         If it does not end with exit code 0.
     """
     experiment, changes = GRIDS[size]
-    environment = {k: v for k, v in os.environ.items() if k not in ("MLFLOW_RUN_ID", "IMBALANCE_LAB_WORK")}
-    environment |= {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
-        "MLFLOW_TRACKING_URI": "sqlite:///mlflow.db",
-    }
     entry = [str(Path(__file__).with_name("_tracked.py")), "tracked.json"] if tracked else ["-m", "mlflow_project"]
     changes = (*changes, *TRACKED) if tracked else changes  # of a flag that is given twice the last one counts
-    command = [sys.executable, *entry, "run", "--experiment", str(ROOT / experiment), *changes]
     folder.mkdir()
+    return start([*entry, "run", "--experiment", str(ROOT / experiment), *changes], folder)
+
+
+def start(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
+    """Start Python with a grid's command line; its store, work and files go to ``folder``.
+
+    Returns the parent's id and the seconds of the process.
+
+    Raises
+    ------
+    CaseError
+        If it does not end with exit code 0.
+    """
+    environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+        "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
+        "IMBALANCE_LAB_WORK": str(folder / "outputs"),
+    }
     begun = time.perf_counter()
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        [sys.executable, *arguments], cwd=folder, env=environment, capture_output=True, text=True, check=False
+    )
     seconds = time.perf_counter() - begun
     if done.returncode:
         raise CaseError(f"the grid ended with {done.returncode}: {(done.stderr or done.stdout).strip()[-300:]}")
@@ -148,7 +165,12 @@ def summary_of(grid: Grid, parts: list[Row]) -> tuple[list[Row], dict[str, Any]]
         "training_seconds_per_trial": next(row["seconds_per_trial"] for row in parts if row["part"] == "train"),
     }
     rows: list[Row] = [{"what": "sum of the trials", "seconds": trial_seconds}]
-    named = {"time/trials": "the trials, as run", "time/total": "data, audit, trials and comparison"}
+    named = {
+        "time/training": "the trials until the last one is trained",
+        "time/trials": "the trials, as run",
+        "time/comparison": "the comparison",
+        "time/total": "data, audit, trials and comparison",
+    }
     rows += [{"what": about, "seconds": grid.parent[key]} for key, about in named.items() if key in grid.parent]
     if grid.process_seconds is not None:
         rows.append({"what": "the whole process", "seconds": grid.process_seconds})

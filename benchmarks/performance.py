@@ -37,10 +37,11 @@ LIMIT_S = {"tiny": 1200, "default": 1800, "full": 4 * 3600}
 
 @dataclass(frozen=True)
 class Part:
-    """One benchmark: its script and the flags of each size, beside ``--json``."""
+    """One benchmark: its script, the flags of each size beside ``--json``, and when it is ended if not by LIMIT_S."""
 
     script: str
     flags: Mapping[str, tuple[str, ...]]
+    limit_s: float | None = None
 
 
 def _sized(script: str) -> Part:
@@ -74,7 +75,9 @@ def run_part(name: str, part: Part, size: str, extra: tuple[str, ...] = ()) -> d
     around, begun = environment(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="bench-") as scratch:  # short: the path of a socket holds 107 characters
         found = Path(scratch) / "result.json"
-        reason = _run([sys.executable, str(script), *flags, "--json", str(found)], scratch, LIMIT_S[size])
+        reason = _run(
+            [sys.executable, str(script), *flags, "--json", str(found)], scratch, part.limit_s or LIMIT_S[size]
+        )
         result = None
         if not reason:
             try:

@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from types import ModuleType
@@ -109,6 +110,122 @@ def test_a_precision_that_the_machine_cannot_compute_is_left_out(monkeypatch: py
     assert names == ("trainer",)
     assert len(left_out) == 1
     assert left_out[0].startswith("trainer, bfloat16: not measured, training.precision")
+
+
+def test_everything_of_make_gpu_runs_in_its_smallest_size(tmp_path: Path) -> None:
+    gpu, document = script("gpu"), script("_gpu_document")
+    before = {file: file.exists() and file.read_bytes() for file in (document.DOCUMENT, document.RESULTS)}
+    assert gpu.main(["--tiny", "--device", "cpu", "--json", str(tmp_path / "gpu.json")]) == 0
+    results = json.loads((tmp_path / "gpu.json").read_text(encoding="utf-8"))
+    assert {name: entry["status"] for name, entry in results["benchmarks"].items()} == dict.fromkeys(
+        document.PARTS, "done"
+    )
+    parts = {name: entry["result"] for name, entry in results["benchmarks"].items()}
+    for name, result in parts.items():
+        check_shape(result, name)
+    assert sum(parts["cuda_tests"]["facts"].values()) >= 1
+    assert parts["agreement"]["facts"]["losses agree"] == {"goal": 0.01, "value": 0, "met": True}
+    assert parts["agreement"]["facts"]["confusions agree"]["value"] == 0
+    assert [row["case"] for row in parts["together"]["tables"]["cases"]] == ["one trial", "plain loop", "2 trials"]
+    assert {row["part"] for row in parts["motion"]["tables"]["parts"]} > {"train", "predict", "analyse", "log"}
+    text = (tmp_path / "gpu.md").read_text(encoding="utf-8")
+    assert "Tiny sizes" in text
+    assert "Never run" not in text
+    assert "None" not in text
+    assert "nan" not in text
+    assert before == {file: file.exists() and file.read_bytes() for file in before}
+
+
+def test_make_gpu_on_a_machine_without_one_is_one_sentence(capsys: pytest.CaptureFixture[str], monkeypatch) -> None:
+    gpu = script("gpu")
+    monkeypatch.setattr(gpu.torch.cuda, "is_available", lambda: False)
+    for flags, words in (((), "no CUDA device"), (("--device", "cpu"), "found 'cpu'"), (("--only", "x"), "no CUDA")):
+        with pytest.raises(SystemExit) as ended:
+            gpu.main(list(flags))
+        assert ended.value.code == 2
+        assert words in capsys.readouterr().err
+
+
+def test_gpu_document_in_the_repository_is_made_from_its_results() -> None:
+    document = script("_gpu_document")
+    results = json.loads(document.RESULTS.read_text(encoding="utf-8")) if document.RESULTS.exists() else None
+    text = document.DOCUMENT.read_text(encoding="utf-8")
+    assert text == document.write(results)
+    assert ("Never run on a GPU" in text) == (results is None)
+    assert sum(part.limit_s for part in document.PARTS.values()) <= 20 * 60
+
+
+def test_goals_of_a_gpu_are_judged_round_by_round() -> None:
+    together = script("together")
+    seconds = {
+        "one trial": [1.0, 2.0, 1.0],
+        "one trial, no graph": [1.4, 3.2, 1.6],
+        "plain loop": [1.9, 3.8, 2.5],
+        "36 trials": [2.9, 5.0, 9.0],
+    }
+    rows, facts = together.ratios_of(seconds)
+    assert {row["ratio"]: row["median"] for row in rows} == pytest.approx(
+        {
+            "one trial, no graph against one trial": 1.6,
+            "plain loop against one trial": 1.9,
+            "36 trials against one trial": 2.9,
+        }
+    )
+    assert [fact["met"] for fact in facts.values()] == [True, True, False]
+    assert together.ratios_of({"plain loop": [1.0]}) == ([], {})
+
+
+def test_cases_that_a_device_cannot_hold_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    together, common = script("together"), script("_common")
+
+    def fresh(prepare: Any, **case: Any) -> Any:
+        if case["k"] > 12:
+            raise common.CaseError("the memory of the device holds 20 trials at once")
+        return common.Timing(1.0, 1.0, 0.0, 0.0, (0.001 * max(case["k"], 1), 300.0))
+
+    monkeypatch.setattr(together, "fresh", fresh)
+    monkeypatch.setattr(together.torch.cuda, "get_device_name", lambda device: "a GPU")
+    flags = ["--size", "tiny", "--device", "cuda", "--json", str(tmp_path / "t.json")]
+    monkeypatch.setitem(together.AT_ONCE, "tiny", (4, 36))
+    assert together.main(flags) == 0
+    result = json.loads((tmp_path / "t.json").read_text(encoding="utf-8"))
+    assert [row["case"] for row in result["tables"]["cases"]] == [
+        "one trial",
+        "one trial, no graph",
+        "plain loop",
+        "4 trials",
+    ]
+    assert result["tables"]["cases"][-1]["ms_per_trial_and_step"] == pytest.approx(1.0)
+    assert result["not_measured"] == ["36 trials: the memory of the device holds 20 trials at once."]
+    assert "36 trials at once against one" not in result["facts"]
+
+
+def test_a_disagreement_with_the_cpu_is_found() -> None:
+    agreement = script("agreement")
+    loaded = script("training").load("tiny", "")
+    epochs = agreement.epochs_of(0, loaded, "tiny", "cpu")
+    counts = {head: np.array(c) for head, c in epochs[0].confusion.items()}
+    n = sum(int(c.sum()) for c in counts.values())
+    head, cell = next((h, tuple(np.argwhere(c > 0)[0])) for h, c in counts.items())
+    counts[head][cell] -= 1
+    counts[head][cell[0], cell[1] - 1] += 1
+    other = [replace(epochs[0], loss=epochs[0].loss * 1.1, confusion={h: c.tolist() for h, c in counts.items()})]
+    (row,) = agreement.compared("s", epochs, other)
+    assert row["difference"] == pytest.approx(0.1)
+    assert row["moved"] == pytest.approx(1 / n)
+
+
+def test_a_report_of_tests_is_read(tmp_path: Path) -> None:
+    report = tmp_path / "r.xml"
+    report.write_text(
+        "<testsuites><testsuite><testcase classname='a' name='b'/><testcase classname='a' name='c'>"
+        "<failure message='AssertionError: 1&#10;more'/></testcase><testcase classname='a' name='d'>"
+        "<skipped message='no'/></testcase></testsuite></testsuites>",
+        encoding="utf-8",
+    )
+    outcome = script("cuda_tests").read(report)
+    assert outcome.facts == {"passed": 1, "failed": 1, "skipped": 1}
+    assert outcome.tables == {"failed": [{"test": "a::c", "reason": "AssertionError: 1"}]}
 
 
 def test_samplers(tmp_path: Path) -> None:

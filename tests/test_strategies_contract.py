@@ -225,7 +225,7 @@ def test_no_host_synchronisation(name, options):
     assert value.shape == ()
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device on this machine")
+@pytest.mark.cuda
 @LOSS
 def test_the_same_on_cuda(name, options):
     z, y = batch()
