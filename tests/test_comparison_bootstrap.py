@@ -1,15 +1,14 @@
 """Differences, intervals, Holm and the three verdicts."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from comparison_cases import run, runs_of
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import stats
-from statsmodels.stats.multitest import multipletests
 
 from imbalance_lab.comparison import margins as mg
-from imbalance_lab.comparison.bootstrap import Side, estimate, holm_by_family, verdicts
+from imbalance_lab.comparison.bootstrap import Side, alone, contrasts, verdicts
 from imbalance_lab.comparison.counts import join
 from imbalance_lab.comparison.differences import COLUMNS, differences, row
 from imbalance_lab.comparison.resampling import Roles, Sums, recording_weights, resample
@@ -47,7 +46,7 @@ def test_a_strategy_against_itself_is_zero_and_cannot_be_distinguished():
     assert "better" not in set(own["verdict"])
     assert "worse" not in set(own["verdict"])
     study = study_of(base)
-    e = estimate(study.resampled, study.side("ce"), study.side("ce"))
+    e = alone(contrasts(study.resampled, [study.side("ce")], study.side("ce"))[0])
     assert (e.value == 0).all()
     assert (e.p == 1).all()
 
@@ -89,7 +88,7 @@ def test_one_seed_interval_of_a_mean_is_the_t_interval_of_cluster_means():
     counts[0, :, 0, 0], counts[0, :, 0, 1] = hits, n - hits
     counts[0, :, 1, 1], counts[0, :, 2, 2], counts[0, :, 3, 3] = 5, 5, 5
     r = resampled(counts)
-    e = estimate(r, Side(runs=np.array([0]), seeds=np.array([0])))
+    e = alone(contrasts(r, [Side(runs=np.array([0]), seeds=np.array([0]))])[0])
     low, high = stats.t.interval(0.95, g - 1, (hits / n).mean(), stats.sem(hits / n))
     at = r.index("recall/a")
     assert e.low[at] == pytest.approx(low, abs=0.15 * (high - low))
@@ -106,32 +105,32 @@ def test_seed_variance_is_that_of_paired_differences():
     counts = np.repeat((one + moved)[:, None], 10, axis=1)
     r = resampled(counts, 300)
     seeds = np.arange(3)
-    e = estimate(r, Side(np.arange(3, 6), seeds), Side(np.arange(3), seeds))
+    e = alone(contrasts(r, [Side(np.arange(3, 6), seeds)], Side(np.arange(3), seeds))[0])
     d = (np.array(shift[3:]) - np.array(shift[:3])) / 100
     low, high = stats.t.interval(0.95, 2, d.mean(), stats.sem(d))
     at = r.index("recall/a")
     assert (e.low[at], e.high[at]) == pytest.approx((low, high))
     assert e.p[at] == pytest.approx(stats.ttest_1samp(d, 0).pvalue)
     # Other seed numbers: two independent samples.
-    apart = estimate(r, Side(np.arange(3, 6), seeds + 10), Side(np.arange(3), seeds))
+    apart = alone(contrasts(r, [Side(np.arange(3, 6), seeds + 10)], Side(np.arange(3), seeds))[0])
     expected = np.sqrt(np.var(shift[:3], ddof=1) / 3 + np.var(shift[3:], ddof=1) / 3) / 100
     assert apart.se[at] == pytest.approx(expected)
 
 
 def test_a_class_in_fewer_than_six_recordings_cannot_be_called_different():
-    counts = np.zeros((2, 8, 4, 4), dtype=np.int64)
-    counts[:, :, 0, 0] = 100
-    counts[:, :, 1, 1] = counts[:, :, 3, 3] = 10
-    counts[0, :4, 2, 0], counts[1, :4, 2, 2] = 10, 10  # recall 0 -> 1 in all four recordings that hold it
-    r = resampled(counts, 200)
-    recordings = np.full(len(r.names), 8.0)
-    at = r.index("recall/c")
-    recordings[at] = 4
-    zero, one = Side(np.array([0]), np.array([0])), Side(np.array([1]), np.array([0]))
-    e = estimate(r, one, zero, recordings)
-    assert e.value[at] == 1
-    assert e.p[at] == pytest.approx(2.0**-3)
-    assert np.isnan(e.low[at])  # no spread between recordings: no interval, not a width of 0
+    """Recall 0 against 1 in all of five recordings is no evidence at 5 %: a sign test reaches 2^-4."""
+
+    def missing(strategy, seed, recordings):
+        made = run(strategy, seed, recordings=recordings)
+        head = made.test.heads["command"]
+        pred = np.where((head.true == 3) & (strategy == "ce"), 0, np.where(head.true == 3, 3, head.pred))
+        return replace(made, test=replace(made.test, heads={"command": replace(head, pred=pred.astype(np.int32))}))
+
+    for recordings, verdict in ((5, "insufficient"), (12, "better")):
+        runs = [missing(s, seed, recordings) for s in ("ce", "focal") for seed in (0, 1, 2)]
+        found = row(differences(study_of(runs)), "focal", "ce", "recall/G3")
+        assert found["difference"] == 1
+        assert found["verdict"] == verdict, recordings
 
 
 def test_rare_support_is_insufficient_and_absent_classes_are_not_zero():
@@ -163,27 +162,6 @@ def test_macro_classes_are_fixed_by_the_data():
     runs[0].test.meta["classes_in_macro"] = {"command": ["G0", "G1"]}
     narrowed = study_of(runs)
     assert narrowed.roles.macro.tolist() == [True, True, False, False]
-
-
-p_values = st.lists(st.floats(0, 1), min_size=1, max_size=20)
-
-
-@settings(deadline=None, max_examples=12)  # statsmodels collects all garbage at every call
-@given(p_values)
-def test_holm_agrees_with_statsmodels_and_is_monotone(p):
-    p = np.array(p)
-    family = np.full(len(p), "one")
-    adjusted = holm_by_family(p, family)
-    np.testing.assert_allclose(adjusted, multipletests(p, method="holm")[1])
-    assert (adjusted >= p - 1e-12).all()
-    order = np.argsort(p, kind="stable")
-    assert (np.diff(adjusted[order]) >= -1e-12).all()
-
-
-def test_holm_counts_each_family_alone_and_leaves_insufficient_out():
-    p = np.array([0.01, 0.04, np.nan, 0.01, 0.04])
-    family = np.array(["a", "a", "a", "b", "c"])
-    np.testing.assert_allclose(holm_by_family(p, family), [0.02, 0.04, np.nan, 0.01, 0.04])
 
 
 def test_verdicts_know_which_direction_is_good():

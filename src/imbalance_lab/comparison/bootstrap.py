@@ -1,16 +1,17 @@
-r"""Paired cluster bootstrap over recordings, crossed with seeds: intervals, tests, verdicts.
+r"""Paired cluster bootstrap over recordings, crossed with seeds: standard errors, intervals, verdicts.
 
 The unit of evidence is the recording, and a strategy is more than one trained model. The
 difference of two strategies, averaged over their seeds, therefore varies for two reasons:
 
 * **recordings**: variance of the difference over the Bayesian bootstrap of the recordings (the
   same weights for every run), :math:`V_r`;
-* **seeds**: variance of the per-seed difference over the number of seeds, :math:`V_s`, where runs
-  of the two strategies that share a seed number are a pair.
+* **seeds**: variance of a training over the number of seeds, of both strategies, :math:`V_s`; what runs of one seed
+  have in common is taken out, and the variances of all strategies are drawn towards their common value
+  (:mod:`imbalance_lab.comparison.noise`).
 
-The interval is :math:`d \pm t_{\nu} \sqrt{V_r + V_s}`. The sum counts what depends on recording
+The standard error is :math:`\sqrt{V_r + V_s}`. The sum counts what depends on recording
 *and* seed twice, which errs on the safe side (Cameron, Gelbach & Miller 2011 would subtract it
-once). :math:`\nu` is Satterthwaite's, from :math:`\nu_r` and the number of seeds less one.
+once). Its degrees of freedom are Satterthwaite's, from :math:`\nu_r` and those of :math:`V_s`.
 
 Why not percentiles of the same resamples: ``benchmarks/comparison.py`` measures both. With 17
 recordings and three seeds, percentile intervals of recordings crossed with seeds miss the truth
@@ -24,13 +25,13 @@ up to three times as often as they say, because resampling n units understates t
   lives in three of 17 recordings has about three recordings of evidence, not 17; the factor makes
   the number G for normal pulls.
 
-With fewer than :data:`SIGN_RECORDINGS` recordings that hold a class, no p-value falls below
-:math:`2^{1 - n}`, the sign test's smallest: not even a difference of one sign in all of them is
-evidence at 0.05. Holm corrects over strategies, and over strategies x classes for per-class
-metrics. The verdict follows the corrected p; the interval is uncorrected.
+Verdict, corrected p and interval of a family come from one procedure
+(:mod:`imbalance_lab.comparison.family`), so that an interval holds 0 exactly where the verdict cannot tell. A
+statistic that rests on fewer than :data:`SIGN_RECORDINGS` recordings has no verdict: not even a difference of one
+sign in all of them is evidence at 0.05.
 
-*Minimum detectable difference*: :math:`(t_{\nu, .975} + t_{\nu, .8}) \sqrt{V_r + V_s}`, the true
-difference that this data would call different from 0 (uncorrected, 5 % two-sided) four times in five.
+*Minimum detectable difference*: :math:`(c + t_{\nu, .8}) \sqrt{V_r + V_s}`, the true difference that these data would
+call different from 0, with the family's critical value c, four times in five.
 
 With a single seed per strategy there is no :math:`V_s`: the statement then holds for the models that
 were trained, not for the strategies, and ``seeds_in_interval`` is 0.
@@ -38,11 +39,14 @@ were trained, not for the strategies, and ``seeds_in_interval`` is 0.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.comparison.family import step_down
+from imbalance_lab.comparison.noise import Noise, run_noise
 from imbalance_lab.comparison.resampling import Resampled
 
 Array = NDArray[np.float64]
@@ -66,10 +70,46 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Estimate:
-    """A mean or a difference of means, with its uncertainty; arrays of shape (M,).
+class Contrast:
+    """A mean over runs or a difference of such means, and why it varies; arrays of shape (M,).
 
-    ``p`` is two-sided against 0; ``seeds_in_interval`` tells whether seeds contributed to ``se``.
+    Attributes
+    ----------
+    value : the mean or the difference; NaN where the statistic is undefined in a run
+    v_recordings, df_recordings : variance over recordings and its degrees of freedom
+    v_seeds, df_seeds : variance over seeds and its degrees of freedom, 0 where seeds are unknown
+    samples : (B, M), the contrast under the resamples of the recordings
+    """
+
+    value: Array
+    v_recordings: Array
+    df_recordings: Array
+    v_seeds: Array
+    df_seeds: Array
+    samples: Array
+
+    @property
+    def variance(self) -> Array:
+        """Of both kinds together; exactly 0 where nothing varies."""
+        total = self.v_recordings + self.v_seeds
+        # Rounding of a statistic that does not vary leaves about 1e-32, not 0.
+        return np.where(total <= 1e-24 * np.maximum(1.0, self.value**2), 0.0, total)
+
+    @property
+    def df(self) -> Array:
+        """Satterthwaite's degrees of freedom."""
+        seeds = self.v_seeds**2 / np.where(self.df_seeds > 0, self.df_seeds, np.inf)
+        whole = self.v_recordings**2 / self.df_recordings + seeds
+        flat = self.variance == 0
+        return np.where(flat, self.df_recordings, self.variance**2 / np.where(flat, 1.0, whole))
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A contrast with its interval and test; arrays of shape (M,).
+
+    ``p`` is two-sided against 0 and corrected for the family that it was estimated with; ``seeds_in_interval`` tells
+    whether seeds contributed to ``se``.
     """
 
     value: Array
@@ -82,57 +122,95 @@ class Estimate:
     seeds_in_interval: bool
 
 
-def estimate(
-    resampled: Resampled, side: Side, against: Side | None = None, recordings: Array | None = None, level: float = 0.95
-) -> Estimate:
-    """Mean of each statistic over the runs of ``side``, less that of ``against`` if given.
+def contrasts(resampled: Resampled, sides: Sequence[Side], against: Side | None = None) -> list[Contrast]:
+    """Mean of each statistic over the runs of each side, less that of ``against`` if given.
 
-    Parameters
-    ----------
-    recordings : array of shape (M,), recordings that each statistic rests on; default all clusters
-    level : coverage of the interval
-
-    Returns
-    -------
-    Estimate
-        Where the statistic is undefined in a run (precision of a class that it never predicts),
-        everything is NaN. Where it does not vary at all (the same predictions; recall 0 on both
-        sides), there is no interval, as no spread is no certainty.
+    The sides belong together: what each tells of the noise of trainings serves all.
     """
-    from scipy.stats import t
+    everyone = [*sides, *([] if against is None else [against])]
+    trained = [s for s in everyone if s.seeds is not None]
+    noise = run_noise(resampled.point, [s.runs for s in trained], [np.asarray(s.seeds) for s in trained])
+    place = {id(s): i for i, s in enumerate(trained)}
+    return [_contrast(resampled, side, against, noise, place) for side in sides]
 
+
+def _contrast(
+    resampled: Resampled, side: Side, against: Side | None, noise: Noise, place: Mapping[int, int]
+) -> Contrast:
     g = len(resampled.pull)
-    contrast = np.zeros(len(resampled.point))
-    contrast[side.runs] = 1.0 / len(side.runs)
+    weights = np.zeros(len(resampled.point))
+    weights[side.runs] = 1.0 / len(side.runs)
     if against is not None:
         # Subtract, not assign: a strategy against itself must come out as exactly 0.
-        contrast[against.runs] -= 1.0 / len(against.runs)
-    used = np.flatnonzero(contrast)
-    weight = contrast[used]
+        weights[against.runs] -= 1.0 / len(against.runs)
+    used = np.flatnonzero(weights)
+    weight = weights[used]
     value = weight @ resampled.point[used] if used.size else np.zeros(len(resampled.names))
     pull = np.einsum("r,grm->gm", weight, resampled.pull[:, used])
     samples = np.einsum("r,brm->bm", weight, resampled.samples[:, used])
-
     df_r = _effective_recordings(pull) - 1.0
     v_r = samples.var(axis=0) * (g + 1) / g * (df_r + 1) / df_r
-    v_s, df_s = _seed_variance(resampled.point, side, against)
-    total = v_r + v_s
-    # Rounding of a statistic that does not vary leaves about 1e-32, not 0.
-    flat = total <= 1e-24 * np.maximum(1.0, value**2)
-    total = np.where(flat, 0.0, total)
-    denominator = v_r**2 / df_r + (v_s**2 / df_s if df_s else 0.0)
-    df = np.where(flat, df_r, total**2 / np.where(flat, 1.0, denominator))
-    se = np.sqrt(total)
+    v_s, df_s = np.zeros_like(value), np.zeros_like(value)
+    if used.size:
+        at = [(place[id(s)], len(s.runs)) for s in (side, against) if s is not None and s.seeds is not None]
+        parts = np.array([noise.variance[i] / n for i, n in at]).reshape(len(at), len(value))
+        degrees = np.array([noise.df[i] for i, _ in at]).reshape(len(at), len(value))
+        v_s = parts.sum(axis=0)
+        whole = np.divide(parts**2, degrees, out=np.zeros_like(parts), where=degrees > 0).sum(axis=0)
+        df_s = np.minimum(np.divide(v_s**2, whole, out=np.zeros_like(value), where=whole > 0), noise.most)
+    out = Contrast(value, v_r, df_r, v_s, df_s, samples)
+    return replace(out, value=np.where((out.variance == 0) & (np.abs(value) < 1e-12), 0.0, value))  # but for rounding
 
-    half = t.ppf(0.5 + level / 2, df) * se
-    zero = flat & (np.abs(value) < 1e-12)
-    value = np.where(zero, 0.0, value)
-    half = np.where(flat, np.nan, half)
-    p = np.where(zero, 1.0, 2.0 * t.sf(np.abs(value) / np.where(flat, 1.0, se), df))
-    n = np.full(len(value), float(g)) if recordings is None else np.asarray(recordings, dtype=np.float64)
-    sign = 2.0 ** (1.0 - np.maximum(n, 1.0))
-    p = np.where(flat & ~zero, sign, np.where(n < SIGN_RECORDINGS, np.maximum(p, sign), p))
-    p = np.where(np.isnan(value), np.nan, p)
+
+def alone(c: Contrast, level: float = 0.95) -> Estimate:
+    """A contrast on its own: Student's interval and p."""
+    from scipy.stats import t
+
+    flat = c.variance == 0
+    se = np.sqrt(c.variance)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        p = np.where(flat, np.where(c.value == 0, 1.0, np.nan), 2.0 * t.sf(np.abs(c.value) / se, c.df))
+    return _estimate(c, t.ppf(0.5 + level / 2, c.df), p)
+
+
+def together(
+    found: Sequence[Contrast], columns: NDArray[np.int64], recordings: NDArray[np.int64], alpha: float = 0.05
+) -> list[Estimate]:
+    """The contrasts of one family: ``columns`` of each strategy, decided by one procedure.
+
+    Parameters
+    ----------
+    found : contrasts of P strategies, against the same reference
+    columns : int64 array of shape (m,), statistics that form the family (one metric, or one metric of each class)
+    recordings : int64 array of shape (M,), recordings that each statistic rests on
+
+    Returns
+    -------
+    list of P estimates of shape (m,)
+        Where a contrast does not vary at all (the same predictions; recall 0 on both sides) there is no interval, as
+        no spread is no certainty; p is then 1 for no difference, and that of a sign test over the recordings for one.
+    """
+    if not found or not len(columns):
+        return []
+    m = len(columns)
+    value, variance, df = (np.concatenate([getattr(c, x)[columns] for c in found]) for x in ("value", "variance", "df"))
+    use = (variance > 0) & ~np.isnan(value)
+    t = np.full(len(value), np.nan)
+    t[use] = value[use] / np.sqrt(variance[use])
+    decided = step_down(t, df, _correlation(found, columns, variance), alpha)
+    sign = np.minimum(1.0, len(value) * 2.0 ** (1.0 - np.tile(recordings[columns], len(found))))
+    p = np.where((variance == 0) & ~np.isnan(value), np.where(value == 0, 1.0, sign), decided.p)
+    parts = [slice(i * m, (i + 1) * m) for i in range(len(found))]
+    return [_estimate(c, decided.critical[s], p[s], columns) for c, s in zip(found, parts, strict=True)]
+
+
+def _estimate(c: Contrast, critical: Array, p: Array, columns: NDArray[np.int64] | slice = slice(None)) -> Estimate:
+    from scipy.stats import t
+
+    value, variance, df = c.value[columns], c.variance[columns], c.df[columns]
+    flat = variance == 0
+    se = np.sqrt(variance)
+    half = np.where(flat, np.nan, critical * se)
     return Estimate(
         value=value,
         se=se,
@@ -140,36 +218,39 @@ def estimate(
         low=value - half,
         high=value + half,
         p=p,
-        minimum_detectable=np.where(flat, np.nan, (t.ppf(0.975, df) + t.ppf(0.8, df)) * se),
-        seeds_in_interval=bool(df_s),
+        minimum_detectable=np.where(flat, np.nan, (critical + t.ppf(0.8, df)) * se),
+        seeds_in_interval=bool(c.df_seeds.any()),
     )
 
 
-def verdicts(
-    value: Array, p_holm: Array, larger_is_better: NDArray[np.bool_], alpha: float = 0.05
-) -> NDArray[np.object_]:
-    """``better``, ``worse`` or ``cannot distinguish`` at the corrected level; ``insufficient`` where p is NaN."""
+def _correlation(contrasts: Sequence[Contrast], columns: NDArray[np.int64], variance: Array) -> Array:
+    """Correlation of the differences of P strategies for m statistics, (P m, P m).
+
+    Over recordings it is that of the resamples. Over seeds two strategies share the baseline's runs, half of the
+    variance of each difference; what seeds do to different classes is taken to be independent, the cautious side.
+    """
+    m = len(columns)
+    samples = np.concatenate([c.samples[:, columns] for c in contrasts], axis=1)
+    spread = samples.std(axis=0)
+    scaled = (samples - samples.mean(axis=0)) / np.where(spread > 0, spread, 1.0)
+    recordings = scaled.T @ scaled / len(scaled)
+    seeds = np.kron(0.5 + 0.5 * np.eye(len(contrasts)), np.eye(m))
+    v_r, v_s = (
+        np.sqrt(np.concatenate([getattr(c, x)[columns] for c in contrasts])) for x in ("v_recordings", "v_seeds")
+    )
+    se = np.sqrt(np.where(variance > 0, variance, 1.0))
+    out = (recordings * np.outer(v_r, v_r) + seeds * np.outer(v_s, v_s)) / np.outer(se, se)
+    np.fill_diagonal(out, 1.0)
+    return np.asarray(out)
+
+
+def verdicts(value: Array, p: Array, larger_is_better: NDArray[np.bool_], alpha: float = 0.05) -> NDArray[np.object_]:
+    """``better``, ``worse`` or ``cannot distinguish`` by corrected p; ``insufficient`` where p is NaN."""
     gain = np.where(larger_is_better, value, -value)
     out = np.full(len(value), CANNOT, dtype=object)
-    out[(p_holm <= alpha) & (gain > 0)] = BETTER
-    out[(p_holm <= alpha) & (gain < 0)] = WORSE
-    out[np.isnan(p_holm)] = INSUFFICIENT
-    return out
-
-
-def holm_by_family(p: Array, family: NDArray[np.str_]) -> Array:
-    """Holm-corrected p within each family; NaN (insufficient) neither counts nor changes.
-
-    Holm 1979, A simple sequentially rejective multiple test procedure. The two lines of arithmetic
-    stand here because statsmodels' ``multipletests``, which the tests hold them against, collects
-    the whole process's garbage at every call: seconds for a table of dozens of families.
-    """
-    out = np.full(len(p), np.nan)
-    for name in np.unique(family):
-        rows = np.flatnonzero((family == name) & ~np.isnan(p))
-        rows = rows[np.argsort(p[rows], kind="stable")]
-        step_down = np.maximum.accumulate(p[rows] * np.arange(len(rows), 0, -1))
-        out[rows] = np.minimum(step_down, 1.0)
+    out[(p <= alpha) & (gain > 0)] = BETTER
+    out[(p <= alpha) & (gain < 0)] = WORSE
+    out[np.isnan(p)] = INSUFFICIENT
     return out
 
 
@@ -179,27 +260,3 @@ def _effective_recordings(pull: Array) -> Array:
     squares = (pull**2).sum(axis=0)
     ratio = np.abs(pull).sum(axis=0) ** 2 / np.where(squares > 0, squares, 1.0)
     return np.clip(np.where(squares > 0, np.pi / 2 * ratio, g), 2.0, max(g, 2))
-
-
-def _seed_variance(point: Array, side: Side, against: Side | None) -> tuple[Array, int]:
-    """Variance that the choice of seeds adds, shape (M,), and its degrees of freedom (0: unknown)."""
-    sides = [(s, sign) for s, sign in ((side, 1.0), (against, -1.0)) if s is not None and s.seeds is not None]
-    none = np.zeros(point.shape[1])
-    many = [(s, sign) for s, sign in sides if len(s.runs) > 1]
-    if not many:
-        return none, 0
-    df = min(len(s.runs) for s, _ in many) - 1
-    if len(many) < len(sides):
-        # One side has a single seed: its spread is taken to be the other's.
-        s = many[0][0]
-        spread = point[s.runs].var(axis=0, ddof=1)
-        return spread * sum(1.0 / len(x.runs) for x, _ in sides), df
-    seeds = [np.asarray(s.seeds, dtype=np.int64) for s, _ in many]
-    numbers = np.unique(np.concatenate(seeds))
-    moved = np.zeros((len(numbers), point.shape[1]))
-    for (s, sign), own in zip(many, seeds, strict=True):
-        n = len(s.runs)
-        deviation = point[s.runs] - point[s.runs].mean(axis=0)
-        # sqrt(n / (n - 1)) makes the sum of squares the unbiased variance of the mean.
-        np.add.at(moved, np.searchsorted(numbers, own), sign * deviation * np.sqrt(n / (n - 1)) / n)
-    return (moved**2).sum(axis=0), df

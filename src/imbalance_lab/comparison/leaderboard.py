@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Side, estimate
+from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Estimate, Side, alone, contrasts
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import SCALARS
@@ -35,7 +35,7 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     * ``<metric>`` is the mean over ``seeds`` runs, with ``_sd`` (ddof 1), ``_min``, ``_max`` over seeds
       and ``_low``, ``_high``, the 95 % interval over recordings and seeds.
     * ``<metric>_difference``, ``_difference_low``, ``_difference_high``: against the baseline.
-    * ``p_holm``, ``verdict`` (1 better, 0 cannot distinguish, -1 worse, NaN insufficient or not
+    * ``p`` (corrected for the family), ``verdict`` (1 better, 0 cannot distinguish, -1 worse, NaN insufficient or not
       tested), ``minimum_detectable``: of the primary metric, against the baseline.
     * ``over_control``, ``over_control_low``, ``over_control_high``, ``over_control_verdict``: primary
       metric less that of the baseline after its free post-hoc correction.
@@ -52,8 +52,9 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
         calibrated = list(pool.map(lambda run: calibration(run, j.head), j.runs))
     rows = []
+    means = _means_of(study)
     for name in j.strategies:
-        about = _row(study, differences, name, study.side(name), KIND_STRATEGY, primary)
+        about = _row(study, differences, name, study.side(name), means[name], KIND_STRATEGY, primary)
         control = study.control(name)
         about["free_lunch"] = np.nan if control is None else _mean(study, control, primary)
         runs = [j.runs[i] for i in j.runs_of(name)]
@@ -61,8 +62,11 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
         about |= _means([{"val_score": _known(run.val_score), "seconds": _known(run.seconds)} for run in runs])
         rows.append(about)
         if control is not None:
-            rows.append(_row(study, differences, name + CONTROL, control, KIND_CONTROL, primary))
-    rows += [_row(study, differences, name, study.trivial(name), KIND_TRIVIAL, primary) for name in TRIVIAL]
+            label = name + CONTROL
+            rows.append(_row(study, differences, label, control, means[label], KIND_CONTROL, primary))
+    rows += [
+        _row(study, differences, name, study.trivial(name), means[name], KIND_TRIVIAL, primary) for name in TRIVIAL
+    ]
     table = pd.DataFrame(rows)
     score = table["val_score"] if table.loc[table["kind"] == 0, "val_score"].notna().all() else table[primary]
     key = score.where(table["kind"] == KIND_STRATEGY, table[primary])
@@ -95,9 +99,22 @@ def _scores(suffix: str, p: Any, true: Any) -> dict[str, float]:
     return {f"ece_{suffix}": ece(p, true), f"nll_{suffix}": nll(p, true, clip=_FLOOR)}
 
 
-def _row(study: Study, differences: pd.DataFrame, name: str, side: Side, kind: int, primary: str) -> dict[str, Any]:
+def _means_of(study: Study) -> dict[str, Estimate]:
+    """Mean and interval of every row; strategies and their controls share what is known of the noise of seeds."""
+    names = study.joined.strategies
+    controls = {name + CONTROL: side for name in names if (side := study.control(name)) is not None}
+    groups = ({name: study.side(name) for name in names}, controls, {name: study.trivial(name) for name in TRIVIAL})
+    out: dict[str, Estimate] = {}
+    for sides in groups:
+        found = contrasts(study.resampled, list(sides.values()))
+        out |= {name: alone(c) for name, c in zip(sides, found, strict=True)}
+    return out
+
+
+def _row(
+    study: Study, differences: pd.DataFrame, name: str, side: Side, e: Estimate, kind: int, primary: str
+) -> dict[str, Any]:
     r = study.resampled
-    e = estimate(r, side)
     point = r.point[side.runs]
     several = len(side.runs) > 1
     out: dict[str, Any] = {"strategy": name, "kind": kind, "seeds": 0 if side.seeds is None else len(side.runs)}
@@ -114,7 +131,7 @@ def _row(study: Study, differences: pd.DataFrame, name: str, side: Side, kind: i
         for mine, theirs in (("", "difference"), ("_low", "low"), ("_high", "high")):
             out[f"{metric}_difference{mine}"] = _known(d.get(theirs))
     d = row(differences, name, study.baseline, primary) or {}
-    out["p_holm"], out["minimum_detectable"] = _known(d.get("p_holm")), _known(d.get("minimum_detectable"))
+    out["p"], out["minimum_detectable"] = _known(d.get("p")), _known(d.get("minimum_detectable"))
     out["verdict"] = VERDICT_CODE.get(str(d.get("verdict")), np.nan)
     c = row(differences, name, study.baseline + CONTROL, primary) or {}
     out["over_control"] = _known(c.get("difference"))

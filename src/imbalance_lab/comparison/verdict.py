@@ -119,7 +119,7 @@ def _decide(
     if free:
         text = f"Choose {base} with its post-hoc correction: {shown}, but the correction alone does better."
     elif d["verdict"] == BETTER:
-        text = f"Choose {selected}: {shown}, better after Holm's correction for {len(tests)} strategies."
+        text = f"Choose {selected}: {shown}, better, corrected for {len(tests)} strategies."
     elif d["verdict"] == WORSE:
         text = f"Choose none of them yet: {shown}, worse: validation and test disagree."
     else:

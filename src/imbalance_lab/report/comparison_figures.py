@@ -113,11 +113,11 @@ def verdicts_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:
 
     Returns
     -------
-    DataFrame with ``strategy, against, value, difference, low, high, p_holm, verdict, minimum_detectable,
+    DataFrame with ``strategy, against, value, difference, low, high, p, verdict, minimum_detectable,
     recordings, seeds``
     """
     rows = found.differences[(found.differences["metric"] == metric) & (found.differences["class"] == "")]
-    columns = ["strategy", "against", "value", "difference", "low", "high", "p_holm", "verdict", "minimum_detectable"]
+    columns = ["strategy", "against", "value", "difference", "low", "high", "p", "verdict", "minimum_detectable"]
     return rows[[*columns, "recordings", "seeds"]].reset_index(drop=True)
 
 

@@ -66,7 +66,7 @@ def render_comparison_page(
 
 _HEADERS: Mapping[str, str] = {
     "free_lunch": "corrected post hoc",
-    "p_holm": "p (Holm)",
+    "p": "p (all strategies)",
     "n": "n",
     "macro_f1": "macro F1",
     "mcc": "MCC",

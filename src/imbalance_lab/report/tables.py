@@ -24,7 +24,7 @@ _SCORES = frozenset(
         *("mean_confidence", "true_prob"),
     }
 )
-_P_VALUES = frozenset(("p", "q", "p_holm"))
+_P_VALUES = frozenset(("p", "q"))
 _VALUES = ("rate", "share", "wrong_rate", "accuracy", "error_rate", "ece", "difference", "delta", "mean", "value")
 _VERDICTS = frozenset(
     ("fail", "warn", "pass", "insufficient", "not applicable", "better", "worse", "cannot distinguish")

@@ -1,0 +1,141 @@
+r"""How much the seeds of the trainings move a score: the variance that more recordings would not take away.
+
+The runs of a grid are a two-way layout of strategies and seeds. Runs of one seed share their initial weights and the
+order of the data, so the seed's common effect is taken out; what is left of each run is the noise of its training.
+
+With two or three seeds the spread of one strategy says little: a t interval with one degree of freedom is thirteen
+standard errors wide on either side. Strategies are trained alike, so their spreads are alike too, and each is drawn
+towards the common one as far as the strategies agree about it (moderated variance):
+
+.. math:: \tilde s^2 = \frac{d_0 s_0^2 + d s^2}{d_0 + d}
+
+with :math:`d_0` and :math:`s_0^2` fitted to the spreads of all strategies (an F distribution fitted by the moments of
+log s^2). A strategy whose training is unstable keeps a large variance of its own.
+
+References
+----------
+Smyth (2004), Linear models and empirical Bayes methods for assessing differential expression in microarray
+experiments: sections 4 and 6.2.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+MIN_STRATEGIES = 3
+"""With fewer spreads there is nothing to fit the common one to."""
+
+_FLOOR = 1e-6  # a spread of exactly 0 counts as this share of the median one: its logarithm would rule the fit
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Variance of one run of each of P strategies for M statistics.
+
+    Attributes
+    ----------
+    variance, df : arrays of shape (P, M); df is 0 where nothing is known (a single seed everywhere)
+    most : degrees of freedom of all strategies together
+    """
+
+    variance: Array
+    df: Array
+    most: float
+
+
+def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[NDArray[np.int64]]) -> Noise:
+    """Noise of the trainings of P strategies.
+
+    Parameters
+    ----------
+    point : array of shape (R, M), statistics of each run
+    runs, seeds : of each strategy, indices into ``point`` and the numbers of their seeds
+
+    Returns
+    -------
+    Noise
+        The seed's common effect is taken out where all strategies that have several seeds have the same ones. A
+        strategy with one seed takes the spread of the others.
+    """
+    many = [i for i, own in enumerate(runs) if len(own) > 1]
+    shape = (len(runs), point.shape[1])
+    if not many:
+        return Noise(np.zeros(shape), np.zeros(shape), 0.0)
+    residual = {i: point[runs[i]] - point[runs[i]].mean(axis=0) for i in many}
+    number = {i: np.sort(seeds[i]) for i in many}
+    paired = len(many) > 1 and all(np.array_equal(number[many[0]], number[i]) for i in many)
+    share = 1.0
+    if paired:
+        residual = {i: residual[i][np.argsort(seeds[i], kind="stable")] for i in many}
+        common = np.mean(list(residual.values()), axis=0)
+        residual = {i: r - common for i, r in residual.items()}
+        share = (len(many) - 1) / len(many)
+    df = np.zeros(len(runs))
+    variance = np.zeros(shape)
+    for i, r in residual.items():
+        df[i] = (len(r) - 1) * share
+        variance[i] = (r**2).sum(axis=0) / df[i]
+    most = float(df.sum())
+    drawn, degrees = moderated(variance, df)
+    if len(many) < MIN_STRATEGIES:
+        # Two strategies with the same seeds have one spread between them; one of several seeds lends it to the rest.
+        degrees[:] = min(len(r) - 1 for r in residual.values())
+        drawn = np.where(df[:, None] > 0, drawn, drawn[many].mean(axis=0))
+    return Noise(drawn, degrees, most)
+
+
+def moderated(variance: Array, df: Array) -> tuple[Array, Array]:
+    """Variances drawn towards their common value, and their degrees of freedom.
+
+    Parameters
+    ----------
+    variance : array of shape (P, M), variances of P strategies for M statistics
+    df : array of shape (P,), degrees of freedom of each strategy's variances, 0 where there is none
+
+    Returns
+    -------
+    (P, M) variances and (P, M) degrees of freedom
+        At most those of all strategies together. Where fewer than :data:`MIN_STRATEGIES` have a spread, those given.
+        A strategy without a spread of its own takes the common one.
+    """
+    out, degrees = variance.copy(), np.repeat(df[:, None], variance.shape[1], axis=1).astype(np.float64)
+    known = df > 0
+    if known.sum() < MIN_STRATEGIES:
+        return out, degrees
+    d = df[known, None].astype(np.float64)
+    for m in range(variance.shape[1]):
+        own = variance[known, m]
+        if not (own > 0).any() or not np.isfinite(own).all():
+            continue
+        prior, d0 = _fit(np.maximum(own, _FLOOR * np.median(own[own > 0])), d[:, 0])
+        most = d.sum()
+        out[:, m] = np.where(known, (d0 * prior + df * variance[:, m]) / (d0 + df) if np.isfinite(d0) else prior, prior)
+        degrees[:, m] = np.minimum(d0 + df, most)
+    return out, degrees
+
+
+def _fit(variance: Array, df: Array) -> tuple[float, float]:
+    """(s0^2, d0) of the common distribution of variances (n,) with ``df`` (n,); d0 is infinite where all agree."""
+    from scipy.special import digamma, polygamma
+
+    e = np.log(variance) - digamma(df / 2) + np.log(df / 2)
+    mean = e.mean()
+    excess = e.var(ddof=1) - polygamma(1, df / 2).mean()
+    if excess <= 0:
+        return float(np.exp(mean)), float("inf")
+    d0 = 2.0 * _inverse_trigamma(excess)
+    return float(np.exp(mean + digamma(d0 / 2) - np.log(d0 / 2))), d0
+
+
+def _inverse_trigamma(y: float) -> float:
+    """x with trigamma(x) = y > 0."""
+    from scipy.optimize import brentq
+    from scipy.special import polygamma
+
+    return float(brentq(lambda x: float(polygamma(1, x)) - y, 1e-8, 1e8))

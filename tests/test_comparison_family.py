@@ -1,0 +1,103 @@
+"""One procedure for verdict, p and interval of a family, and the noise of trainings that strategies share."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from imbalance_lab.comparison.family import step_down
+from imbalance_lab.comparison.noise import moderated, run_noise
+
+
+def related(p, rho):
+    return np.where(np.eye(p, dtype=bool), 1.0, rho)
+
+
+def test_one_comparison_is_students_t():
+    found = step_down(np.array([2.3]), np.array([7.0]), np.eye(1))
+    assert found.critical[0] == pytest.approx(stats.t.ppf(0.975, 7))
+    assert found.p[0] == pytest.approx(2 * stats.t.sf(2.3, 7))
+
+
+def test_critical_value_of_many_treatments_against_a_control_is_dunnetts():
+    """Equal correlations of one half and common degrees of freedom: Dunnett's test, as scipy has it."""
+    rng = np.random.default_rng(0)
+    control, *others = (rng.normal(size=6) for _ in range(6))
+    theirs = stats.dunnett(*others, control=control, random_state=np.random.default_rng(1))
+    df = 6 * 6 - 6
+    pooled = np.mean([np.var(x, ddof=1) for x in (control, *others)])
+    t = np.array([(x.mean() - control.mean()) / np.sqrt(pooled * 2 / 6) for x in others])
+    np.testing.assert_allclose(t, theirs.statistic)
+    largest = int(np.argmax(np.abs(t)))
+    ours = step_down(t, np.full(5, float(df)), related(5, 0.5), draws=100_000)
+    assert ours.p[largest] == pytest.approx(theirs.pvalue[largest], abs=0.01)  # the first step is single-step
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.floats(-8, 8), min_size=1, max_size=8), st.floats(0, 0.9), st.floats(2, 60))
+def test_interval_and_p_never_disagree(t, rho, df):
+    t = np.array(t)
+    found = step_down(t, np.full(len(t), df), related(len(t), rho), draws=2000)
+    excludes = np.abs(t) > found.critical
+    assert (excludes == (found.p <= 0.05)).all()
+    alone = 2 * stats.t.sf(np.abs(t), df)
+    assert (found.p >= alone - 1e-12).all()
+    assert (found.p <= np.minimum(1, len(t) * alone).max() + 1e-12).all()
+    order = np.argsort(-np.abs(t), kind="stable")
+    assert (np.diff(found.p[order]) >= 0).all()
+
+
+def test_step_down_finds_at_least_what_a_single_step_finds():
+    t = np.array([9.0, 2.45, 0.3])
+    found = step_down(t, np.full(3, 20.0), np.eye(3))
+    single = step_down(np.array([2.45, 2.44, 2.43]), np.full(3, 20.0), np.eye(3)).critical[0]
+    assert found.critical[1] < single  # the next is held against the largest of what is left
+    assert found.p[1] <= 0.05
+
+
+def test_what_has_no_standard_error_takes_no_part():
+    t = np.array([2.5, np.nan, 1.0])
+    both = step_down(t, np.full(3, 9.0), related(3, 0.5))
+    alone = step_down(t[[0, 2]], np.full(2, 9.0), related(2, 0.5))
+    assert np.isnan(both.p[1])
+    np.testing.assert_array_equal(both.p[[0, 2]], alone.p)
+    assert np.isnan(step_down(np.array([np.nan]), np.array([9.0]), np.eye(1)).p[0])
+
+
+def test_seed_effects_that_all_share_are_no_noise():
+    rng = np.random.default_rng(0)
+    common = rng.normal(size=3)
+    point = np.concatenate([common + 0.01 * rng.normal(size=3) for _ in range(4)])[:, None]
+    runs, seeds = [np.arange(3) + 3 * i for i in range(4)], [np.arange(3)] * 4
+    paired = run_noise(point, runs, seeds)
+    apart = run_noise(point, runs, [np.arange(3) + 10 * i for i in range(4)])
+    assert (paired.variance < 1e-3).all()
+    assert (apart.variance > 0.1).all()
+    assert paired.most == pytest.approx(6)  # (4 - 1) x (3 - 1)
+    assert apart.most == pytest.approx(8)
+
+
+def test_variances_that_agree_are_pooled_and_one_that_does_not_stays_large():
+    rng = np.random.default_rng(1)
+    df = np.full(12, 4.0)
+    alike = rng.chisquare(4, 12)[:, None] / 4
+    pooled, degrees = moderated(alike, df)
+    assert np.ptp(pooled) < 0.5 * np.ptp(alike)
+    assert (degrees > 6).all()
+    wild = alike.copy()
+    wild[0] = 400.0
+    drawn, own = moderated(wild, df)
+    assert drawn[0, 0] > 50
+    assert (own <= df.sum()).all()
+
+
+def test_a_strategy_with_one_seed_takes_the_spread_of_the_others():
+    rng = np.random.default_rng(2)
+    point = rng.normal(size=(9, 1))
+    runs = [np.arange(0, 4), np.arange(4, 8), np.array([8])]
+    noise = run_noise(point, runs, [np.arange(4), np.arange(4) + 5, np.array([0])])
+    assert noise.variance[2, 0] == pytest.approx(noise.variance[:2, 0].mean())
+    none = run_noise(point[:2], [np.array([0]), np.array([1])], [np.array([0]), np.array([0])])
+    assert none.most == 0
+    assert (none.df == 0).all()
