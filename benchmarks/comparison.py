@@ -36,8 +36,8 @@ from imbalance_lab.comparison.counts import join
 from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
 from imbalance_lab.comparison.study import build
+from imbalance_lab.metrics.intervals import holm
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.statistics import holm
 
 K = 4
 CLASSES = ("G0", "G1", "G2", "G3")
