@@ -71,7 +71,15 @@ HOW = """## How trials share a GPU
   in float32. Classical classifiers never come near the GPU.
 - A process that dies is started again and goes on from the checkpoints. If it dies twice, its trials are trained one
   by one, so that the one that kills it takes no other with it.
-- On a cluster (`--engine dask`, `--engine ray`) a worker trains one trial at a time, on the GPU that it sees."""
+- On a cluster (`--engine dask`, `--engine ray`) a worker trains one trial at a time, on the GPU that it sees.
+
+## Checked without a GPU
+
+`make test` trains on a CUDA device that is not there: tensors with shapes and devices but no numbers go through PyTorch's
+own dispatcher (`tests/pretended_cuda`). It fails when a step mixes devices, waits for the host, copies from it, draws from
+a generator of another device, cannot be captured as a CUDA graph, or has more kernels than `budgets.py` there allows. Each
+kind of fault is planted and must be found. It sees no numbers, memory or time. It needs a C++ compiler on Linux; elsewhere
+it is skipped and says so."""
 
 
 def write(results: Mapping[str, Any] | None) -> str:
