@@ -75,11 +75,11 @@ HOW = """## How trials share a GPU
 
 ## Checked without a GPU
 
-`make test` trains on a CUDA device that is not there: tensors with shapes and devices but no numbers go through PyTorch's
-own dispatcher (`tests/pretended_cuda`). It fails when a step mixes devices, waits for the host, copies from it, draws from
-a generator of another device, cannot be captured as a CUDA graph, or has more kernels than `budgets.py` there allows. Each
-kind of fault is planted and must be found. It sees no numbers, memory or time. It needs a C++ compiler on Linux; elsewhere
-it is skipped and says so."""
+`make test` trains on a CUDA device that is not there: tensors with shapes and devices but no numbers go through
+PyTorch's own dispatcher (`tests/pretended_cuda`). It fails when a step mixes devices, waits for the host, copies from
+it, draws from a generator of another device, cannot be captured as a CUDA graph, or has more kernels than `budgets.py`
+there allows. Each kind of fault is planted and must be found. It sees no numbers, memory or time. It needs a C++
+compiler on Linux; elsewhere it is skipped and says so."""
 
 
 def write(results: Mapping[str, Any] | None) -> str:

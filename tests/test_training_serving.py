@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from types import SimpleNamespace
+from typing import get_args
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,8 @@ import torch
 from test_strategies_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
-from imbalance_lab.training.model_files import write_classifiers, write_network
+from imbalance_lab.strategies.tables import ENSEMBLES, Classifier
+from imbalance_lab.training.model_files import read_model, write_classifiers, write_network
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -111,5 +113,32 @@ def test_a_served_classical_model_gives_the_labels_of_the_run(text, tmp_path):
 def test_a_file_with_foreign_types_is_refused(tmp_path):
     skops.io.dump(SimpleNamespace(x=1), tmp_path / "0.skops")
     (tmp_path / "about.json").write_text(json.dumps({"heads": {"a": ["x", "y"]}, "coding": {}}), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"types.SimpleNamespace, expected types of scikit-learn"):
+    with pytest.raises(ValueError, match=r"types.SimpleNamespace, expected the types of the catalogue"):
         served(tmp_path)
+
+
+def test_a_file_that_would_run_a_command_is_refused(tmp_path):
+    """numpy.testing holds a function that executes its argument; trusting a package would trust that too."""
+    from numpy.testing._private.utils import runstring
+
+    skops.io.dump({"step": runstring}, tmp_path / "0.skops")
+    (tmp_path / "about.json").write_text(json.dumps({"heads": {"a": ["x", "y"]}, "coding": {}}), encoding="utf-8")
+    with pytest.raises(ValueError, match=r"numpy\.testing\._private\.utils\.runstring, expected the types"):
+        served(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *(f"table: {{plain: {{classifier: {c}}}}}" for c in get_args(Classifier)),
+        *(f"table: {{{name}: {{estimators: 3}}}}" for name in ENSEMBLES),
+        "table: smote",
+    ],
+)
+def test_every_classifier_of_the_catalogue_can_be_read_back(text, tmp_path):
+    loaded = rows()
+    trial = table_trial(text, loaded)
+    list(trial.train(selection(loaded)))
+    counts = {h: loaded.dataset.class_counts(h, loaded.splits.train).tolist() for h in loaded.dataset.heads}
+    write_classifiers(tmp_path, trial, {h: {"steps": {}, "train_counts": counts[h]} for h in counts})
+    assert read_model(tmp_path).heads == {h: tuple(c) for h, c in loaded.dataset.heads.items()}

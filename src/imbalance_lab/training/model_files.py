@@ -15,7 +15,22 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.training.table_network import ClassicalModel
 from imbalance_lab.training.table_trial import TableInputs, TableTrial
 
-_TRUSTED = ("sklearn.", "imblearn.", "numpy.")
+_TRUSTED = frozenset(
+    {
+        "imblearn.ensemble._bagging.BalancedBaggingClassifier",
+        "imblearn.ensemble._easy_ensemble.EasyEnsembleClassifier",
+        "imblearn.ensemble._forest.BalancedRandomForestClassifier",
+        "imblearn.ensemble._weight_boosting.RUSBoostClassifier",
+        "imblearn.pipeline.Pipeline",
+        "imblearn.under_sampling._prototype_selection._random_under_sampler.RandomUnderSampler",
+        "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
+        "sklearn.metrics._dist_metrics.EuclideanDistance64",
+        "sklearn.neighbors._kd_tree.KDTree",
+        "sklearn.tree._tree.Tree",
+    }
+)
+"""What the classifiers of the catalogue hold beside the types that skops knows itself. One by one: a whole package
+would bring functions that run what a file tells them (``numpy.testing`` has one)."""
 _ABOUT = "about.json"
 _WEIGHTS = "weights.pt"
 
@@ -73,7 +88,7 @@ def read_model(folder: Path) -> StoredModel:
     Raises
     ------
     InputError
-        If a file holds types of other packages than those that made it.
+        If a file holds types that no classifier of the catalogue has.
     """
     about = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
     if "blueprint" in about:
@@ -113,7 +128,7 @@ def _classifier(file: Path) -> Any | None:
     if not file.exists():
         return None
     types = skops.io.get_untrusted_types(file=file)
-    foreign = [t for t in types if not t.startswith(_TRUSTED)]
+    foreign = [t for t in types if t not in _TRUSTED]
     if foreign:
-        raise InputError(f"{file.name} holds {foreign[0]}, expected types of scikit-learn and imbalanced-learn")
+        raise InputError(f"{file.name} holds {foreign[0]}, expected the types of the catalogue's classifiers")
     return skops.io.load(file, trusted=types)
