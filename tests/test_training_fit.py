@@ -22,7 +22,7 @@ from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank
 from imbalance_lab.training.fit import Selection, fit, learning_rate_at
 from imbalance_lab.training.graph import _out_of_memory
-from imbalance_lab.training.precision import check_precision
+from imbalance_lab.training.precision import check_precision, matrix_products
 from imbalance_lab.training.resident import make_resident
 
 KINDS = {
@@ -382,8 +382,12 @@ def test_only_training_rounds(precision, monkeypatch):
     list(trial.train(selection()))
     trial.after_training("macro_f1")
     trial.predict("test", {})
-    tf32 = precision == "auto"
+    tf32 = False  # a matter of CUDA: a CPU that knows TF32 computes in float32 all the same
     assert seen == {(True, precision == "bfloat16", tf32, tf32), (False, False, False, False)}
+    assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
+    with matrix_products(tf32=True):
+        assert torch.backends.cuda.matmul.allow_tf32
+        assert torch.backends.cudnn.allow_tf32
     assert (torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32) == before
 
 

@@ -133,7 +133,7 @@ class Step:
         inputs, targets = self.train.batch(index)
         if self.augment is not None:
             inputs, targets = mixed(self.augment, inputs, targets, index, self.generator)
-        with matrix_products(tf32=self.config.precision == "auto"):
+        with matrix_products(tf32=self.cuda and self.config.precision == "auto"):
             with training_autocast(self.config, self.device):
                 output = self.network.run(inputs)
                 features = working(output.features)
