@@ -4,15 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
 from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.dataset import SequenceDataset, primary_head
+from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
+from imbalance_lab.spec import parse_experiment
 from mlflow_project import runs
 from mlflow_project.course import logged_course
-from mlflow_project.run_artifacts import write_analysis
+from mlflow_project.run_artifacts import Origin, write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
 from mlflow_project.tracking import WORK, RunLogger, open_store, start_parent
 
@@ -33,17 +37,26 @@ def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
     predictions = runs.predictions_of(client, run, folder / "download")
     if predictions is None:
         raise InputError(f"--run_id: run {run_id!r} carries no {runs.PREDICTIONS}, which the analysis is made from")
-    tried = tuple(runs.spec_of(client, run, folder / "download").get("strategies", ()))
+    origin = _origin(client, run, folder / "download")
     out = folder / "analysis"
     dataset = local_dataset(run.data.tags.get("mlflow.parentRunId", run_id), predictions)
     val = runs.artifact(client, run_id, "predictions/val.parquet", folder / "download" / run_id)
     labels = None if val is None else read_parquet(val)
-    course = logged_course(client, run, primary_head(predictions.heads), labels)
-    verdict = write_analysis(predictions, out, tried=tried, dataset=dataset, course=course)
+    course = logged_course(client, run, predictions.primary, labels)
+    verdict = write_analysis(predictions, out, origin=origin, dataset=dataset, course=course)
     logger = RunLogger(runs.store_of(client, run), run_id)
     logger.folder(out)
     runs.take_launcher(client, run_id, f"Analysed run `{run_id}` again; the report is there. {verdict}")
     return logger, verdict
+
+
+def _origin(client: MlflowClient, run: Run, folder: Path) -> Origin | None:
+    """The experiment that a run logged; None where it logged none, or one that this version does not read."""
+    found = runs.spec_of(client, run, folder)
+    try:
+        return Origin(run.info.run_id, parse_experiment(found, where="spec.yaml")) if found else None
+    except InputError:
+        return None
 
 
 def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, str]:

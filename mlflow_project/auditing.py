@@ -145,7 +145,7 @@ def composition(loaded: LoadedData, head: str) -> pd.DataFrame:
 def strategy_weights(spec: ExperimentSpec, loaded: LoadedData) -> list[StrategyWeights]:
     """What each strategy's last phase does to weights and shares, from its notes."""
     found = []
-    primary = primary_head(loaded.dataset.heads)
+    primary = spec.main_head(loaded.dataset.heads)
     for name, strategy in spec.strategies.items():
         notes = bind_strategy(strategy, loaded, primary, spec.seeds[0]).notes
         found.append(

@@ -40,7 +40,7 @@ def compare_runs(
     records = [record for _, record in by_run if record is not None]
     _same_data(records)
     chosen = baseline or baseline_of(found, records)
-    head = next(iter(records[0].test.heads))
+    head = records[0].test.primary
     result = compare(records, baseline=chosen, primary_head=head, metric=metric, costs=costs)
     simulated = lookup.is_simulated(found)
     store = lookup.store_of(client, found[0])

@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import texts_of
+from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from mlflow_project.evaluation_labels import in_order, same_texts
@@ -56,7 +57,7 @@ def answer_of_model(model: Any, features: Any, column: str | None, config: Mappi
     output = model.predict(features)
     stored = _stored_model(model)
     if stored is not None and config.get("label_list") is None:
-        head = column or config.get("head") or next(iter(stored.heads))
+        head = column or config.get("head") or primary_head(stored.heads)
         config = {**config, "label_list": stored.heads.get(head)}
     return answer_of_output(output, column, config)
 
@@ -83,7 +84,7 @@ def answer_of_output(output: Any, column: str | None, config: Mapping[str, Any])
     classes = None if listed is None else tuple(listed)
     if isinstance(output, Mapping):
         output = {key: np.asarray(value) for key, value in output.items()}
-        name = column or config.get("head") or next(iter(output))
+        name = column or config.get("head") or primary_head(output)
         if name not in output:
             raise InputError(f"the model's answer has no key {name!r}; it has {', '.join(map(str, output))}")
         scores = output.get(f"{name}_probabilities")

@@ -10,7 +10,7 @@ from pathlib import Path
 import yaml
 
 from imbalance_lab.data.cache import load_cached, save_loaded
-from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.load import load_data
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
@@ -238,7 +238,7 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
     for strategy in spec.strategies.values():
-        bound = bind_strategy(strategy, loaded, primary_head(heads), spec.seeds[0])
+        bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
         few = bound.notes.get("too_few_rows")
         for name, lines in few.items() if isinstance(few, dict) else ():
             say(f"{strategy.name}, head {name}: {'; '.join(lines)}")

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.metrics.calibration import fit_temperature
 from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 from imbalance_lab.names import key
@@ -28,7 +27,7 @@ from imbalance_lab.training.trial import PreparedTrial
 from mlflow_project.course import course_of
 from mlflow_project.interpreting import write_interpretation
 from mlflow_project.models import example_of, log_model
-from mlflow_project.run_artifacts import write_analysis
+from mlflow_project.run_artifacts import Origin, write_analysis
 from mlflow_project.schema import class_metrics, head_metrics
 from mlflow_project.tracking import RunLogger
 
@@ -53,14 +52,15 @@ def log_outcome(
     folder = Path(task.work) / "trials" / task.name
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    chosen, _, metric = spec.selection.metric.rpartition("/")
-    selected_head = primary_head(trial.loaded.dataset.heads) if chosen == "auto" else chosen
+    metric = spec.selection.metric.rpartition("/")[2]
+    main_head = spec.main_head(trial.loaded.dataset.heads)
     with clock("predict"):
         meta = {
             "experiment": spec.name,
             "strategy": task.strategy,
             "seed": task.seed,
             "run_id": logger.run_id,
+            "primary_head": main_head,
             "prior_correction": dict(trial.strategy.prior_correction),
             "best_epoch": best.number,
         }
@@ -70,11 +70,11 @@ def log_outcome(
     with clock("analyse"):
         course = None  # a classical fit has none
         if isinstance(trial, PreparedTrial):
-            course = course_of(epochs, primary_head(trial.loaded.dataset.heads), spec.selection.metric, collapsed)
+            course = course_of(epochs, main_head, spec.selection.metric, collapsed)
         summary = write_analysis(
             test,
             folder,
-            tried=tuple(spec.strategies),
+            origin=Origin(logger.run_id, spec),
             dataset=trial.loaded.dataset,
             course=course,
         )
@@ -100,7 +100,7 @@ def log_outcome(
                 "train/epochs": len(epochs),
                 "train/best_epoch": best.number,
                 "train/steps_per_second": sum(e.steps for e in epochs) / max(seconds, 1e-9),
-                f"val/{key(selected_head)}/{metric}/selected": best.score,
+                f"val/{key(main_head)}/{metric}/selected": best.score,
             },
             step=best.number,
         )
@@ -214,7 +214,7 @@ def _attach_to_model(logger: RunLogger, model_id: str, values: Mapping[str, floa
 
 
 def _description(test: Predictions, summary: str, collapsed: int | None, spec: ExperimentSpec) -> str:
-    head = primary_head(test.heads)
+    head = test.primary
     p = test.heads[head]
     confusion = confusion_counts(p.true, p.pred, len(p.classes))
     f1, balanced = (float(metric_by_name(m)(confusion)) for m in ("macro_f1", "balanced_accuracy"))

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
-from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
@@ -21,6 +21,7 @@ from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.run_artifacts import write_tables
+from mlflow_project.runs import score_of
 from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
 
 if TYPE_CHECKING:
@@ -38,17 +39,21 @@ def log_comparison(
     failures: Sequence[tuple[str, str]] = (),
 ) -> None:
     """Compare the finished trials and log the result to the parent run."""
-    head = primary_head(loaded.dataset.heads)
-    runs = [record_of(result, work) for result in results]
+    metric = _metric(spec)
+    runs = [
+        record_of(result, work, metric if metric != spec.selection.metric.rpartition("/")[2] else "")
+        for result in results
+    ]
+    head = runs[0].test.primary
     strategies = {run.strategy for run in runs}
     baseline = spec.baseline if spec.baseline in strategies else runs[0].strategy
-    found = compare(runs, baseline=baseline, primary_head=head, costs=spec.costs.get(head), metric=_metric(spec))
+    found = compare(runs, baseline=baseline, primary_head=head, costs=spec.costs.get(head), metric=metric)
     simulated = bool(loaded.dataset.facts.get("simulated"))
     folder = work / "comparison"
     experiments = dict.fromkeys((run.run_id for run in runs), logger.store.experiment_id)
     links = {run_id: run_address(logger.store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
     title = f"{spec.name}: which strategy?"
-    write_comparison(found, folder, links, title=title, metric=_metric(spec), simulated=simulated)
+    write_comparison(found, folder, links, title=title, metric=metric, simulated=simulated)
     logger.folder(folder)
     logger.metrics(board_metrics(found, head))
     only = f"tags.`mlflow.parentRunId` = '{logger.run_id}'"
@@ -56,16 +61,20 @@ def log_comparison(
     logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": loaded.dataset.digest})
 
 
-def record_of(result: TrialResult, work: Path) -> RunRecord:
-    """The record of a finished trial, from its local files."""
+def record_of(result: TrialResult, work: Path, metric: str = "") -> RunRecord:
+    """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
     folder = work / "trials" / f"{result.strategy}-s{result.seed}"
     report = json.loads((folder / "error_analysis_report.json").read_text(encoding="utf-8"))
+    test = read_parquet(Path(result.predictions))
+    score = result.val_score
+    if metric:
+        score = score_of(read_parquet(folder / "predictions" / "val.parquet").heads[test.primary], metric)
     return RunRecord(
         strategy=result.strategy,
         seed=result.seed,
         run_id=result.run_id,
-        test=read_parquet(Path(result.predictions)),
-        val_score=result.val_score,
+        test=test,
+        val_score=score,
         seconds=result.seconds,
         report=report,
     )

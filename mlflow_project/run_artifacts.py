@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from imbalance_lab.analysis.report import to_report
 from imbalance_lab.analysis.results import ErrorAnalysis
 from imbalance_lab.analysis.suite import run_suite, tables
 from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.errors import InputError
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.report.assemble import Results
@@ -19,6 +20,8 @@ from imbalance_lab.report.galleries import galleries
 from imbalance_lab.report.page import write
 from imbalance_lab.report.run_figures import ROOT_FIGURES, scope_of
 from imbalance_lab.report.run_report import render_run_report, results_of, verdict_of
+from imbalance_lab.spec import ExperimentSpec, parse_experiment
+from imbalance_lab.strategies.catalogue import catalogue, names_used
 from mlflow_project.course import Course, course_figure
 
 if TYPE_CHECKING:
@@ -28,10 +31,30 @@ if TYPE_CHECKING:
 _FIRST = ("macro_f1", "f1", "recall", "precision")
 
 
+@dataclass(frozen=True)
+class Origin:
+    """The run that was predicted with, and the experiment that it logged: what a recommendation's command takes up."""
+
+    run_id: str
+    spec: ExperimentSpec
+
+    def unfit(self) -> tuple[str, ...]:
+        """Names of the catalogue that this experiment cannot take, such as a schedule of more phases than epochs."""
+        return tuple(name for name in catalogue() if not self._takes(name))
+
+    def _takes(self, name: str) -> bool:
+        try:
+            parse_experiment(self.spec.to_mapping(), where="", overrides={"strategies": {name: None}})
+        except InputError:
+            return False
+        return True
+
+
 def write_analysis(
     test: Predictions,
     folder: Path,
     *,
+    origin: Origin | None = None,
     tried: Collection[str] = (),
     dataset: SequenceDataset | None = None,
     course: Course | None = None,
@@ -43,7 +66,10 @@ def write_analysis(
     With ``labels_only``, for a classifier that gives no probabilities, whatever reads one is left out and said to be,
     and ``error_analysis_report.json`` is not written: its schema holds calibration.
     """
-    analysis = run_suite(test, tried=tried, resamples=resamples, labels_only=labels_only)
+    unfit: Collection[str] = ()
+    if origin is not None:
+        tried, unfit = (*tried, *names_used(origin.spec.strategies)), origin.unfit()
+    analysis = run_suite(test, tried=tried, unfit=unfit, resamples=resamples, labels_only=labels_only)
     write_tables(tables(analysis), folder / "tables")
     results = results_of(analysis)
     extra = _galleries(analysis, test, dataset)
@@ -71,6 +97,8 @@ def write_analysis(
         results=results,
         extra=extra,
         facts={name: about[name] for name in ("experiment", "run_id", "digest") if about.get(name)},
+        experiment="" if origin is None else f"runs:/{origin.run_id}/spec.yaml",
+        baseline="" if origin is None else origin.spec.baseline,
     )
     write(page, folder / "report" / "index.html")
     return verdict_of(analysis)[0]

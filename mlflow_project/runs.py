@@ -19,7 +19,7 @@ from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 from imbalance_lab.names import key
-from imbalance_lab.predictions import Predictions, read_parquet
+from imbalance_lab.predictions import HeadPredictions, Predictions, read_parquet
 from mlflow_project.tracking import NOTE, Store, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
@@ -93,7 +93,7 @@ def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro
         seed=int(tags.get("seed") or test.meta.get("seed") or 0),
         run_id=run_id,
         test=test,
-        val_score=_val_score(client, run, folder, next(iter(test.heads)), metric),
+        val_score=_val_score(client, run, folder, test.primary, metric),
         seconds=run.data.metrics.get("train/seconds"),
         report=None if report is None else json.loads(report.read_text(encoding="utf-8")),
     )
@@ -110,7 +110,11 @@ def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: 
     path = artifact(client, run.info.run_id, VAL_PREDICTIONS, folder / run.info.run_id)
     if path is None:
         return None
-    table = read_parquet(path).heads[head]
+    return score_of(read_parquet(path).heads[head], metric)
+
+
+def score_of(table: HeadPredictions, metric: str) -> float:
+    """A metric of one head's predictions."""
     return float(metric_by_name(metric)(confusion_counts(table.true, table.pred, len(table.classes))))
 
 

@@ -222,7 +222,6 @@ def open_trial(task: TrialTask, logger: RunLogger, loaded: LoadedData) -> OpenTr
     InputError
         If the strategy does not fit the data.
     """
-    from imbalance_lab.data.dataset import primary_head
     from imbalance_lab.run.search import with_tuned
     from imbalance_lab.training.config import resolve_device
     from imbalance_lab.training.trial import PreparedTrial, selection_of
@@ -230,7 +229,7 @@ def open_trial(task: TrialTask, logger: RunLogger, loaded: LoadedData) -> OpenTr
     from mlflow_project.tuning import log_tuning, ready, tuning_of
 
     spec = parse_experiment(task.spec, where="spec of the grid")
-    primary = primary_head(loaded.dataset.heads)
+    primary = spec.main_head(loaded.dataset.heads)
     selection = selection_of(spec.selection.metric, loaded.dataset.heads, primary)
     tuning = tuning_of(Path(task.work), task.strategy)
     if tuning is not None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
@@ -41,7 +41,7 @@ def ready(
         If the strategy does not fit the data.
     """
     chosen = spec.strategies[strategy]
-    bound = bind_strategy(chosen, loaded, primary_head(loaded.dataset.heads), seed)
+    bound = bind_strategy(chosen, loaded, spec.main_head(loaded.dataset.heads), seed)
     if chosen.table is not None:
         return prepare_table_trial(loaded, chosen, bound, seed)
     training = spec.training.model_copy(update={"device": device}) if device else spec.training
@@ -73,7 +73,7 @@ def run_search_tasks(tasks: Sequence[SearchTask], together: int | None = None) -
     spec = parse_experiment(first.spec, where="spec of the grid")
     loaded = load_cached(Path(first.work) / "data")
     heads = loaded.dataset.heads
-    selection = selection_of(spec.selection.metric, heads, primary_head(heads))
+    selection = selection_of(spec.selection.metric, heads, spec.main_head(heads))
     results: dict[int, float | Exception] = {}
 
     def start(task: SearchTask) -> Steps:

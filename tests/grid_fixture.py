@@ -85,3 +85,16 @@ def tiny_grid(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     mlflow.set_tracking_uri(found.uri)
     yield found
     mlflow.set_tracking_uri("")
+
+
+def undrawn(patch: pytest.MonkeyPatch) -> None:
+    """No figure of a run is drawn, and those of a comparison are one pixel: for tests that look at numbers."""
+    from io import BytesIO
+
+    from PIL import Image
+
+    written = BytesIO()
+    Image.new("RGB", (1, 1)).save(written, "PNG")
+    patch.setattr("imbalance_lab.plots.style.png_bytes", lambda _: written.getvalue())
+    patch.setattr("imbalance_lab.report.run_report.figures_of", lambda *_: ({}, {}))
+    patch.setattr("mlflow_project.run_artifacts.galleries", lambda *_: ({}, ""))

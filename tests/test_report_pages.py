@@ -267,17 +267,19 @@ def test_cards_hold_priority_support_and_command() -> None:
             "logit-adjust",
         ),
     ]
-    blocks = cards(made)
+    blocks = cards(made, "runs:/1f/spec.yaml", "cross-entropy")
     assert [b.priority for b in blocks] == ["Priority 1", "Priority 2"]
     assert blocks[0].seen == (
         "G3 is missed 66 % of the time (G3: recall 0.34, 95 % interval 0.19 to 0.51, n = 541, 30 recordings)."
     )
-    assert blocks[0].command == "mlflow run . -P strategies=logit-adjust"
+    assert blocks[0].command == (
+        "mlflow run . -P experiment=runs:/1f/spec.yaml -P strategies=cross-entropy,logit-adjust"
+    )
     assert blocks[1].command == ""
     html = render(Page("t", "v", sections=(Section("Recommendations", tuple(blocks)),)))
     reader = check(html)
     assert len(reader.all("article")) == 2
-    assert "strategies=logit-adjust" in html
+    assert "strategies=cross-entropy,logit-adjust" in html
     assert "No finding" in cards([])[0].text
 
 

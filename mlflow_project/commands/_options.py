@@ -110,7 +110,9 @@ def fetch(location: str, flag: str = "data") -> Path:
         return Path(location)
     import mlflow
 
+    from mlflow_project.tracking import tracking_uri
+
     try:
-        return Path(mlflow.artifacts.download_artifacts(location))
+        return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
     except Exception as error:  # every store raises its own
         raise InputError(f"--{flag}: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None

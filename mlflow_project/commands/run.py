@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
 
-from mlflow_project.commands._options import add_engine, add_experiment, add_overrides, fetch, integer, overrides
+from mlflow_project.commands._options import add_engine, add_experiment, add_overrides, experiment_of, integer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,9 +17,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run or resume a grid; 0 when every trial finished."""
-    from pathlib import Path
-
-    from imbalance_lab.spec import load_experiment
     from mlflow_project.grid import resume_grid, run_grid_of
     from mlflow_project.quiet import quiet
 
@@ -28,7 +24,4 @@ def main(arguments: argparse.Namespace) -> int:
     where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster
     if arguments.resume:
         return resume_grid(arguments.resume, *where)
-    path: Any = Path(arguments.experiment)
-    if "://" in arguments.experiment:
-        path = fetch(arguments.experiment)
-    return run_grid_of(load_experiment(path, overrides(arguments)), *where)
+    return run_grid_of(experiment_of(arguments), *where)

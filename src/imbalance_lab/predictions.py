@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab._prediction_rows import check_rows
+from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.errors import InputError
 
 FORMAT_VERSION = 1
@@ -175,11 +176,26 @@ class Predictions:
     (categorical input to the text of its codes 1, 2, ..., as train has them), ``experiment``,
     ``run_id`` where known, ``free_lunch`` (head to the tau chosen on validation), ``temperature``
     (head to T fitted on validation), ``prior_correction`` (head to the power of the prior that the
-    strategy corrects for), ``classes_in_macro``.
+    strategy corrects for), ``classes_in_macro``, ``primary_head`` (the main head, as the training had it).
     """
 
     heads: Mapping[str, HeadPredictions]
     meta: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def primary(self) -> str:
+        """The main head: what training was selected by, else :func:`primary_head`; one with a scored position.
+
+        Raises
+        ------
+        InputError
+            If no head has a scored position.
+        """
+        scored = [name for name, head in self.heads.items() if len(head)]
+        if not scored:
+            raise InputError("the predictions table has no scored position in any head; nothing can be analysed")
+        told = self.meta.get("primary_head")
+        return str(told) if told in scored else primary_head(scored)
 
     def free_lunch(self) -> Predictions:
         """The same run after the post-hoc correction that validation chose (``meta["free_lunch"]``)."""

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.config import ModelConfig
@@ -48,7 +49,7 @@ class InterpretSection(_Section):
 
 
 class SelectionSection(_Section):
-    """What is maximised on validation: ``head/metric`` (``auto/macro_f1``: the first head)."""
+    """What is maximised on validation: ``head/metric`` (``auto/macro_f1``: the main head)."""
 
     metric: str = "auto/macro_f1"
     split: Literal["val"] = "val"
@@ -125,6 +126,11 @@ class ExperimentSpec(_Section):
                     f"{strategy.least_epochs}, so that every part of its schedule begins"
                 )
         return self
+
+    def main_head(self, heads: Iterable[str]) -> str:
+        """The head that is selected and compared by: that of ``selection.metric``, else :func:`primary_head`."""
+        head = self.selection.metric.rpartition("/")[0]
+        return primary_head(heads) if head == "auto" else head
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as an experiment file would hold them (defaults written out)."""

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Advice, Analysis, Plot, Rule, Scene, Table, columns
-from imbalance_lab.analysis.tally import BINS, CLIP, FINE, CalibrationTally, tally_calibration
+from imbalance_lab.analysis.tally import BINS, FINE, CalibrationTally, tally_as_predicted, tally_calibration
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.calibration import CLIP
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
-from imbalance_lab.metrics.recordings import ratio, ratio_interval, resampled
+from imbalance_lab.metrics.recordings import Clusters, clusters_of, ratio, ratio_interval, resampled
 from imbalance_lab.predictions import HeadPredictions
 
 if TYPE_CHECKING:
@@ -176,9 +177,10 @@ def log_prior(head: HeadPredictions, power: float) -> NDArray[np.float32]:
     return (power * np.log(counts / counts.sum())).astype(np.float32)
 
 
-def _variants(prepared: Prepared, meta: Mapping[str, Any]) -> tuple[dict[str, CalibrationTally], list[str]]:
-    name, head, clusters = prepared.name, prepared.head, prepared.clusters
-    tallies, notes = {"as predicted": prepared.tally.calibration}, []
+def _variants(
+    name: str, head: HeadPredictions, clusters: Clusters, plain: CalibrationTally, meta: Mapping[str, Any]
+) -> tuple[dict[str, CalibrationTally], list[str]]:
+    tallies, notes = {"as predicted": plain}, []
     temperature = (meta.get("temperature") or {}).get(name)
     if temperature is None:
         notes.append("no temperature was fitted on validation for this head")
@@ -200,6 +202,19 @@ def _variants(prepared: Prepared, meta: Mapping[str, Any]) -> tuple[dict[str, Ca
     return tallies, notes
 
 
+def calibration_scores(name: str, head: HeadPredictions, meta: Mapping[str, Any]) -> dict[str, dict[str, float]]:
+    """The values of :attr:`Confidence.scores` alone: variant to metric to value; ``ece_mass`` is left out."""
+    k = len(head.classes)
+    clusters = clusters_of(head, k * max(k, BINS))  # those of a page: equal to the last bit
+    plain = tally_as_predicted(head, clusters, np.array([0.0, 1.0]))
+    found = {}
+    for variant, tally in _variants(name, head, clusters, plain, meta)[0].items():
+        packed, ends = _packed(tally)
+        values = _scores(packed.sum(axis=0, keepdims=True), ends, k)[0]
+        found[variant] = {m: float(v) for m, v in zip(METRICS, values, strict=False) if m != "ece_mass"}
+    return found
+
+
 def confidence_analysis(prepared: Prepared) -> Confidence:
     """Calibration with cluster-bootstrap intervals.
 
@@ -212,7 +227,7 @@ def confidence_analysis(prepared: Prepared) -> Confidence:
     edges come from at most 200,000 evenly spaced positions.
     """
     meta = prepared.meta
-    tallies, notes = _variants(prepared, meta)
+    tallies, notes = _variants(prepared.name, prepared.head, prepared.clusters, prepared.tally.calibration, meta)
     scores: list[pd.DataFrame] = []
     bins: list[pd.DataFrame] = []
     classes = np.empty((0, 3))

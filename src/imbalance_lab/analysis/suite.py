@@ -13,10 +13,7 @@ from imbalance_lab.analysis.prepared import Prepared, prepare
 from imbalance_lab.analysis.recommendations import recommend
 from imbalance_lab.analysis.record import Table
 from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
-from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import HeadPredictions, Predictions
-
-PRIMARY = "command"
 
 
 def analyse_head(prepared: Prepared, *, labels_only: bool = False) -> HeadAnalysis:
@@ -32,7 +29,8 @@ def analyse_head(prepared: Prepared, *, labels_only: bool = False) -> HeadAnalys
 
 
 def _ordered(predictions: Predictions) -> dict[str, HeadPredictions]:
-    names = sorted(predictions.heads, key=lambda name: name != PRIMARY)  # stable: the others keep their order
+    main = predictions.primary
+    names = sorted(predictions.heads, key=lambda name: name != main)  # stable: the others keep their order
     return {name: predictions.heads[name] for name in names if len(predictions.heads[name])}
 
 
@@ -40,6 +38,7 @@ def run_suite(
     predictions: Predictions,
     *,
     tried: Collection[str] = (),
+    unfit: Collection[str] = (),
     resamples: int = 1000,
     seed: int = 0,
     labels_only: bool = False,
@@ -49,6 +48,7 @@ def run_suite(
     Parameters
     ----------
     tried : strategies that the experiment already ran; none is recommended again
+    unfit : catalogue names that the experiment cannot take; none is recommended
     resamples : of the cluster bootstrap over recordings
     seed : of the bootstrap and of the subsamples of permutation nulls; the same seed gives the same report
     labels_only : the probabilities mean nothing: only what is counted from labels is computed
@@ -61,8 +61,6 @@ def run_suite(
     from threadpoolctl import threadpool_limits
 
     scored = _ordered(predictions)
-    if not scored:
-        raise InputError("the predictions table has no scored position in any head; nothing can be analysed")
     # The products of the bootstrap are small: threads of the BLAS gain nothing and burn a core each waiting for more.
     with threadpool_limits(1, user_api="blas"):
         heads, prepared = {}, None
@@ -73,9 +71,9 @@ def run_suite(
         cross = cross_head(predictions, resamples, seed)
     return ErrorAnalysis(
         heads=heads,
-        primary=next(iter(heads)),
+        primary=predictions.primary,
         cross_head=cross,
-        recommendations=recommend(heads, cross, tried),
+        recommendations=recommend(heads, cross, tried, unfit),
         meta={**predictions.meta, "resamples": resamples, "analysis_seed": seed, "tried": sorted(tried)},
         unscored=tuple(name for name in predictions.heads if name not in heads),
         labels_only=labels_only,

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.analysis import positions
 from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
-from imbalance_lab.metrics.calibration import mass_bin, width_bin
+from imbalance_lab.metrics.calibration import CLIP, mass_bin, width_bin
 from imbalance_lab.metrics.recordings import Clusters
 from imbalance_lab.predictions import HeadPredictions
 
@@ -26,7 +26,6 @@ BLOCK = 1 << 15
 _CELLS = 1 << 17  # positions x classes of a block: its codes and weights stay in the second-level cache
 FINE = 60  # bins of confidence: 15 bins and the edges .8 and .9 are unions of these
 BINS = 15
-CLIP = float(np.finfo(np.float32).eps)  # probabilities are float32; scikit-learn's log_loss clips there too
 SCORE_SHIFT = 16  # mantissa bits dropped when odds are binned: 7 are kept, a step of under 0.8 %
 _ONE_PLUS = np.float32(1 + 5e-7)  # keeps the odds of probability 1 finite
 SCORE_BINS = (int((1 / (_ONE_PLUS - np.float32(1))).view(np.uint32)) >> SCORE_SHIFT) + 1
@@ -51,7 +50,7 @@ class CalibrationTally:
     brier: Floats
     """(C,): sum over positions of the squared distance to the one-hot label."""
     nll: Floats
-    """(C,): sum over positions of -log p_true, p clipped at float32's epsilon."""
+    """(C,): sum over positions of -log p_true, p clipped at :data:`CLIP`."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +149,7 @@ def _count_calibration(
     scatter(total.class_probability, index, p.astype(np.float64))
     scatter(total.class_positive, pick(index, true))
     scatter_runs(total.brier, cluster, np.einsum("ij,ij->i", p, p) - 2 * own + 1)
-    scatter_runs(total.nll, cluster, -np.log(np.maximum(own, np.float32(CLIP))))
+    scatter_runs(total.nll, cluster, -np.log(np.maximum(own.astype(np.float64), CLIP)))
     return own
 
 
@@ -220,6 +219,18 @@ def tally_head(
             _count_scores(total.scores, total.positive_scores, p, true)
         _count_places(total, head.from_start[part], head.from_end[part], cluster, true != pred)
     return replace(total, calibration=_folded(total.calibration))
+
+
+def tally_as_predicted(head: HeadPredictions, clusters: Clusters, edges: Floats) -> CalibrationTally:
+    """Counts of confidence alone, as :func:`tally_head` counts them; ``edges`` of the equal-mass bins."""
+    total = _no_calibration(clusters.n, len(head.classes), len(edges) - 1)
+    rows, edges32 = _rows(len(head.classes)), edges.astype(np.float32)
+    for i in range(0, len(head), rows):
+        part = slice(i, i + rows)
+        p, true = np.ascontiguousarray(head.probabilities[part]), head.true[part].astype(np.int64)
+        cluster = clusters.codes(head.group[part]).astype(np.int64)
+        _count_calibration(total, p, true, head.pred[part], cluster, edges32)
+    return _folded(total)
 
 
 def tally_calibration(

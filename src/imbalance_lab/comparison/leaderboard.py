@@ -10,17 +10,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from imbalance_lab.analysis.confidence import calibration_scores
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Estimate, Side, alone, contrasts
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import SCALARS
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
-from imbalance_lab.metrics.calibration import apply_temperature, ece, nll
 
 KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL = 0, 1, 2
 VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}
 MAX_CLASS_COLUMNS = 12
-_FLOOR = 1e-12  # probability below which NLL no longer falls: float32 softmax may write an exact 0
 
 _RANGE = {"mcc": (-1.0, 1.0), COST: (0.0, float("inf"))}
 """Scale of the metrics that do not lie in [0, 1]."""
@@ -40,7 +39,7 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     * ``over_control``, ``over_control_low``, ``over_control_high``, ``over_control_verdict``: primary
       metric less that of the baseline after its free post-hoc correction.
     * ``free_lunch``: primary metric of the strategy's own runs after that correction.
-    * ``ece``, ``nll`` (nats; probabilities floored at 1e-12) as trained; ``_temperature`` after the
+    * ``ece``, ``nll`` (nats) as trained, the numbers of each run's own page; ``_temperature`` after the
       temperature fitted on validation; ``_prior_undone`` after undoing the strategy's prior shift.
     * ``val_score``, ``seconds``: means over seeds, NaN unless every run tells.
     * ``recall/<class>``, ``precision/<class>`` where the head has at most 12 classes.
@@ -79,24 +78,16 @@ def calibration(run: RunRecord, head: str) -> dict[str, float]:
 
     A correction that the run's ``meta`` does not hold gives NaN.
     """
-    h = head_of(run, head)
-    p = h.probabilities
-    out = {"ece": ece(p, h.true), "nll": nll(p, h.true, clip=_FLOOR)}
-    temperature = (run.test.meta.get("temperature") or {}).get(head)
+    found = calibration_scores(head, head_of(run, head), run.test.meta)
     power = (run.test.meta.get("prior_correction") or {}).get(head)
-    after = None if temperature is None else apply_temperature(p, float(temperature))
-    out |= _scores("temperature", after, h.true)
-    # A strategy that corrects the prior with power tau has shifted its logits by -tau log prior.
-    if power == 0:
-        return out | {"ece_prior_undone": out["ece"], "nll_prior_undone": out["nll"]}
-    undone = None if power is None else h.adjusted(-float(power)).probabilities
-    return out | _scores("prior_undone", undone, h.true)
-
-
-def _scores(suffix: str, p: Any, true: Any) -> dict[str, float]:
-    if p is None:
-        return {f"ece_{suffix}": np.nan, f"nll_{suffix}": np.nan}
-    return {f"ece_{suffix}": ece(p, true), f"nll_{suffix}": nll(p, true, clip=_FLOOR)}
+    if power == 0:  # there is no shift to undo
+        found["prior undone"] = found["as predicted"]
+    suffixes = {"as predicted": "", "temperature": "_temperature", "prior undone": "_prior_undone"}
+    return {
+        f"{metric}{suffix}": found.get(variant, {}).get(metric, np.nan)
+        for variant, suffix in suffixes.items()
+        for metric in ("ece", "nll")
+    }
 
 
 def _means_of(study: Study) -> dict[str, Estimate]:

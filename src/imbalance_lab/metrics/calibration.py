@@ -14,6 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
 
+CLIP = float(np.finfo(np.float32).eps)
+"""Probability below which the log loss rises no more: they are float32, and scikit-learn's log_loss clips there."""
+
 
 class Reliability(NamedTuple):
     """One row per non-empty bin (m of them)."""
@@ -164,8 +167,8 @@ def brier(probabilities: ArrayLike, true: ArrayLike, kind: Literal["sum", "half"
     return total / {"sum": 1.0, "half": 2.0, "mean": float(p.shape[1])}[kind]
 
 
-def nll(probabilities: ArrayLike, true: ArrayLike, clip: float = 0.0) -> float:
-    """Mean negative log probability of the true class, in nats; infinite where it is 0 unless ``clip`` > 0."""
+def nll(probabilities: ArrayLike, true: ArrayLike, clip: float = CLIP) -> float:
+    """Mean negative log probability of the true class, in nats; ``clip=0`` makes it infinite where that is 0."""
     p = np.asarray(probabilities, dtype=np.float64)
     own = np.maximum(p[np.arange(len(p)), np.asarray(true)], clip)
     with np.errstate(divide="ignore"):

@@ -5,52 +5,69 @@ from __future__ import annotations
 import math
 import shlex
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from imbalance_lab.report.page import Block, Card, Note, Text
 from imbalance_lab.report.tables import table_view
+from imbalance_lab.strategies.catalogue import write_choice
+
+if TYPE_CHECKING:
+    from imbalance_lab.analysis.recommendations import Recommendation
 
 
-def cards(recommendations: Sequence[Any], base_command: str = "mlflow run .") -> list[Block]:
+def command_of(recommendation: Recommendation, experiment: str, baseline: str) -> str:
+    """The command that tests a recommendation's strategy beside the baseline, so that the two are compared.
+
+    Parameters
+    ----------
+    experiment : file or URI of the experiment that is run again; "" where there is none, and so no command
+    baseline : its baseline
+    """
+    if not recommendation.strategy or not experiment:
+        return ""
+    chosen = write_choice({baseline: None, recommendation.strategy: recommendation.options})
+    return f"mlflow run . -P experiment={shlex.quote(experiment)} -P strategies={shlex.quote(chosen)}"
+
+
+def cards(recommendations: Sequence[Recommendation], experiment: str = "", baseline: str = "") -> list[Block]:
     """A card for each recommendation, the most urgent first, each with its evidence behind a triangle.
 
     Parameters
     ----------
-    recommendations : :class:`imbalance_lab.analysis.recommendations.Recommendation` values
-    base_command : start of the command that tests a card's strategy
+    experiment, baseline : see :func:`command_of`
     """
     if not recommendations:
         return [Text("No finding reached the threshold of a recommendation.")]
     blocks: list[Block] = []
     for r in sorted(recommendations, key=lambda r: r.priority):
-        head = str(getattr(r, "head", "") or "")
         blocks.append(
             Card(
                 priority=f"Priority {r.priority}",
-                title=f"{str(r.category).capitalize()}{f', head {head}' if head else ''}",
+                title=f"{str(r.category).capitalize()}{f', head {r.head}' if r.head else ''}",
                 seen=_seen(r),
                 action=str(r.action),
                 effect=str(r.effect or ""),
-                command=f"{base_command} -P strategies={shlex.quote(str(r.strategy))}" if r.strategy else "",
+                command=command_of(r, experiment, baseline),
                 note=_note(r),
             )
         )
     return blocks
 
 
-def _note(recommendation: Any) -> Note | None:
-    """Threshold, what was tried, and the evidence rows."""
-    tried = getattr(recommendation, "tried", ())
+def _note(recommendation: Recommendation) -> Note | None:
+    """Threshold, what would test it, what was tried, and the evidence rows."""
+    tried = recommendation.tried
     text = f"Fires at: {recommendation.threshold}." if recommendation.threshold not in (None, "") else ""
+    text += f" Tested by the strategy {recommendation.strategy}." if recommendation.strategy else ""
     text += f" Already tried here: {', '.join(tried)}." if tried else ""
     rows = pd.DataFrame([dict(row) for row in recommendation.evidence])
     tables = (table_view(rows, "Evidence", most=20),) if len(rows) else ()
     return Note("Evidence and threshold", text.strip(), tables) if text or tables else None
 
 
-def _seen(recommendation: Any) -> str:
+def _seen(recommendation: Recommendation) -> str:
     """The issue, and the first evidence row's rate with its interval and n."""
     rows = [dict(row) for row in recommendation.evidence]
     text = str(recommendation.issue)

@@ -54,7 +54,8 @@ def render_run_report(
     results: Mapping[str, Results] | None = None,
     extra: Results | None = None,
     facts: Mapping[str, object] | None = None,
-    base_command: str = "mlflow run .",
+    experiment: str = "",
+    baseline: str = "",
 ) -> Page:
     """Put an error analysis into a page.
 
@@ -64,7 +65,7 @@ def render_run_report(
     results : of each head; default :func:`results_of`
     extra : results that the analysis does not hold: galleries, training curves, interpretation
     facts : small print (run id, version); meta of the analysis is added
-    base_command : start of the commands on the recommendation cards
+    experiment, baseline : of the commands on the recommendation cards (:func:`imbalance_lab.report.cards.command_of`)
 
     Returns
     -------
@@ -87,7 +88,9 @@ def render_run_report(
         tone=tone,
         numbers=tuple(numbers_of(analysis.heads[analysis.primary])),
         figure=None if opening is None else figure_view(_LEAD, opening),
-        sections=sections_of(RUN, shared, heads, {"recommendations": cards(analysis.recommendations, base_command)}),
+        sections=sections_of(
+            RUN, shared, heads, {"recommendations": cards(analysis.recommendations, experiment, baseline)}
+        ),
         facts=tuple((str(k), str(v)) for k, v in {**(facts or {}), **small, **unscored}.items()),
     )
 

@@ -10,7 +10,7 @@ import yaml
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies.registry import REGISTRY, Entry
-from imbalance_lab.strategies.slots import KEYS
+from imbalance_lab.strategies.slots import HEAD_SLOTS, KEYS, SLOTS, StrategySpec
 
 COMPOSED: Mapping[str, Mapping[str, Any]] = {
     "curriculum": {"schedule": [{"for": 0.5, "sampler": "class-balanced"}, {"for": 0.5, "sampler": "natural"}]},
@@ -62,6 +62,50 @@ def read_choice(text: str, flag: str = "--strategies") -> dict[str, Any]:
             raise InputError(f"{flag}: found {name!r} twice; each may stand once")
         chosen[name] = loader.construct_object(value, deep=True)  # type: ignore[no-untyped-call]
     return chosen
+
+
+def write_choice(chosen: Mapping[str, Any]) -> str:
+    """What :func:`read_choice` reads: ``a,b: {gamma: 1}``; options None or empty give the bare name."""
+
+    def dumped(value: Any, *, allow_unicode: bool) -> str:
+        made: str = yaml.safe_dump(
+            [value], default_flow_style=True, sort_keys=False, width=10**6, allow_unicode=allow_unicode
+        )
+        return made.strip()[1:-1]
+
+    def flow(value: Any) -> str:
+        readable = dumped(value, allow_unicode=True)
+        # PyYAML does not read back every character that it leaves as it is.
+        return readable if readable.isprintable() else dumped(value, allow_unicode=False)
+
+    return ",".join(f"{flow(name)}: {flow(dict(given))}" if given else flow(name) for name, given in chosen.items())
+
+
+def options_for_head(name: str, head: str) -> dict[str, Any]:
+    """What is written beside a catalogue name so that it acts on one head of several; empty where it acts on all."""
+    entry = None if name in COMPOSED else _entries().get(name)
+    if entry is None:
+        return {}
+    if entry.slot in HEAD_SLOTS:
+        return {"heads": {head: {entry.slot: name}}}
+    if entry.slot == "sampler" and "head" in entry.options.model_fields:
+        return {"sampler": {name: {"head": head}}}
+    return {}
+
+
+def names_used(strategies: Mapping[str, StrategySpec]) -> tuple[str, ...]:
+    """Names of an experiment's strategies, and the catalogue's for those that fill a single slot."""
+    used = dict.fromkeys(strategies)
+    for strategy in strategies.values():
+        filled = [value for slot in SLOTS if (value := strategy.to_mapping().get(slot))]
+        value = filled[0] if len(filled) == 1 and not strategy.heads else None
+        if isinstance(value, list) and len(value) == 1:  # one step after training
+            value = value[0]
+        if isinstance(value, Mapping):
+            value = next(iter(value))
+        if isinstance(value, str):
+            used.setdefault(value)
+    return tuple(used)
 
 
 def chosen_strategies(chosen: Mapping[str, Any], own: Mapping[str, Any], where: str) -> dict[str, Any]:
