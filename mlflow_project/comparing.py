@@ -90,7 +90,10 @@ def runs_of_experiment(name: str, wanted: str) -> list[Run]:
         If there is no such experiment, the filter is not one that MLflow reads, or no run is left.
     """
     client = lookup.client_of_store()
-    experiment = client.get_experiment_by_name(name)
+    try:
+        experiment = client.get_experiment_by_name(name)
+    except MlflowException as error:
+        raise InputError(f"--experiment_name: found {name!r} ({str(error).splitlines()[0]})") from None
     if experiment is None:
         raise InputError(f"--experiment_name: no experiment {name!r} in {client.tracking_uri}")
     matching = _search(client, experiment.experiment_id, wanted)

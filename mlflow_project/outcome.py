@@ -15,7 +15,7 @@ import numpy as np
 
 from imbalance_lab.metrics.calibration import fit_temperature
 from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
-from imbalance_lab.names import key
+from imbalance_lab.names import inside, key
 from imbalance_lab.predictions import HeadPredictions, Predictions, write_parquet
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
@@ -49,7 +49,7 @@ def log_outcome(
 ) -> tuple[Path, dict[str, float]]:
     """Log everything after training; returns the local test predictions and the seconds of each part."""
     clock = Clock()
-    folder = Path(task.work) / "trials" / task.name
+    folder = inside(Path(task.work) / "trials", task.name)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     metric = spec.selection.metric.rpartition("/")[2]

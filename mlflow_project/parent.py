@@ -13,7 +13,7 @@ from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.names import key
+from imbalance_lab.names import inside, key
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison
@@ -63,7 +63,7 @@ def log_comparison(
 
 def record_of(result: TrialResult, work: Path, metric: str = "") -> RunRecord:
     """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
-    folder = work / "trials" / f"{result.strategy}-s{result.seed}"
+    folder = inside(work / "trials", f"{result.strategy}-s{result.seed}")
     report = json.loads((folder / "error_analysis_report.json").read_text(encoding="utf-8"))
     test = read_parquet(Path(result.predictions))
     score = result.val_score

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from imbalance_lab.analysis.report import to_report
 from imbalance_lab.analysis.results import ErrorAnalysis
-from imbalance_lab.analysis.suite import run_suite, tables
+from imbalance_lab.analysis.suite import head_suffixes, run_suite, tables
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.plots.style import save_png
@@ -77,9 +77,8 @@ def write_analysis(
         drawn = course_figure(course, scope_of(analysis, analysis.primary))
         extra = replace(extra, figures={**extra.figures, "training_curves": drawn})
     for head, found in results.items():
-        suffix = "" if head == analysis.primary else f"_{head}"
         for name, figure in found.figures.items():
-            save_png(figure, folder / "figures" / f"{name}{suffix}.png")
+            save_png(figure, folder / "figures" / f"{name}{found.suffix}.png")
             if head == analysis.primary and name in ROOT_FIGURES:
                 save_png(figure, folder / ROOT_FIGURES[name])
     for name, figure in extra.figures.items():
@@ -112,9 +111,9 @@ def _galleries(analysis: ErrorAnalysis, test: Predictions, dataset: SequenceData
         return Results(absent={"gallery": "the inputs are not at hand: only a predictions table was given"})
     figures: dict[str, Figure] = {}
     absent: dict[str, str] = {}
-    for head in analysis.heads:
+    for head, suffix in head_suffixes(analysis).items():
         found, why = galleries(analysis, head, test.heads[head], dataset)
-        figures |= {name if head == analysis.primary else f"{name}_{head}": f for name, f in found.items()}
+        figures |= {f"{name}{suffix}": f for name, f in found.items()}
         if why:
             absent[f"gallery of {head}"] = why
     return Results(figures=figures, absent=absent)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from imbalance_lab.names import inside
 from mlflow_project.tracking import Store
 
 
@@ -64,7 +65,7 @@ class Trained:
 def keep_result(work: Path, name: str, result: TrialResult) -> None:
     """Write a result to the grid's folder; a worker does so itself, so that its death loses nothing."""
     _keep(work / "results", name, asdict(result))
-    (work / "trained" / f"{name}.json").unlink(missing_ok=True)
+    inside(work / "trained", name, ".json").unlink(missing_ok=True)
 
 
 def kept_results(work: Path) -> dict[str, TrialResult]:
@@ -96,16 +97,17 @@ def notes(work: Path) -> list[str]:
 
 def _keep(folder: Path, name: str, plain: dict[str, Any]) -> None:
     folder.mkdir(exist_ok=True)
-    partial = folder / f"{name}.partial"
-    partial.write_text(json.dumps(plain), encoding="utf-8")
-    os.replace(partial, folder / f"{name}.json")
+    partial = inside(folder, name, ".partial")
+    partial.write_text(json.dumps({"name": name, "kept": plain}), encoding="utf-8")
+    os.replace(partial, inside(folder, name, ".json"))
 
 
 def _kept(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted(folder.glob("*.json")):
         with suppress(FileNotFoundError):  # a trial that was ended in this moment
-            found[file.stem] = json.loads(file.read_text(encoding="utf-8"))
+            stored = json.loads(file.read_text(encoding="utf-8"))
+            found[stored["name"]] = stored["kept"]
     return found
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imbalance_lab.names import inside
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from mlflow_project.task import (
     Trained,
@@ -143,7 +144,7 @@ class OpenTrial:
     @property
     def checkpoint(self) -> Path:
         """Where its state is kept between epochs."""
-        return Path(self.task.work) / "checkpoints" / f"{self.task.name}.pt"
+        return inside(Path(self.task.work) / "checkpoints", self.task.name, ".pt")
 
     def course(self) -> Iterator[Epoch | None]:
         """Train step by step and log each epoch; see :data:`imbalance_lab.training.together.Steps`."""
@@ -264,7 +265,7 @@ def _progress(work: Path, task: TrialTask, epoch: int, epochs: int, score: float
     elapsed = time.perf_counter() - begun
     folder = work / "progress"
     folder.mkdir(exist_ok=True)
-    partial = folder / f"{task.name}.partial"
+    partial = inside(folder, task.name, ".partial")
     state = {
         "name": task.name,
         "epoch": epoch,
@@ -273,4 +274,4 @@ def _progress(work: Path, task: TrialTask, epoch: int, epochs: int, score: float
         "left": elapsed / epoch * (epochs - epoch),
     }
     partial.write_text(json.dumps(state), encoding="utf-8")
-    os.replace(partial, folder / f"{task.name}.json")
+    os.replace(partial, inside(folder, task.name, ".json"))

@@ -15,7 +15,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError
-from imbalance_lab.names import key
+from imbalance_lab.names import inside, key
 from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.config import resolve_device
@@ -220,7 +220,7 @@ def _told(
 
 
 def _file(work: Path, strategy: str, suffix: str = ".json") -> Path:
-    return work / "tuning" / f"{strategy}{suffix}"
+    return inside(work / "tuning", strategy, suffix)
 
 
 def _write(file: Path, plain: Mapping[str, Any]) -> None:

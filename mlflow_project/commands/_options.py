@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import NAME_RULE, check_name
 
 if TYPE_CHECKING:
     from imbalance_lab.spec import ExperimentSpec
@@ -45,6 +47,36 @@ def add_engine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--cluster", default="", help="address of a cluster that runs already: tcp://host:8786, ray://host:10001"
     )
+
+
+def named(text: str, flag: str) -> str:
+    """``text`` where it may name an experiment or a model that is made.
+
+    Raises
+    ------
+    InputError
+        If it is no such name.
+    """
+    try:
+        return check_name(text)
+    except ValueError as error:
+        raise InputError(f"--{flag}: found {text!r}: {error}; {NAME_RULE}") from None
+
+
+def alias(text: str, flag: str) -> str:
+    """``text`` where MLflow takes it as the alias of a version.
+
+    Raises
+    ------
+    InputError
+        If it does not.
+    """
+    if not re.fullmatch(r"[\w-]{1,255}", text) or re.fullmatch(r"v\d+|latest", text, re.IGNORECASE):
+        raise InputError(
+            f"--{flag}: found {text!r}; an alias has letters, digits, _ and -, at most 255, and is neither "
+            "'latest' nor the number of a version such as 'v1'"
+        )
+    return text
 
 
 def integers(text: str, flag: str) -> list[int]:

@@ -18,24 +18,27 @@ def main(arguments: argparse.Namespace) -> int:
     import tempfile
     from pathlib import Path
 
+    from mlflow_project.commands._options import alias, named
     from mlflow_project.promoting import promote
     from mlflow_project.quiet import quiet
     from mlflow_project.terminal import say
     from mlflow_project.tracking import open_line
 
+    model = named(arguments.model_name, "model_name") if arguments.model_name else ""
+    given = alias(arguments.alias or "champion", "alias")
     quiet()
     with tempfile.TemporaryDirectory() as folder:
         done = promote(
             arguments.parent_run_id,
             strategy=arguments.strategy,
-            model_name=arguments.model_name,
-            alias=arguments.alias,
+            model_name=model,
+            alias=given,
             folder=Path(folder),
         )
     one = done.candidate
     say(
         f"Registered {one.strategy}, seed {one.seed} as version {done.version} of {done.name!r}; "
-        f"load it with models:/{done.name}@{arguments.alias}"
+        f"load it with models:/{done.name}@{given}"
     )
     say(open_line(done.logger.store, done.logger.run_id))
     return 0

@@ -8,7 +8,10 @@ stay as they are.
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Collection, Mapping
 from hashlib import sha256
+from pathlib import Path
 
 MOST_BYTES = 96
 """Longest key in UTF-8, so that a metric with two names in it stays below MLflow's 250 characters."""
@@ -32,6 +35,30 @@ def key(name: str) -> str:
     digest = sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_HASH_DIGITS]
     room = MOST_BYTES - len(_ESCAPE) - 1 - _HASH_DIGITS
     return f"{found.encode()[:room].decode(errors='ignore')}{_ESCAPE}h{digest}"
+
+
+def inside(folder: Path, name: str, ending: str = "") -> Path:
+    """The file or folder of a name in ``folder``: always right below it, and two names never share one."""
+    return folder / f"{key(name)}{ending}"
+
+
+def suffixes(names: Mapping[str, Collection[str]], main: str, others: Collection[str] = ()) -> dict[str, str]:
+    """What the file names of each head end in: nothing for the main one, else ``_<key>``.
+
+    Where a name would then be another head's too (``failure_modes_by_class`` beside a head called ``by_class``), a head
+    has ``@<key>``: no key holds that sign.
+
+    Parameters
+    ----------
+    names : head to the names of its files without what they end in
+    others : names of files that belong to no head
+    """
+    ends = {head: "" if head == main else f"_{key(head)}" for head in names}
+    count = Counter([*others, *(f"{name}{ends[head]}" for head, own in names.items() for name in own)])
+    return {
+        head: f"@{key(head)}" if end and any(count[f"{name}{end}"] > 1 for name in names[head]) else end
+        for head, end in ends.items()
+    }
 
 
 def _character(name: str, i: int, c: str, at_an_end: bool) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, get_type_hints
 import pandas as pd
 
 from imbalance_lab.analysis.prepared import Prepared
+from imbalance_lab.names import key
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -66,7 +67,7 @@ class Table:
 
     Attributes
     ----------
-    name : of the file; a mapping of tables gives ``<name>_<key>``; "" where the report alone holds it
+    name : of the file; a mapping of tables gives ``<name>_<key of its name>``; "" where the report alone holds it
     at : where the result holds it, with dots; "" where the result is the table
     section : of the page (:data:`imbalance_lab.report.catalogue.SECTIONS`)
     how : how it was computed and on which rows
@@ -99,7 +100,7 @@ class Table:
             if found is None:
                 return {}
         if isinstance(found, Mapping):
-            return {f"{self.name}_{key}": table for key, table in found.items()}
+            return {f"{self.name}_{key(name)}": table for name, table in found.items()}
         return {self.name: found}
 
     def counted(self, frame: pd.DataFrame) -> pd.DataFrame:
@@ -122,7 +123,7 @@ class Plot(Generic[R]):
 
     Attributes
     ----------
-    name : of the file; a mapping of figures gives ``<name>_<key>``
+    name : of the file; a mapping of figures gives ``<name>_<key of its name>``
     draw : the figure, a figure for each key, or the reason why there is none. It imports
         :mod:`imbalance_lab.plots` itself, so that no analysis waits for matplotlib. None: drawn where the inputs are.
     root : file in the root of the artifacts, which MLflow's Compare page shows side by side

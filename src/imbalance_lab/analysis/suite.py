@@ -13,6 +13,7 @@ from imbalance_lab.analysis.prepared import Prepared, prepare
 from imbalance_lab.analysis.recommendations import recommend
 from imbalance_lab.analysis.record import Table
 from imbalance_lab.analysis.results import ErrorAnalysis, HeadAnalysis
+from imbalance_lab.names import suffixes
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 
@@ -100,12 +101,18 @@ def shared_tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
 
 
 def tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
-    """All tables, flat: ``per_class`` is that of the primary head, ``per_class_<head>`` that of the others."""
+    """All tables, flat: ``per_class`` is that of the main head, ``per_class_<head>`` that of the others."""
     out: dict[str, pd.DataFrame] = {}
-    for head in analysis.heads:
-        suffix = "" if head == analysis.primary else f"_{head}"
+    for head, suffix in head_suffixes(analysis).items():
         out |= {f"{name}{suffix}": frame for name, frame in head_tables(analysis, head).items()}
     return out | shared_tables(analysis)
+
+
+def head_suffixes(analysis: ErrorAnalysis) -> dict[str, str]:
+    """What the names of each head's files end in, see :func:`imbalance_lab.names.suffixes`."""
+    plots = [plot.name for record in ANALYSES for plot in record.plots]
+    names = {head: {*head_tables(analysis, head), *plots} for head in analysis.heads}
+    return suffixes(names, analysis.primary, [table.name for table in TABLES])
 
 
 def table_records() -> list[Table]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from imbalance_lab.analysis.record import Table
+from imbalance_lab.names import name_of
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Block, Note, Section, Text
 from imbalance_lab.report.tables import table_view
@@ -19,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Results:
-    """Tables and figures by name, which decides their section; ``absent`` says why a name is missing."""
+    """Tables and figures by name, which decides their section; ``absent`` says why a name is missing.
+
+    ``suffix`` is what the names of their files end in.
+    """
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
+    suffix: str = ""
 
 
 @dataclass(frozen=True)
@@ -60,7 +65,8 @@ class Layout:
         if not stem:
             return Table(name, "", self.rest, name.replace("_", " ").capitalize(), ())
         known = self.tables[stem]
-        suffix = name[len(stem) + 1 :].replace("_", " ")
+        suffix = name[len(stem) + 1 :]
+        suffix = name_of(suffix) or suffix
         return replace(known, caption=f"{known.caption}: {suffix}") if suffix else known
 
     def section_of_figure(self, name: str) -> str:
@@ -75,7 +81,7 @@ class Layout:
 
 
 def _stem(name: str, known: Mapping[str, object]) -> str:
-    return max((s for s in known if name == s or name.startswith(f"{s}_")), key=len, default="")
+    return max((s for s in known if name == s or name.startswith((f"{s}_", f"{s}@"))), key=len, default="")
 
 
 def sections_of(
@@ -130,7 +136,7 @@ def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
             headers=layout.headers,
             kinds={column.name: column.kind for column in record.columns},
             most=record.most,
-            where=f"tables/{layout.prefix}{name}.json",
+            where=f"tables/{layout.prefix}{name}{results.suffix}.json",
         )
         if record.fold or 0 < record.fold_above < len(frame):
             length = f" ({len(frame):,} rows)" if record.fold_above else ""

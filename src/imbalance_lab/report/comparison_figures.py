@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
+from imbalance_lab.names import key
 from imbalance_lab.plots import bill, comparison
 from imbalance_lab.plots.style import Scope
 from imbalance_lab.report.comparison_page import TABLES
@@ -81,7 +82,7 @@ def figures_of_comparison(
     for strategy in dict.fromkeys(found.flows["strategy"]):
         part = found.flows[(found.flows["strategy"] == strategy) & (found.flows["by"] == "class")]
         table = part.rename(columns={"name": "class", "positions": "n"})
-        figures[f"flows_{strategy}"] = bill.flows(table, scope, first=baseline, second=str(strategy))
+        figures[f"flows_{key(str(strategy))}"] = bill.flows(table, scope, first=baseline, second=str(strategy))
     return figures
 
 

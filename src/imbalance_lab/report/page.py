@@ -6,9 +6,12 @@ everything is escaped on the way out.
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -149,7 +152,9 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
         If the text and tables alone exceed ``budget``.
     """
     figures = list(_figures(page))
-    bare = _template().render(page=page, toc=_toc(page), source=lambda _: "", anchor=anchor)
+    ids = anchors(page)
+    shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles]}
+    bare = _template().render(**shared, source=lambda _: "")
     room = budget - len(bare.encode())
     if room < 0:
         raise InputError(f"the page's text takes {len(bare.encode()):,} bytes, more than the {budget:,} allowed")
@@ -159,7 +164,7 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
         picture = stored[id(figure)]
         return data_uri(picture) if picture else ""
 
-    return _template().render(page=page, toc=_toc(page), source=source, anchor=anchor)
+    return _template().render(**shared, source=source)
 
 
 def write(page: Page, path: Path, *, budget: int = BUDGET) -> Path:
@@ -174,6 +179,24 @@ def anchor(*titles: str) -> str:
     return "-".join(re.sub(r"[^a-z0-9]+", "-", t.lower()).strip("-") or "part" for t in titles)
 
 
+_TAKEN = ("content",)  # ids of the template
+
+
+def anchors(page: Page) -> dict[tuple[str, ...], str]:
+    """Titles of each heading to its id; those that :func:`anchor` cannot tell apart get a hash of their titles."""
+    headings = list(dict.fromkeys(path for s in page.sections for path in _paths(s)))
+    count = Counter([*_TAKEN, *(anchor(*path) for path in headings)])
+    return {path: anchor(*path) if count[anchor(*path)] == 1 else _hashed(path) for path in headings}
+
+
+def _paths(section: Section) -> list[tuple[str, ...]]:
+    return [(section.title,), *((section.title, inner.title) for inner in section.sections)]
+
+
+def _hashed(path: tuple[str, ...]) -> str:
+    return f"{anchor(*path)}-x{sha256(json.dumps(path).encode()).hexdigest()[:20]}"
+
+
 def _figures(page: Page) -> Iterator[FigureView]:
     if page.figure is not None:
         yield page.figure
@@ -184,10 +207,8 @@ def _figures(page: Page) -> Iterator[FigureView]:
         stack.extend(reversed(section.sections))
 
 
-def _toc(page: Page) -> list[tuple[str, str, list[tuple[str, str]]]]:
-    return [
-        (s.title, anchor(s.title), [(t.title, anchor(s.title, t.title)) for t in s.sections]) for s in page.sections
-    ]
+def _toc(page: Page, ids: Mapping[tuple[str, ...], str]) -> list[tuple[str, str, list[tuple[str, str]]]]:
+    return [(s.title, ids[(s.title,)], [(t.title, ids[s.title, t.title]) for t in s.sections]) for s in page.sections]
 
 
 def _template() -> Any:

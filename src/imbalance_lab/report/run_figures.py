@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.record import Scene
+from imbalance_lab.names import key
 from imbalance_lab.plots.style import Scope, class_colours
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def figures_of(analysis: ErrorAnalysis, head: str) -> tuple[dict[str, Figure], d
         if isinstance(drawn, str):
             absent[plot.name] = drawn
         elif isinstance(drawn, Mapping):
-            figures |= {f"{plot.name}_{key}": figure for key, figure in drawn.items()}
+            figures |= {f"{plot.name}_{key(part)}": figure for part, figure in drawn.items()}
         else:
             figures[plot.name] = drawn
     return figures, absent

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imbalance_lab.analysis.analyses import ANALYSES
-from imbalance_lab.analysis.suite import head_tables, shared_tables
+from imbalance_lab.analysis.suite import head_suffixes, head_tables, shared_tables
 from imbalance_lab.formats import percent
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.cards import cards
@@ -28,11 +28,11 @@ _LABELS_ONLY = "the model gives labels without probabilities"
 def results_of(analysis: ErrorAnalysis) -> dict[str, Results]:
     """Tables and figures of each head, and what is absent and why."""
     out = {}
-    for head in analysis.heads:
+    for head, suffix in head_suffixes(analysis).items():
         figures, absent = figures_of(analysis, head)
         if analysis.labels_only:
             absent |= dict.fromkeys(_needing_probabilities(), _LABELS_ONLY)
-        out[head] = Results(head_tables(analysis, head), figures, absent)
+        out[head] = Results(head_tables(analysis, head), figures, absent, suffix)
     return out
 
 
