@@ -12,9 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import texts_of
-from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.errors import InputError
-from imbalance_lab.predictions import HeadPredictions, Predictions
+from imbalance_lab.predictions import HeadPredictions, Predictions, primary_head
 from mlflow_project.evaluation_labels import in_order, same_texts
 
 if TYPE_CHECKING:

@@ -72,11 +72,11 @@ def commands_on(page: str) -> list[str]:
     return [html.unescape(found) for found in re.findall(r"mlflow run [^<]+", page)]
 
 
-def proposals(rule: Rule[object], head: str, *, several: bool) -> list[Recommendation]:
+def proposals(rule: Rule[object], head: str) -> list[Recommendation]:
     """What the rule recommends first, then when that was tried, and so on."""
     advice = Advice("seen", "do", "effect", pd.DataFrame({"class": ["G0"]}), "threshold")
     found: list[Recommendation] = []
-    while (r := recommendation(rule, advice, head, [f.strategy for f in found], (), several=several)).strategy:
+    while (r := recommendation(rule, advice, head, [f.strategy for f in found])).strategy:
         found.append(r)
     return found
 
@@ -94,14 +94,10 @@ def test_every_strategy_of_every_rule_is_taken(
         return 0
 
     monkeypatch.setattr(grid, "run_grid_of", take)
-    made = [
-        r
-        for head, several in (("", False), *((h, True) for h in HEADS))
-        for r in proposals(rule, head, several=several)
-    ]
+    made = [r for head in ("", *HEADS) for r in proposals(rule, head)]
     assert [r.strategy for r in made] == [*rule.strategies] * 3
     experiment = f"runs:/{run_id}/spec.yaml"
-    blocks = cards(made, experiment, "plain #1")
+    blocks = cards(made, experiment, "plain #1", several=True)
     printed = commands_on(render(Page("t", "v", sections=(Section("Recommendations", tuple(blocks)),))))
     assert len(printed) == len(made)
     for command, one in zip(printed, made, strict=True):
@@ -114,8 +110,8 @@ def test_every_strategy_of_every_rule_is_taken(
 
 @pytest.mark.parametrize("rule", PROPOSING, ids=lambda rule: rule.name)
 def test_the_command_of_every_rule_runs(rule: Rule[object], run_id: str) -> None:
-    first = proposals(rule, "addresses", several=True)[0]
-    (command,) = (card.command for card in cards([first], f"runs:/{run_id}/spec.yaml", "plain #1"))
+    first = proposals(rule, "addresses")[0]
+    (command,) = (card.command for card in cards([first], f"runs:/{run_id}/spec.yaml", "plain #1", several=True))
     assert exit_code(command) == 0
 
 
@@ -134,7 +130,7 @@ def test_a_page_prints_commands_that_run(run_id: str) -> None:
 
 
 def test_nothing_is_printed_where_there_is_no_experiment() -> None:
-    made = [r for rule in PROPOSING for r in proposals(rule, "", several=False)]
+    made = [r for rule in PROPOSING for r in proposals(rule, "")]
     blocks = cards(made)
     assert not any(block.command for block in blocks)
     assert all(
@@ -147,8 +143,8 @@ def test_strategies_that_do_not_fit_are_not_recommended() -> None:
     rule = next(rule for rule in PROPOSING if "curriculum" in rule.strategies)
     advice = Advice("seen", "do", "effect", pd.DataFrame({"class": ["G0"]}), "threshold")
     unfit = rule.strategies[:-1]
-    assert recommendation(rule, advice, "", (), unfit, several=False).strategy == rule.strategies[-1]
-    assert recommendation(rule, advice, "", (), rule.strategies, several=False).strategy == ""
+    assert recommendation(rule, advice, "", (), unfit).strategy == rule.strategies[-1]
+    assert recommendation(rule, advice, "", (), rule.strategies).strategy == ""
 
 
 def test_what_an_experiment_tried_goes_by_what_its_strategies_are() -> None:

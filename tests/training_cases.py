@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import yaml
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits, primary_head
+from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
 from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.spec import parse_strategy
 from imbalance_lab.training.config import TrainingConfig

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,12 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab._prediction_rows import check_rows
-from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.errors import InputError
 
 FORMAT_VERSION = 1
 _META_KEY = b"imbalance_lab"
 _BLOCK = 1 << 18  # rows whose probabilities are looked at together: bounds the memory of derived columns
+
+
+def primary_head(heads: Iterable[str]) -> str:
+    """The head that is selected and compared by: ``command`` where there is one, else the first."""
+    names = list(heads)
+    return "command" if "command" in names else names[0]
 
 
 @dataclass(frozen=True)

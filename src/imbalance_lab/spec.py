@@ -11,11 +11,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from imbalance_lab.data.dataset import primary_head
 from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.strategies.catalogue import chosen_strategies
 from imbalance_lab.strategies.spec import StrategySpec, parse_strategy
 from imbalance_lab.training.config import TrainingConfig

@@ -205,7 +205,7 @@ def _variants(
 def calibration_scores(name: str, head: HeadPredictions, meta: Mapping[str, Any]) -> dict[str, dict[str, float]]:
     """The values of :attr:`Confidence.scores` alone: variant to metric to value; ``ece_mass`` is left out."""
     k = len(head.classes)
-    clusters = clusters_of(head, k * max(k, BINS))  # those of a page: equal to the last bit
+    clusters = clusters_of(head.group, len(head.group_names), k * max(k, BINS))
     plain = tally_as_predicted(head, clusters, np.array([0.0, 1.0]))
     found = {}
     for variant, tally in _variants(name, head, clusters, plain, meta)[0].items():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from imbalance_lab.analysis import cross_head
@@ -11,7 +11,6 @@ from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.cross_head import CrossHead
 from imbalance_lab.analysis.record import Advice, Rule
 from imbalance_lab.analysis.results import HeadAnalysis
-from imbalance_lab.strategies.catalogue import options_for_head
 
 MAX_EVIDENCE = 10
 
@@ -30,7 +29,6 @@ class Recommendation:
     evidence : the rows that fired the rule, at most ten
     threshold : the rule, in words with its number
     strategy : catalogue name of the strategy that would test it; "" where none of the catalogue does, or all were tried
-    options : what ``-P strategies=`` takes beside that name, so that it acts on ``head`` where there are several
     head : the head it is about, "" for all
     tried : strategies that would also have tested it, and were tried already
     rule : name of the rule that fired
@@ -47,7 +45,6 @@ class Recommendation:
     head: str = ""
     tried: tuple[str, ...] = ()
     rule: str = ""
-    options: Mapping[str, Any] = field(default_factory=dict)
 
 
 def _was_tried(strategy: str, tried: Collection[str]) -> bool:
@@ -57,12 +54,11 @@ def _was_tried(strategy: str, tried: Collection[str]) -> bool:
 
 
 def recommendation(
-    rule: Rule[Any], advice: Advice, head: str, tried: Collection[str], unfit: Collection[str], *, several: bool
+    rule: Rule[Any], advice: Advice, head: str, tried: Collection[str] = (), unfit: Collection[str] = ()
 ) -> Recommendation:
-    """What a rule's advice on a head comes to; ``several``: whether the data have other heads."""
+    """What a rule's advice on a head comes to; see :func:`recommend`."""
     done = tuple(name for name in rule.strategies if _was_tried(name, tried))
     left = [name for name in rule.strategies if name not in done and name not in unfit]
-    strategy = left[0] if left else ""
     exhausted = f" Already tried: {', '.join(done)}; more data is what remains." if done and not left else ""
     rows = advice.evidence.head(MAX_EVIDENCE).to_dict("records")
     return Recommendation(
@@ -73,11 +69,10 @@ def recommendation(
         advice.effect,
         tuple({str(key): value for key, value in row.items()} for row in rows),
         advice.threshold,
-        strategy,
+        left[0] if left else "",
         head,
         done,
         rule.name,
-        options_for_head(strategy, head) if strategy and head and several else {},
     )
 
 
@@ -104,10 +99,5 @@ def recommend(
         for rule in cross_head.RULES:
             yield rule, rule.find(cross, {}), ""
 
-    several = len(heads) > 1
-    made = [
-        recommendation(rule, advice, head, tried, unfit, several=several)
-        for rule, advice, head in found()
-        if advice is not None
-    ]
+    made = [recommendation(rule, advice, head, tried, unfit) for rule, advice, head in found() if advice is not None]
     return tuple(sorted(made, key=lambda r: r.priority))

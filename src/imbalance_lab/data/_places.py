@@ -11,7 +11,8 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset, primary_head
+from imbalance_lab.data.dataset import IGNORE, LoadedData, RawText, SequenceDataset
+from imbalance_lab.predictions import primary_head
 
 Ints = NDArray[np.int64]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -17,12 +17,6 @@ from imbalance_lab.errors import InputError
 
 IGNORE = -100
 """Target value of a position that its head does not score (PyTorch's ``ignore_index``)."""
-
-
-def primary_head(heads: Iterable[str]) -> str:
-    """The head that is selected and compared by: ``command`` where there is one, else the first."""
-    names = list(heads)
-    return "command" if "command" in names else names[0]
 
 
 @dataclass(frozen=True)

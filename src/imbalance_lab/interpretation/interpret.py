@@ -11,7 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData, primary_head
+from imbalance_lab.data.dataset import IGNORE, LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.interpretation import attribution as attr
 from imbalance_lab.interpretation.ablation import head_ablation
@@ -43,6 +43,7 @@ from imbalance_lab.interpretation.scored import (
 from imbalance_lab.interpretation.summary import sentences
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
 from imbalance_lab.models.network import Network
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.predict import to_predictions

@@ -11,32 +11,36 @@ import pandas as pd
 
 from imbalance_lab.report.page import Block, Card, Note, Text
 from imbalance_lab.report.tables import table_view
-from imbalance_lab.strategies.catalogue import write_choice
+from imbalance_lab.strategies.catalogue import options_for_head, write_choice
 
 if TYPE_CHECKING:
     from imbalance_lab.analysis.recommendations import Recommendation
 
 
-def command_of(recommendation: Recommendation, experiment: str, baseline: str) -> str:
+def command_of(recommendation: Recommendation, experiment: str, baseline: str, *, several: bool = False) -> str:
     """The command that tests a recommendation's strategy beside the baseline, so that the two are compared.
 
     Parameters
     ----------
     experiment : file or URI of the experiment that is run again; "" where there is none, and so no command
     baseline : its baseline
+    several : whether the data have several heads; the strategy then acts on the recommendation's head
     """
     if not recommendation.strategy or not experiment:
         return ""
-    chosen = write_choice({baseline: None, recommendation.strategy: recommendation.options})
+    strategy, head = recommendation.strategy, recommendation.head
+    chosen = write_choice({baseline: None, strategy: options_for_head(strategy, head) if head and several else None})
     return f"mlflow run . -P experiment={shlex.quote(experiment)} -P strategies={shlex.quote(chosen)}"
 
 
-def cards(recommendations: Sequence[Recommendation], experiment: str = "", baseline: str = "") -> list[Block]:
+def cards(
+    recommendations: Sequence[Recommendation], experiment: str = "", baseline: str = "", *, several: bool = False
+) -> list[Block]:
     """A card for each recommendation, the most urgent first, each with its evidence behind a triangle.
 
     Parameters
     ----------
-    experiment, baseline : see :func:`command_of`
+    experiment, baseline, several : see :func:`command_of`
     """
     if not recommendations:
         return [Text("No finding reached the threshold of a recommendation.")]
@@ -49,7 +53,7 @@ def cards(recommendations: Sequence[Recommendation], experiment: str = "", basel
                 seen=_seen(r),
                 action=str(r.action),
                 effect=str(r.effect or ""),
-                command=command_of(r, experiment, baseline),
+                command=command_of(r, experiment, baseline, several=several),
                 note=_note(r),
             )
         )

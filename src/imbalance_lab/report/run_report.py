@@ -79,6 +79,8 @@ def render_run_report(
     first = heads[analysis.primary]
     opening = first.figures.get(_LEAD)
     heads[analysis.primary] = replace(first, figures={k: f for k, f in first.figures.items() if k != _LEAD})
+    several = len(analysis.heads) + len(analysis.unscored) > 1
+    advised = cards(analysis.recommendations, experiment, baseline, several=several)
     sentence, tone = verdict_of(analysis)
     unscored = {"heads without a scored position": ", ".join(analysis.unscored)} if analysis.unscored else {}
     small = {k: v for k, v in analysis.meta.items() if v not in (None, "", (), [], {})}
@@ -88,9 +90,7 @@ def render_run_report(
         tone=tone,
         numbers=tuple(numbers_of(analysis.heads[analysis.primary])),
         figure=None if opening is None else figure_view(_LEAD, opening),
-        sections=sections_of(
-            RUN, shared, heads, {"recommendations": cards(analysis.recommendations, experiment, baseline)}
-        ),
+        sections=sections_of(RUN, shared, heads, {"recommendations": advised}),
         facts=tuple((str(k), str(v)) for k, v in {**(facts or {}), **small, **unscored}.items()),
     )
 
