@@ -26,9 +26,10 @@ from together import EXPERIMENT, trial_of
 from torch import Tensor
 from training import load, model_of
 
-from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.config import Denoising
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.spec import load_experiment
 from imbalance_lab.training.course import Epoch
 from imbalance_lab.training.fit import Selection

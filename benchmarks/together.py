@@ -31,9 +31,10 @@ import torch
 from _common import ROOT, CaseError, Outcome, Row, Timing, fresh, run, spread
 from training import load, model_of, plain_loop
 
-from imbalance_lab.data.dataset import LoadedData, primary_head
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.spec import load_experiment
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.training.config import TrainingConfig

@@ -28,7 +28,7 @@ from _common import CaseError, Outcome, Row, Timing, Workers, cores, in_turn, ru
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, primary_head
+from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset
 from imbalance_lab.data.load import load_data
 from imbalance_lab.data.options import RecordingsOptions, SimulatedOptions
 from imbalance_lab.engine import plan_for
@@ -36,6 +36,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.network import Network
+from imbalance_lab.predictions import primary_head
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.pools import rarest_class
