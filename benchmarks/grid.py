@@ -131,7 +131,7 @@ def read_grid(folder: Path, parent: str, process_seconds: float | None = None) -
         }
     trials = []
     for file in files:
-        result = json.loads(file.read_text(encoding="utf-8"))
+        result = json.loads(file.read_text(encoding="utf-8"))["kept"]
         parts = {"train": result["seconds"], **result["phases"]}
         trials.append(Trial(file.stem, parts, walls.get(result["run_id"])))
     return Grid(tuple(trials), metrics, process_seconds)

@@ -7,7 +7,8 @@ from unittest import mock
 
 import pytest
 
-from imbalance_lab.interpretation.interpret import interpret, tables
+from imbalance_lab.interpretation.interpret import interpret
+from imbalance_lab.interpretation.parts import tables
 from imbalance_lab.interpretation.results import BUDGETS
 from pretended_cuda import cases
 from pretended_cuda.device import pretended_cuda
