@@ -1,5 +1,6 @@
 """Reading recordings: the real ones, and everything that can be wrong with a file."""
 
+from decimal import Decimal
 from pathlib import Path
 
 import numpy as np
@@ -169,3 +170,46 @@ def test_raw_folder_and_parquet_give_the_same_windows(shared_dir: Path, tmp_path
     assert raw.dataset.channels == same.dataset.channels
     np.testing.assert_array_equal(raw.dataset.continuous, same.dataset.continuous)
     assert raw.dataset.digest == same.dataset.digest
+
+
+def test_a_counter_keeps_its_differences(tmp_path: Path) -> None:
+    """Near 1.7e9 float32 holds every 128th number only; the first file has whole numbers, the second fractions."""
+    counts = 1_700_000_000 + np.arange(40)
+    folder = write(tmp_path / "r", a_1=table(ticks=counts), a_2=table(ticks=counts + 0.5), a_3=table(ticks=counts))
+    options = {"source": "recordings", "path": "r", "window": {"length": 8, "stride": 4}}
+    data = load_data(parse_options(options), tmp_path).dataset
+    ticks = data.channels.index("ticks")
+    seen = data.native(data.continuous[..., ticks], channels=ticks)
+    assert set(np.unique(seen[np.isfinite(seen)])) == {*counts, *(counts + 0.5)}
+    assert str(read_recordings(folder).frame["mpox"].dtype).startswith(("int", "float"))
+
+
+def test_numbers_of_every_type_are_inputs(tmp_path: Path) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    values = [None, *range(39)]
+    columns = {
+        "digits": pa.array([None if v is None else str(v) for v in values]),
+        "coded": pa.array([None if v is None else str(v) for v in values]).dictionary_encode(),
+        "price": pa.array([None if v is None else Decimal(v) for v in values], pa.decimal128(9, 2)),
+        "count": pa.array(values, pa.int64()),
+        "flag": pa.array([None if v is None else v % 2 == 0 for v in values]),
+        "lists": pa.array([[1, 2]] * 40),
+    }
+    base = pa.Table.from_pandas(table().assign(recording="a"), preserve_index=False)
+    for name, column in columns.items():
+        base = base.append_column(name, column)
+    pq.write_table(base, tmp_path / "all.parquet")
+    read = read_recordings(tmp_path / "all.parquet")
+    for name in ("digits", "coded", "price", "count"):
+        assert np.isnan(read.frame[name].iloc[0]), name
+        assert read.frame[name].iloc[1:].astype(float).tolist() == list(range(39)), name
+    assert read.frame["flag"].iloc[1:].tolist() == [v % 2 == 0 for v in range(39)]
+    assert "lists" in str(read.facts["text_columns_ignored"])
+
+
+def test_numbers_in_another_notation_are_not_passed_over_as_text(tmp_path: Path) -> None:
+    folder = write(tmp_path / "r", a_1=table(load=[f"{i},5" for i in range(40)]))
+    with pytest.raises(InputError, match=r"a_1_aligned\.csv, row 2, column 'load': found the text '0,5'.*plain"):
+        read_recordings(folder)

@@ -169,7 +169,7 @@ def _identical(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:
     for channel in channels:
         twin = f"{channel}_A"
         if twin in channels:
-            a, b = frame[channel].to_numpy(), frame[twin].to_numpy()
+            a, b = (frame[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in (channel, twin))
             both = np.isfinite(a) & np.isfinite(b)
             if both.any() and np.array_equal(a[both], b[both]):
                 out.append(f"{channel} = {twin}")

@@ -39,11 +39,12 @@ _TIME = re.compile(
 
 @dataclass(frozen=True)
 class Table:
-    """Where the columns come from and how their text is to be read."""
+    """Where the columns come from and how their text is to be read; whether its source has ``options`` for that."""
 
     path: Path
     form: Format
     thousands: str | None = None
+    options: bool = True
 
     def place(self, row: int, name: str) -> str:
         """``FILE, row N, column 'NAME'`` for data row ``row`` (from 0)."""
@@ -78,8 +79,8 @@ def plain_column(column: Any, name: str, table: Table) -> Any:
         for row, text in enumerate(column.to_pylist()):
             if text is not None and _SHEET_ERROR.fullmatch(text.strip()):
                 raise InputError(
-                    f"{table.place(row, name)}: found {text!r}, the error of a spreadsheet; mend the cell, "
-                    f"or set data.missing: [{text!r}]"
+                    f"{table.place(row, name)}: found {text!r}, the error of a spreadsheet; mend the cell"
+                    + (f", or set data.missing: [{text!r}]" if table.options else "")
                 )
     return column
 
@@ -109,7 +110,7 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
             )
         if not pa.types.is_float64(kind):  # 0.1 in float32 is called 0.1
             return _distinct(column, lambda value: _float_text(np.float32(value)))
-    return texts_of(_series(column))
+    return texts_of(series_of(column))
 
 
 def _distinct(column: Any, text: Any) -> NDArray[np.object_]:
@@ -129,7 +130,7 @@ def _float_text(value: np.float32) -> str:
     return str(int(value)) if float(value).is_integer() else str(value)
 
 
-def _series(column: Any) -> pd.Series:
+def series_of(column: Any) -> pd.Series:
     """As pandas holds it; whole numbers stay whole where some are missing."""
     import pandas as pd
     import pyarrow as pa
@@ -162,7 +163,7 @@ def input_column(column: Any, name: str, table: Table) -> tuple[Kind, pd.Series]
     if pa.types.is_boolean(kind) or pa.types.is_temporal(kind):
         return "category" if pa.types.is_boolean(kind) else "time", column.to_pandas()
     if not pa.types.is_string(kind):
-        values = _series(column)
+        values = series_of(column)
         return ("empty" if values.isna().all() else "number"), values
     return _text_input(column, name, table)
 
@@ -197,7 +198,7 @@ def number_values(column: Any, name: str, table: Table) -> pd.Series:
     import pyarrow as pa
 
     if not pa.types.is_string(column.type):
-        return _series(column)
+        return series_of(column)
     distinct, index = _distinct_cells(column)
     numbers = [_number(text, table) for text in distinct]
     if None in numbers:
@@ -268,6 +269,8 @@ def _group_signs(thousands: str) -> str:
 def _not_a_number(text: str, table: Table) -> str:
     """Sentence on a cell that is no plain number in a column where most are."""
     found = f"found the text {text!r}, expected a number such as 1{table.form.decimal}5 as in most rows"
+    if not table.options:
+        return f"{found}; write plain numbers in the file"
     other = _other_notation(text, table)
     cell = unicodedata.normalize("NFKC", text).strip()
     if other:
@@ -312,7 +315,7 @@ def seconds(column: Any, values: pd.Series, name: str, table: Table) -> pd.Serie
 
     kind = column.type
     if pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind):
-        return _series(column)
+        return series_of(column)
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
         # the epoch in nanoseconds is exact as an integer
         stamps = pd.to_datetime(values, utc=True)

@@ -199,39 +199,3 @@ def row_number(path: Path, row: int, form: Format = RECORDING_FORMAT) -> int:
                 row -= 1
             before = reader.line_num
     return before + 1
-
-
-def number_column(column: Any, path: Path, name: str) -> Any | None:
-    """Cast a pyarrow column to float32; None when it is text throughout.
-
-    Raises
-    ------
-    InputError
-        If numbers and text are mixed, naming file, row, column and value.
-    """
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
-    kind = column.type
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind) or pa.types.is_boolean(kind) or pa.types.is_null(kind):
-        return pc.cast(column, pa.float32(), safe=False)
-    bad = _first_text(column)
-    if bad is None:
-        return None
-    row, value = bad
-    raise InputError(
-        f"{path}, row {row_number(path, row)}, column {name!r}: found the text {value!r}, expected a number or nothing"
-    )
-
-
-def _first_text(column: Any) -> tuple[int, str] | None:
-    """First row whose value is no number, in a column that holds numbers too; None in a text column."""
-    import pandas as pd
-
-    values = pd.Series(column.to_pandas(), dtype="object")
-    numbers = pd.to_numeric(values, errors="coerce")
-    text = values.notna() & numbers.isna()
-    if not text.any() or not numbers.notna().any():
-        return None
-    row = int(text.to_numpy().argmax())
-    return row, str(values.iloc[row])

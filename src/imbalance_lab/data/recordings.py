@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.files import existing, number_column, read_arrow
+from imbalance_lab.data.columns import Table, input_column, plain_column, series_of
+from imbalance_lab.data.files import RECORDING_FORMAT, existing, read_arrow, row_number
+from imbalance_lab.data.scaling import fits_float32
 from imbalance_lab.errors import InputError
 
 if TYPE_CHECKING:
@@ -26,7 +28,8 @@ class Recordings:
     """A tidy recordings table.
 
     ``frame`` has the columns ``recording`` (sorted, rows of a recording in their order),
-    ``gcode_string`` (None where there is none) and number columns as float32 (NaN = missing).
+    ``gcode_string`` (None where there is none) and number columns: float32 (NaN = missing), or the type
+    of the file where float32 would lose their differences.
     ``facts`` tells what was dropped or missing on the way.
     """
 
@@ -63,12 +66,13 @@ def _read_folder(files: list[Path]) -> Recordings:
 
     tables, present, ignored = [], {}, {}
     for file in files:
-        numbers, text, texts_ignored = _columns(file)
-        present[file.name] = set(numbers)
+        found, text, texts_ignored = _columns(file)
+        present[file.name] = set(found)
         ignored.update(dict.fromkeys(texts_ignored, file))
         rows = len(text["gcode_string"])
         recording = pa.array([file.name.removesuffix(SUFFIX)] * rows, pa.string())
-        tables.append(pa.table({**text, "recording": recording, **numbers}))
+        tables.append(pa.table({**text, "recording": recording, **found}))
+        del found
     everywhere = set().union(*present.values())
     clash = sorted(set(ignored) & everywhere)
     if clash:
@@ -83,9 +87,12 @@ def _read_folder(files: list[Path]) -> Recordings:
         facts["columns_lacking_in_some_files"] = ", ".join(absent)
     if ignored:
         facts["text_columns_ignored"] = ", ".join(sorted(ignored))
-    table = pa.concat_tables(tables, promote_options="default")
-    names = [n for n in table.column_names if n not in _TEXT]
-    return tidy(_to_frame({n: table[n] for n in names}, {n: table[n] for n in _TEXT if n in table.column_names}), facts)
+    table = pa.concat_tables(tables, promote_options="permissive")  # whole numbers in one file, fractions in the next
+    numbers = {n: table[n] for n in table.column_names if n not in _TEXT}
+    text = {n: table[n] for n in _TEXT if n in table.column_names}
+    tables.clear()
+    del table
+    return tidy(_to_frame(numbers, text), facts)
 
 
 def _frame_of(column: str) -> str:
@@ -94,7 +101,7 @@ def _frame_of(column: str) -> str:
 
 
 def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Number columns (float32), the known text columns, and the names of other text columns."""
+    """Number columns, the known text columns, and the names of the columns that are neither."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -109,7 +116,7 @@ def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     for name in table.column_names:
         if name in text:
             continue
-        column = number_column(table[name], path, name)
+        column = _number_column(table[name], path, name)
         if column is None:
             ignored.append(name)
         else:
@@ -117,17 +124,72 @@ def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     return numbers, text, ignored
 
 
-def _to_frame(numbers: Mapping[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
+def _number_column(column: Any, path: Path, name: str) -> Any | None:
+    """A pyarrow column of numbers in its own type, which the coding of the inputs scales; None where it holds none.
+
+    Raises
+    ------
+    InputError
+        If numbers and text are mixed, or numbers are written in another notation.
+    """
+    import pyarrow as pa
+
+    kind = column.type
+    if pa.types.is_integer(kind) or pa.types.is_floating(kind):
+        return column
+    for has_type, as_type in (
+        (pa.types.is_boolean, pa.int8()),
+        (pa.types.is_null, pa.float32()),
+        (pa.types.is_decimal, pa.float64()),
+    ):
+        if has_type(kind):
+            return column.cast(as_type, safe=False)
+    if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
+        return None
+    table = Table(path, RECORDING_FORMAT, options=False)
+    column = plain_column(column, name, table)
+    bad = _first_text(column)
+    if bad is not None:
+        row, value = bad
+        raise InputError(
+            f"{path}, row {row_number(path, row)}, column {name!r}: found the text {value!r}, "
+            "expected a number or nothing"
+        )
+    what, values = input_column(column, name, table)
+    return pa.chunked_array([pa.array(values)]) if what == "number" else None
+
+
+def _first_text(column: Any) -> tuple[int, str] | None:
+    """First row whose value is no number, in a column that holds numbers too; None in a text column."""
     import pandas as pd
 
-    # Columns lie one after the other, as pandas keeps them: no copy, and each is written at once.
-    matrix = np.empty((len(numbers), len(text["gcode_string"])), dtype=np.float32)
-    for i, column in enumerate(numbers.values()):
-        matrix[i] = column.to_numpy()
-    frame = pd.DataFrame(matrix.T, columns=list(numbers), copy=False)
-    for i, (name, column) in enumerate(text.items()):
-        frame.insert(i, name, column.to_pandas().astype("object"))
-    return frame
+    values = pd.Series(column.to_pandas(), dtype="object")
+    numbers = pd.to_numeric(values, errors="coerce")
+    text = values.notna() & numbers.isna()
+    if not text.any() or not numbers.notna().any():
+        return None
+    row = int(text.to_numpy().argmax())
+    return row, str(values.iloc[row])
+
+
+def _to_frame(numbers: dict[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
+    """The columns as a frame; ``numbers`` is emptied on the way, so that they are not in memory twice."""
+    import pandas as pd
+
+    columns: dict[str, Any] = {name: column.to_pandas().astype("object") for name, column in text.items()}
+    columns.update({name: _narrow(numbers.pop(name)) for name in list(numbers)})
+    return pd.DataFrame(columns, copy=False)
+
+
+def _narrow(column: Any) -> pd.Series | NDArray[np.float32]:
+    """Half the memory where that costs no difference; a file in float32 and one in text then hold equal values."""
+    import pyarrow as pa
+
+    values = series_of(column)
+    if not pa.types.is_float32(column.type) and not fits_float32(values.dropna().to_numpy()):
+        return values
+    narrow: NDArray[np.float32] = values.to_numpy(dtype=np.float32, na_value=np.nan)
+    return narrow
 
 
 def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Recordings:

@@ -13,6 +13,7 @@ Floats = NDArray[np.float64]
 
 _SAMPLE = 4096  # values of a channel that centre and scale are chosen from, spread evenly over train
 _FAR = 1024.0  # typical deviations from 0 beyond which float32 (24 bits) keeps fewer than 14 bits of one
+_TOO_FAR = 16384.0  # and beyond which it keeps fewer than 10
 _EXPONENT = 1000  # of 2, at most: float64 ends at 1023
 _EXACT = 1 << 53  # integers up to here are distinct in float64
 _LARGEST = float(np.finfo(np.float32).max)
@@ -81,6 +82,12 @@ def centre_and_scale(values: NDArray[Any]) -> tuple[float, float]:
     centre = middle if abs(middle) > _FAR * typical else 0.0
     exponent = float(np.clip(np.round(np.log2(typical)), -_EXPONENT, _EXPONENT)) if typical else 0.0
     return centre, float(np.ldexp(1.0, int(exponent)))
+
+
+def fits_float32(values: NDArray[Any]) -> bool:
+    """Whether float32 rounds the values of a channel by less than a thousandth of a typical deviation."""
+    centre, scale = centre_and_scale(values)
+    return abs(centre) <= _TOO_FAR * scale
 
 
 def sample_of(values: NDArray[Any]) -> NDArray[Any]:
