@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def log_audit(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path) -> AuditReport:
-    """Audit, log page and tables under ``audit/``.
+def log_audit(
+    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path, said: Sequence[str] = ()
+) -> AuditReport:
+    """Audit, log page and tables under ``audit/``; what was ``said`` about the data stands on the page.
 
     Raises
     ------
@@ -50,7 +53,7 @@ def log_audit(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work:
             budget="full" if spec.audit.budget == "full" else "counts",
         )
     folder = work / "audit"
-    write_audit(report, loaded, folder, spec.name)
+    write_audit(report, loaded, folder, spec.name, said)
     logger.folder(folder, "audit")
     logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
     logger.text(report.sentence, "audit/verdict.txt")
@@ -65,7 +68,7 @@ def log_audit(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work:
     return report
 
 
-def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str) -> None:
+def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str, said: Sequence[str] = ()) -> None:
     """``index.html``, ``audit.json``, tables and figures of an audit under ``folder``."""
     import pandas as pd
 
@@ -96,6 +99,7 @@ def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str
         lead=figures["overview"],
         figures={name: f for name, f in figures.items() if name != "overview"},
         tables={"trivial predictors": trivial_table(report)},
+        notes=said,
         facts={
             "verdict in full": report.sentence,
             "digest": dataset.digest,

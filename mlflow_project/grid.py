@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import yaml
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.load import load_data
+from imbalance_lab.data.notes import notes
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import trials_of
@@ -66,7 +68,7 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
     # Everything a user can get wrong is found before a run exists.
     plan = _plan(spec, jobs, engine, cluster)
     loaded = load_data(spec.data)
-    check_spec_against_data(spec, loaded)
+    said = check_spec_against_data(spec, loaded)
     with open_engine(plan) as opened:
         store = open_store(spec.name)
         logger = start_parent(store, f"{spec.name} grid", {"experiment_name": spec.name, "status": "running"})
@@ -88,7 +90,7 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
                 f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds on {_about(loaded)}; "
                 f"parent run {logger.run_id}"
             )
-            audit_first(spec, loaded, logger, grid.work)
+            audit_first(spec, loaded, logger, grid.work, said)
             return _train_and_compare(grid, {})
         except BaseException as error:
             fail(logger, error)
@@ -217,8 +219,14 @@ def _train(grid: _Grid, run_ids: dict[str, str]) -> Ledger:
     return ledger
 
 
-def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
+def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[str]:
     """Find what only the data can tell: heads that do not exist, classes that a strategy names wrongly.
+
+    Returns
+    -------
+    list of str
+        What is to be known before anything is trained, printed too: columns that are not read, classes
+        with too few rows for a resampler.
 
     Raises
     ------
@@ -237,20 +245,24 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> None:
     for name in spec.costs:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
+    said = notes(loaded.dataset.facts)
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
         few = bound.notes.get("too_few_rows")
         for name, lines in few.items() if isinstance(few, dict) else ():
-            say(f"{strategy.name}, head {name}: {'; '.join(lines)}")
+            said.append(f"{strategy.name}, head {name}: {'; '.join(lines)}")
+    for line in said:
+        say(line)
+    return said
 
 
-def audit_first(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path) -> None:
+def audit_first(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path, said: Sequence[str]) -> None:
     """The audit at the start of the main job; raises AuditFailure when it fails and the spec says stop."""
     if spec.audit.budget == "off":
         return
     from mlflow_project.auditing import log_audit
 
-    log_audit(spec, loaded, logger, work)
+    log_audit(spec, loaded, logger, work, said)
 
 
 def fail(logger: RunLogger, error: BaseException) -> None:

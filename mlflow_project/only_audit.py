@@ -25,7 +25,7 @@ def audit_experiment(spec: ExperimentSpec) -> int:
         0, or 3 when a check failed and the experiment says ``on_fail: stop``.
     """
     loaded = load_data(spec.data)
-    check_spec_against_data(spec, loaded)
+    said = check_spec_against_data(spec, loaded)
     if spec.audit.budget == "off":  # whoever asks for the audit gets it
         spec = spec.model_copy(update={"audit": spec.audit.model_copy(update={"budget": "full"})})
     store = open_store(spec.name)
@@ -36,7 +36,7 @@ def audit_experiment(spec: ExperimentSpec) -> int:
         logger.params({"spec.name": spec.name, "spec.data.source": spec.data.source})
         logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
         log_dataset(logger, loaded, "audit")
-        log_audit(spec, loaded, logger, work)
+        log_audit(spec, loaded, logger, work, said)
     except AuditFailure:
         code = 3
     except BaseException as error:

@@ -36,7 +36,7 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
     check_precision(spec.training)
     plan = plan_for(1, 1, resolve_gpus(spec.training.device))
     loaded = load_data(spec.data)
-    check_spec_against_data(spec, loaded)
+    said = check_spec_against_data(spec, loaded)
     store = open_store(spec.name)
     tags = {
         "role": "trial",
@@ -50,7 +50,7 @@ def train_one(spec: ExperimentSpec, strategy: str, seed: int | None) -> int:
     try:
         save_loaded(loaded, work / "data")
         logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
-        audit_first(spec, loaded, logger, work)
+        audit_first(spec, loaded, logger, work, said)
         with open_engine(plan) as engine:
             search_all(spec, [strategy], work, engine, plan, lambda text: say(text) if text else None)
     except BaseException as error:

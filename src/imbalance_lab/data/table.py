@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
@@ -32,7 +31,6 @@ from imbalance_lab.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-_LOG = logging.getLogger(__name__)
 _FRACTIONS = 20  # more distinct values with fractions than this are a measured quantity
 _WHOLE = 50  # and so are more whole numbers than this, where they are also many for the rows
 _ROWS_PER_CLASS = 10
@@ -44,7 +42,7 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
     ``coding`` is that of a model that exists: its columns are the inputs, as it codes them.
     Number columns are continuous inputs; text and boolean columns, and those named in
     ``categorical``, are categorical ones (code 0 = missing, or not seen in train). Times and
-    identifiers are left out, with a warning and a fact. Classes are the sorted distinct texts of a
+    identifiers are left out, with a fact that says so. Classes are the sorted distinct texts of a
     target column; only an empty cell, or one of the words ``missing``, is no label.
 
     Raises
@@ -192,9 +190,7 @@ def _inputs(
         elif kind == "empty":
             named.setdefault("empty_columns_dropped", []).append(name)
         else:
-            said = _left_out(name, kind, values)
-            _LOG.warning("%s, %s", table.path, said)
-            named.setdefault("columns_left_out", []).append(said)
+            named.setdefault("columns_left_out", []).append(_left_out(name, kind, values))
     if not numbers and not categories:
         left = "".join(f"; {said}" for said in named.get("columns_left_out", []))
         raise InputError(

@@ -31,6 +31,7 @@ def render_audit_page(
     lead: Figure | None = None,
     figures: Mapping[str, Figure] | None = None,
     tables: Mapping[str, pd.DataFrame] | None = None,
+    notes: Sequence[str] = (),
     facts: Mapping[str, object] | None = None,
 ) -> Page:
     """Put an audit's findings into a page.
@@ -43,6 +44,7 @@ def render_audit_page(
     lead : the figure of the first screen
     figures, tables : further ones by name; a figure or table named after a check (or whose name
         starts with it) stands under that check
+    notes : sentences on the data, beside the findings
     facts : small print (digest, rows, thresholds)
     """
     worst = next((v for v in _SEVERITY if any(f.verdict == v for f in findings)), Verdict.NOT_APPLICABLE)
@@ -70,7 +72,7 @@ def render_audit_page(
         numbers=tuple(_numbers(findings)),
         figure=None if lead is None else figure_view("audit", lead),
         sections=(
-            Section("All findings, worst first", (_table(findings),)),
+            Section("All findings, worst first", (*(Text(note) for note in notes), _table(findings))),
             *data,
             Section("Check by check", (), inner),
         ),
