@@ -117,6 +117,21 @@ def test_the_check_counts_each_name_and_says_what_one_would_be():
     assert all(row["recordings"] > 0 for row in finding.evidence)
 
 
+def test_categories_of_an_input_are_looked_at_too():
+    loaded = recordings()
+    codes = np.zeros((*loaded.dataset.continuous.shape[:2], 2), dtype=np.int64)
+    codes[::2, :, 0], codes[1::2, :, 0] = 1, 2
+    categories = {"categorical_channels": ("shop", "shift"), "categories": (("Köln", "Ko\u0308ln"), ("a", "b"))}
+    found = check_names(with_data(loaded, categorical=codes, **categories), AuditContext())
+    (finding,) = [f for f in found if f.subject == "shop/categories"]
+    first, second = (int((codes[..., 0] == c).sum()) for c in (1, 2))
+    assert finding.verdict is Verdict.WARN
+    assert finding.kind == ""  # the classes are not in doubt
+    assert f"({first:,})" in finding.message
+    assert f"({second:,}) differ in Unicode form" in finding.message
+    assert not [f for f in found if f.subject == "shift/categories"]
+
+
 def test_a_missing_marker_is_named_with_the_option_to_set():
     findings = {f.subject: f for f in check_names(named(("NA", "b", "?", "d")), AuditContext())}
     finding = findings["command/missing marker"]

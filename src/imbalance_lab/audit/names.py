@@ -1,4 +1,4 @@
-"""Are two classes one, written in two ways? Is a class a word for "missing"?"""
+"""Are two classes, or two categories of an input, one, written in two ways? Is a class a word for "missing"?"""
 
 from __future__ import annotations
 
@@ -96,10 +96,13 @@ def is_missing_marker(name: str) -> bool:
 
 
 def check_names(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
-    """Near-equal class names of each head and classes that look like a missing value, with their counts."""
-    findings = [_of_heads(tuple(loaded.dataset.heads))]
-    for head in loaded.dataset.heads:
+    """Near-equal names of classes and of categories, and classes that look like a missing value, with their counts."""
+    data = loaded.dataset
+    findings = [_of_heads(tuple(data.heads))]
+    for head in data.heads:
         findings += _head(loaded, head)
+    for k, channel in enumerate(data.categorical_channels):
+        findings.append(_channel(channel, data.categories[k], data.categorical[..., k]))
     return tuple(f for f in findings if f is not None)
 
 
@@ -130,6 +133,36 @@ def _head(loaded: LoadedData, head: str) -> list[Finding]:
     if markers:
         findings.append(_markers(head, [classes[c] for c in markers], markers, table))
     return findings
+
+
+def _channel(channel: str, categories: Sequence[str], codes: NDArray[np.int64]) -> Finding | None:
+    """Categories of an input that may be one; a model learns each for itself."""
+    same = near_equal(categories)
+    if not same:
+        return None
+    counts = np.bincount(codes.ravel(), minlength=len(categories) + 1)[1:]
+    count = dict(zip(categories, counts.tolist(), strict=True))
+    same.sort(key=lambda group: -sum(count[name] for name in group[0]))
+    said, rows = [], []
+    for names, why in same:
+        ordered = sorted(names, key=lambda name: -count[name])
+        said.append(f"{_and([f'{n!r} ({count[n]:,})' for n in ordered[:5]])} differ in {_and(why)}")
+        rows += [{"input": channel, "category": repr(n), "values": count[n], "differs in": _and(why)} for n in ordered]
+    touched, total = sum(row["values"] for row in rows), int(counts.sum())
+    more = f"; and {len(said) - 4} more" if len(said) > 4 else ""
+    several = len(same) > 1
+    return Finding(
+        CHECK,
+        Verdict.WARN,
+        f"{len(same)} categor{'ies' if several else 'y'} of the input {channel} may be counted as several: "
+        f"{'; '.join(said[:4])}{more}.",
+        f"{channel}/categories",
+        touched / max(total, 1),
+        n=total,
+        threshold=0.0,
+        evidence=tuple(rows[:50]),
+        mend="write one name for each of these categories in the data, or make sure that they differ in what they mean",
+    )
 
 
 def _row(head: str, name: str, c: int, table: dict[str, NDArray[np.int64]]) -> dict[str, Any]:
