@@ -23,7 +23,7 @@ Kind = Literal["number", "category", "time", "identifier", "empty"]
 _EXACT = 2**53  # beyond it a float stands for several whole numbers
 _MOSTLY = 0.5
 _FEW = 20  # fewer values than this tell nothing about how often each is seen
-_SHEET_ERROR = re.compile(r"#(?:[A-Z][A-Z0-9_/]*[!?]?|#+)")
+_SHEET_ERROR = re.compile(r"#(?:[A-Z][A-Z0-9_/]*[!?]|N/A|GETTING_DATA|##+)")
 _WORD_FOR_NUMBER = re.compile(r"[+-]?(?:nan|inf|infinity)", re.IGNORECASE)
 _NUMBER_LIKE = re.compile(
     r"[^\w\s.,;:#/()-]?\s*[+-]?\s*[^\w\s.,;:#/()-]?\s*"
@@ -51,7 +51,7 @@ class Table:
         return f"{self.path}, row {row_number(self.path, row, self.form)}, column {name!r}"
 
 
-def plain_column(column: Any, name: str, table: Table) -> Any:
+def plain_column(column: Any, name: str, table: Table, needed: bool = False) -> Any:
     """A pyarrow column with dictionaries decoded, decimals as floats where they must be, and missing words as nulls.
 
     Raises
@@ -67,8 +67,8 @@ def plain_column(column: Any, name: str, table: Table) -> Any:
     kind = column.type
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise InputError(
-            f"{table.path}, column {name!r}: holds {kind} in each row, expected one number or text; "
-            "leave it out with data.exclude"
+            f"{table.path}, column {name!r}: holds {kind} in each row, expected one number or text"
+            + ("" if needed else "; leave it out with data.exclude")
         )
     if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or str(kind) == "string_view"):
         return column
@@ -88,6 +88,9 @@ def plain_column(column: Any, name: str, table: Table) -> Any:
 def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
     """The text of each label, group or category, None where it is missing; object array of shape (n,).
 
+    It is the text of the cell in a CSV file, and in a Parquet file what a CSV file written from it
+    holds (1.0 is ``1.0``, the whole number 1 is ``1``): the same rows have the same classes in both.
+
     Raises
     ------
     InputError
@@ -97,7 +100,7 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
 
     kind = column.type
     if pa.types.is_decimal(kind):
-        return _distinct(column, _decimal_text)
+        return _distinct(column, lambda value: format(value, "f"))
     if pa.types.is_floating(kind):
         values = column.to_numpy()
         large = np.abs(values) >= _EXACT
@@ -105,11 +108,11 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
         if large.any():
             row = int(large.argmax())
             raise InputError(
-                f"{table.place(row, name)}: found the label {values[row]!r}, a float beyond 2^53, where several whole "
+                f"{table.place(row, name)}: found the label {values[row]}, a float beyond 2^53, where several whole "
                 "numbers are one; store the labels as text or as integers"
             )
-        if not pa.types.is_float64(kind):  # 0.1 in float32 is called 0.1
-            return _distinct(column, lambda value: _float_text(np.float32(value)))
+        of_type = float if pa.types.is_float64(kind) else np.float32  # 0.1 in float32 is called 0.1
+        return _distinct(column, lambda value: str(of_type(value)))
     return texts_of(series_of(column))
 
 
@@ -120,14 +123,6 @@ def _distinct(column: Any, text: Any) -> NDArray[np.object_]:
     names = [None if pd.isna(value) else text(value) for value in distinct]
     codes = index.fillna(len(names)).to_numpy(dtype=np.int64)
     return np.array([*names, None], dtype=object)[codes]
-
-
-def _decimal_text(value: Any) -> str:
-    return str(int(value)) if value == value.to_integral_value() else format(value.normalize(), "f")
-
-
-def _float_text(value: np.float32) -> str:
-    return str(int(value)) if float(value).is_integer() else str(value)
 
 
 def series_of(column: Any) -> pd.Series:

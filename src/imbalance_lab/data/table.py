@@ -27,6 +27,7 @@ from imbalance_lab.data.gcode import natural_key
 from imbalance_lab.data.options import TableOptions
 from imbalance_lab.data.splits import split_rows
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,7 +59,7 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
     drop = _dropped(options, coding, wanted)
     arrow = read_arrow(path, drop, wanted | _text_columns(coding), form)
     _check_columns(arrow.column_names, options, path)
-    columns = {name: plain_column(arrow[name], name, table) for name in arrow.column_names}
+    columns = {name: plain_column(arrow[name], name, table, name in wanted) for name in arrow.column_names}
     texts = {name: label_texts(columns[name], name, table) for name in sorted(wanted)}
     heads, targets = {}, {}
     for column in options.target:
@@ -215,7 +216,7 @@ def _left_out(name: str, kind: str, values: pd.Series) -> str:
         return f"column {name!r} left out: it holds times (data.timestamps: [{name}] takes them as seconds)"
     share = share_seen_once(values.value_counts().to_numpy())
     return (
-        f"column {name!r} left out: {share:.0%} of its values are seen once, as in an identifier "
+        f"column {name!r} left out: {percent(share)} of its values are seen once, as in an identifier "
         f"(data.categorical: [{name}] takes it as categories)"
     )
 
