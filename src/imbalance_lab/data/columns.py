@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -45,6 +46,14 @@ class Table:
     form: Format
     thousands: str | None = None
     options: bool = True
+    own: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+
+    def of(self, name: str) -> Table:
+        """How a column is read that has a notation of its own, under ``own``: decimal sign and thousands sign."""
+        if name not in self.own:
+            return self
+        decimal, thousands = self.own[name]
+        return replace(self, form=replace(self.form, decimal=decimal), thousands=thousands)
 
     def place(self, row: int, name: str) -> str:
         """``FILE, row N, column 'NAME'`` for data row ``row`` (from 0)."""
@@ -160,7 +169,7 @@ def input_column(column: Any, name: str, table: Table) -> tuple[Kind, pd.Series]
     if not pa.types.is_string(kind):
         values = series_of(column)
         return ("empty" if values.isna().all() else "number"), values
-    return _text_input(column, name, table)
+    return _text_input(column, name, table.of(name))
 
 
 def _text_input(column: Any, name: str, table: Table) -> tuple[Kind, pd.Series]:
@@ -194,6 +203,7 @@ def number_values(column: Any, name: str, table: Table) -> pd.Series:
 
     if not pa.types.is_string(column.type):
         return series_of(column)
+    table = table.of(name)
     distinct, index = _distinct_cells(column)
     numbers = [_number(text, table) for text in distinct]
     if None in numbers:

@@ -170,11 +170,16 @@ class SequencesOptions(_Section):
     split: GroupSplit = GroupSplit()
 
 
+_Point = Literal[".", ","]
+_GroupSign = Literal[",", ".", " ", "'"]
+
+
 class TableOptions(_Section):
     """Any table (CSV or Parquet) with one or more target columns.
 
     ``missing`` are words that mean "no value", beside the empty cell. ``decimal``, ``thousands``,
-    ``separator`` and ``encoding`` tell how a text file writes numbers and cells. ``timestamps`` are
+    ``separator`` and ``encoding`` tell how a text file writes numbers and cells; the first two are a
+    sign, or columns with their signs where a file has several notations. ``timestamps`` are
     columns that become seconds. ``target_kind: classes`` takes the numbers of a target as classes
     although they look like a measured quantity.
     """
@@ -188,8 +193,8 @@ class TableOptions(_Section):
     timestamps: tuple[str, ...] = ()
     exclude: tuple[str, ...] = ()
     missing: tuple[str, ...] = ()
-    decimal: Literal[".", ","] = "."
-    thousands: Literal[",", ".", " ", "'"] | None = None
+    decimal: _Point | dict[str, _Point] = "."
+    thousands: _GroupSign | dict[str, _GroupSign] | None = None
     separator: str = Field(default=",", min_length=1, max_length=1)
     encoding: str = "utf-8"
     split: GroupSplit = GroupSplit()
@@ -202,6 +207,24 @@ class TableOptions(_Section):
         except LookupError:
             raise ValueError(f"encoding {value!r} is unknown; allowed: utf-8, latin-1, cp1252, utf-16 ...") from None
         return value
+
+    @property
+    def notation_columns(self) -> tuple[str, ...]:
+        """Columns with a notation of their own."""
+        own = (given for given in (self.decimal, self.thousands) if isinstance(given, dict))
+        return tuple(sorted({name for given in own for name in given}))
+
+    def notation(self, column: str | None = None) -> tuple[str, str | None]:
+        """Sign before the fraction and sign between thousands, of a column or of the file."""
+        own_point = self.decimal.get(column or "") if isinstance(self.decimal, dict) else None
+        own_group = self.thousands.get(column or "") if isinstance(self.thousands, dict) else None
+        point = own_point or (self.decimal if isinstance(self.decimal, str) else ".")
+        group = own_group or (self.thousands if isinstance(self.thousands, str) else None)
+        if point == group and own_point and not own_group:  # the column's own sign is not the one of the file
+            return point, None
+        if point == group and own_group and not own_point:
+            return ("," if group == "." else "."), group
+        return point, group
 
     @field_validator("target", mode="before")
     @classmethod
@@ -216,8 +239,14 @@ class TableOptions(_Section):
             raise ValueError(f"target {list(self.target)} names a column twice")
         if self.group in self.target:
             raise ValueError(f"column {self.group!r} is both target and group")
-        if self.decimal == self.thousands:
-            raise ValueError(f"decimal and thousands are both {self.decimal!r}; they must differ")
+        for name in (None, *self.notation_columns):
+            point, group = self.notation(name)
+            if point == group:
+                of = f" of column {name!r}" if name else ""
+                raise ValueError(
+                    f"decimal and thousands{of} are both {point!r}; they must differ (in a file of several notations "
+                    "name the columns, as in decimal: {width: ','})"
+                )
         both = sorted(set(self.timestamps) & {*self.categorical, *self.target})
         if both:
             raise ValueError(f"column {both[0]!r} is under timestamps and under categorical or target")

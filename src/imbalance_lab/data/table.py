@@ -53,11 +53,12 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         target, a text among numbers, numbers in another notation.
     """
     path = existing(base / options.path, "file")
-    form = Format(options.separator, options.encoding, options.decimal, options.missing)
-    table = Table(path, form, options.thousands)
+    point, group = options.notation()
+    form = Format(options.separator, options.encoding, point, options.missing)
+    table = Table(path, form, group, own={name: options.notation(name) for name in options.notation_columns})
     wanted = _label_columns(options)
     drop = _dropped(options, coding, wanted)
-    arrow = read_arrow(path, drop, wanted | _text_columns(coding), form)
+    arrow = read_arrow(path, drop, wanted | _text_columns(coding) | table.own.keys(), form)
     _check_columns(arrow.column_names, options, path)
     columns = {name: plain_column(arrow[name], name, table, name in wanted) for name in arrow.column_names}
     texts = {name: label_texts(columns[name], name, table) for name in sorted(wanted)}
@@ -96,6 +97,7 @@ def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> N
         ("group", [options.group] if options.group else []),
         ("categorical", options.categorical),
         ("timestamps", options.timestamps),
+        ("decimal or thousands", options.notation_columns),
     ):
         for name in wanted:
             if name in names:
@@ -128,7 +130,7 @@ def _classes(
 
 def _refuse_quantity(classes: Sequence[str], rows: int, name: str, table: Table) -> None:
     """Many distinct numbers are a measurement, and nearly as many classes as rows are none."""
-    numbers = [_as_number(text, table.form.decimal) for text in classes]
+    numbers = [_as_number(text, table.of(name).form.decimal) for text in classes]
     numeric = all(number is not None for number in numbers)
     fractions = numeric and any(number is not None and number % 1 for number in numbers)
     many = max(2, rows // 2)
