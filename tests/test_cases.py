@@ -8,7 +8,7 @@
 - ``then``: a second command, in which ``{run}`` is the run that was trained and ``{folder}`` the folder of the case;
 - ``expect``: ``exit`` (default 0), ``words`` and ``no_words`` of everything printed; for ``load`` also ``classes``,
   ``channels``, ``categorical`` (names), ``facts`` (name to a part of the text), ``same`` (a file of the same data,
-  which has an equal digest) and ``every_class_in_train``; for ``audit`` and ``run`` also ``page`` (words of the audit's
+  which has an equal digest, with ``same_options`` of its own) and ``every_class_in_train``; for ``audit`` and ``run`` also ``page`` (words of the audit's
   page); for ``train`` also ``metrics`` (key to value) and ``keys`` (each class has a recall of its own, the right one).
 """
 
@@ -151,6 +151,7 @@ def _load(folder: Path, data: dict[str, Any], expect: dict[str, Any]) -> tuple[i
     for name, part in expect.get("facts", {}).items():
         assert part in str(dataset.facts.get(name)), dataset.facts
     if "same" in expect:
-        twin = load_data(parse_options({**data, "path": expect["same"]}), folder).dataset
+        options = {**data, **expect.get("same_options", {}), "path": expect["same"]}
+        twin = load_data(parse_options(options), folder).dataset
         assert twin.digest == dataset.digest
     return 0, "\n".join(f"{name}: {value}" for name, value in dataset.facts.items())
