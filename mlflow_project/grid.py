@@ -13,7 +13,7 @@ import yaml
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.load import load_data
-from imbalance_lab.data.notes import notes
+from imbalance_lab.data.notes import data_notes
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import trials_of
@@ -245,7 +245,7 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[st
     for name in spec.costs:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
-    said = notes(loaded.dataset.facts)
+    said = data_notes(loaded.dataset.facts)
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
         few = bound.notes.get("too_few_rows")

@@ -8,8 +8,9 @@
 - ``then``: a second command, in which ``{run}`` is the run that was trained and ``{folder}`` the folder of the case;
 - ``expect``: ``exit`` (default 0), ``words`` and ``no_words`` of everything printed; for ``load`` also ``classes``,
   ``channels``, ``categorical`` (names), ``facts`` (name to a part of the text), ``same`` (a file of the same data,
-  which has an equal digest, with ``same_options`` of its own) and ``every_class_in_train``; for ``audit`` and ``run`` also ``page`` (words of the audit's
-  page); for ``train`` also ``metrics`` (key to value) and ``keys`` (each class has a recall of its own, the right one).
+  which has an equal digest, with ``same_options`` of its own) and ``every_class_in_train``; for ``audit`` and ``run``
+  also ``page`` (words of the audit's page); for ``train`` also ``metrics`` (key to value) and ``keys`` (each class has
+  a recall of its own, the right one).
 """
 
 from __future__ import annotations

@@ -16,6 +16,6 @@ _SAID = {
 }
 
 
-def notes(facts: Mapping[str, object]) -> list[str]:
+def data_notes(facts: Mapping[str, object]) -> list[str]:
     """One sentence for each fact of a data set that changes what is trained on."""
     return [f"data: {words.format(facts[name])}" for name, words in _SAID.items() if facts.get(name)]
