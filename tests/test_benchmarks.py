@@ -210,7 +210,7 @@ def test_a_disagreement_with_the_cpu_is_found() -> None:
     counts[head][cell] -= 1
     counts[head][cell[0], cell[1] - 1] += 1
     other = [replace(epochs[0], loss=epochs[0].loss * 1.1, confusion={h: c.tolist() for h, c in counts.items()})]
-    (row,) = agreement.compared("s", epochs, other)
+    (row,) = agreement.compared("s", epochs[:1], other)
     assert row["difference"] == pytest.approx(0.1)
     assert row["moved"] == pytest.approx(1 / n)
 
