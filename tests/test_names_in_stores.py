@@ -92,7 +92,7 @@ def test_a_store_takes_every_name_and_tells_them_apart(client: mlflow.MlflowClie
 @example("../../x", ".json")
 @example("", "")
 def test_a_path_stays_in_its_folder(name: str, ending: str) -> None:
-    folder = Path("/work/trials")
+    folder = Path("/data/trials")
     path = inside(folder, name, ending)
     assert path.parent == folder
     assert path.resolve().parent == folder
