@@ -20,7 +20,7 @@ from imbalance_lab.strategies.binding import FunctionLoss
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank
-from imbalance_lab.training.fit import Selection, fit, learning_rate_at
+from imbalance_lab.training.fit import Selection, fit_steps, learning_rate_at
 from imbalance_lab.training.graph import _out_of_memory
 from imbalance_lab.training.precision import check_precision, matrix_products
 from imbalance_lab.training.resident import make_resident
@@ -273,7 +273,8 @@ def test_fit_without_a_selection_that_improves_keeps_the_first_candidate():
     splits = tiny().splits
     flat = Selection("command", lambda confusion: np.float64("nan"))
     parts = [make_resident(trial.network, tiny().dataset, i, device) for i in (splits.train, splits.val)]
-    epochs = list(fit(trial.network, *parts, trial.strategy, trial.training, flat, seed=0))
+    steps = fit_steps(trial.network, *parts, trial.strategy, trial.training, flat, seed=0)
+    epochs = [e for e in steps if e is not None]
     assert epochs[0].best
     assert len(epochs) == 3
 

@@ -35,51 +35,7 @@ from imbalance_lab.training.phases import reset_heads, seen_counts
 from imbalance_lab.training.resident import Resident
 from imbalance_lab.training.step import Step
 
-__all__ = ["Epoch", "Selection", "fit", "fit_steps", "learning_rate_at"]
-
-
-def fit(
-    network: Network,
-    train: Resident,
-    val: Resident,
-    strategy: BoundStrategy,
-    config: TrainingConfig,
-    selection: Selection,
-    *,
-    seed: int,
-    denoising_weight: float = 0.0,
-    checkpoint: Path | None = None,
-    fingerprint: str = "",
-) -> Iterator[Epoch]:
-    """Train ``network`` in place; yield one :class:`Epoch` after another.
-
-    When the generator ends, the network holds the weights of the best epoch of the last phase
-    (earlier phases are a preparation: their epochs are never chosen). With ``checkpoint`` the state
-    is saved after every epoch, and a later call with the same ``fingerprint`` yields the epochs that
-    were done again (from the file, without training) and goes on; on a CPU the result is
-    bit-identical to an uninterrupted run.
-
-    Raises
-    ------
-    NonFiniteLossError
-        If a training loss is NaN or infinite; names epoch and step.
-    InputError
-        If the checkpoint belongs to another trial, or a phase resamples features in a way that cannot work.
-    """
-    for epoch in fit_steps(
-        network,
-        train,
-        val,
-        strategy,
-        config,
-        selection,
-        seed=seed,
-        denoising_weight=denoising_weight,
-        checkpoint=checkpoint,
-        fingerprint=fingerprint,
-    ):
-        if epoch is not None:
-            yield epoch
+__all__ = ["Epoch", "Selection", "fit_steps", "learning_rate_at"]
 
 
 def fit_steps(
@@ -96,16 +52,29 @@ def fit_steps(
     fingerprint: str = "",
     graphs: bool = True,
 ) -> Iterator[Epoch | None]:
-    """As :func:`fit`, but one that several trainings of one device can share a thread with.
+    """Train ``network`` in place, step by step, so that several trainings of one device can share a thread.
 
     Yields None after each step that was launched (on CUDA it is not computed yet, and nothing was read back), and
     while the device still works on the numbers of an epoch; then the :class:`Epoch`. Between two yields nothing
     of the process is changed: the default generators are as they were, the current stream too. All work goes to the
     stream that is current at the first ``next``, or to a new one where that is CUDA's default stream.
 
+    When the generator ends, the network holds the weights of the best epoch of the last phase
+    (earlier phases are a preparation: their epochs are never chosen). With ``checkpoint`` the state
+    is saved after every epoch, and a later call with the same ``fingerprint`` yields the epochs that
+    were done again (from the file, without training) and goes on; on a CPU the result is
+    bit-identical to an uninterrupted run.
+
     Parameters
     ----------
     graphs : whether steps are captured as CUDA graphs (no part of the result; off for measurements)
+
+    Raises
+    ------
+    NonFiniteLossError
+        If a training loss is NaN or infinite; names epoch and step.
+    InputError
+        If the checkpoint belongs to another trial, or a phase resamples features in a way that cannot work.
     """
     check_resampling(strategy)
     trainer = _Trainer(network, train, val, strategy, config, seed, denoising_weight, graphs)

@@ -45,7 +45,7 @@ class PreparedTrial:
     device: str
 
     def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
-        """Train; see :func:`imbalance_lab.training.fit.fit`."""
+        """Train; see :func:`imbalance_lab.training.fit.fit_steps`."""
         return (e for e in self.steps(selection, checkpoint, fingerprint) if e is not None)
 
     def steps(
