@@ -97,7 +97,7 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
     from imbalance_lab.metrics.counts import metric_by_name
     from imbalance_lab.models.config import ModelConfig
     from imbalance_lab.training.config import TrainingConfig
-    from imbalance_lab.training.fit import Selection, fit
+    from imbalance_lab.training.fit import Selection, fit_steps
     from imbalance_lab.training.resident import make_resident
     from imbalance_lab.training.trial import prepare_trial
 
@@ -124,7 +124,9 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
     device = torch.device("cpu")
     train, val = (make_resident(trial.network, dataset, i, device) for i in (loaded.splits.train, loaded.splits.val))
     selection, weight = Selection("command", metric_by_name("accuracy")), trial.model.denoising.weight
-    return lambda: list(fit(trial.network, train, val, strategy, config, selection, seed=0, denoising_weight=weight))
+    return lambda: list(
+        fit_steps(trial.network, train, val, strategy, config, selection, seed=0, denoising_weight=weight)
+    )
 
 
 def _analysis(positions: int, classes: int, recordings: int) -> Callable[[], object]:

@@ -42,7 +42,7 @@ from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.pools import rarest_class
 from imbalance_lab.strategies.spec import parse_strategy
 from imbalance_lab.training.config import TrainingConfig
-from imbalance_lab.training.fit import Selection, fit
+from imbalance_lab.training.fit import Selection, fit_steps
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.trial import PreparedTrial, prepare_trial
@@ -166,7 +166,9 @@ def _trainer(trial: PreparedTrial, index: NDArray[np.int64]) -> Callable[[], int
     strategy, weight = strategy_of(dataset, index), trial.model.denoising.weight
 
     def call() -> int:
-        for _ in fit(trial.network, train, val, strategy, trial.training, selection, seed=0, denoising_weight=weight):
+        for _ in fit_steps(
+            trial.network, train, val, strategy, trial.training, selection, seed=0, denoising_weight=weight
+        ):
             pass
         return len(train)
 
