@@ -28,7 +28,7 @@ from training import load, model_of
 
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.config import Denoising
+from imbalance_lab.models.model_config import Denoising
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.spec import load_experiment
 from imbalance_lab.training.course import Epoch

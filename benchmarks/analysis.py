@@ -28,7 +28,7 @@ from imbalance_lab.analysis.confidence import confidence_analysis
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.suite import run_suite
 from imbalance_lab.analysis.tally import BINS, tally_head
-from imbalance_lab.metrics.recordings import clusters_of
+from imbalance_lab.metrics.clusters import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 CLASSES = {"command": 11, "type": 4, "param_type": 8, "param_value": 10}

@@ -16,14 +16,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from imbalance_lab.audit.auditing import run_audit
 from imbalance_lab.audit.finding import Finding, Verdict
-from imbalance_lab.audit.run import run_audit
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.data.encode import encode_recordings
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import EncodingOptions, parse_options
-from imbalance_lab.data.simulated import SimulatedMill, plant, simulate
+from imbalance_lab.data.source_options import EncodingOptions
+from imbalance_lab.data.sources.encode import encode_recordings
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.intervals import wilson
+from imbalance_lab.simulator.mill import SimulatedMill, plant, simulate
 
 Rule = Callable[[Finding], bool]
 

@@ -32,9 +32,9 @@ import numpy as np
 from imbalance_lab.comparison import RunRecord, compare
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.bootstrap import SIGN_RECORDINGS, Side, alone, contrasts, together
-from imbalance_lab.comparison.counts import join
 from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
+from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import build
 from imbalance_lab.metrics.intervals import holm
 from imbalance_lab.predictions import HeadPredictions, Predictions

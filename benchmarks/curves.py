@@ -95,11 +95,11 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
 
     from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
     from imbalance_lab.metrics.counts import metric_by_name
-    from imbalance_lab.models.config import ModelConfig
-    from imbalance_lab.training.config import TrainingConfig
+    from imbalance_lab.models.model_config import ModelConfig
     from imbalance_lab.training.fit import Selection, fit_steps
+    from imbalance_lab.training.prepare import prepare_trial
     from imbalance_lab.training.resident import make_resident
-    from imbalance_lab.training.trial import prepare_trial
+    from imbalance_lab.training.training_config import TrainingConfig
 
     rng = np.random.default_rng(0)
     n, t = _STEPS * batch + 1, steps_per_window

@@ -9,7 +9,7 @@ equally frequent, sensor noise is low, and everything that follows the programme
 controller states) is left out. So are the motor currents: all of them are causal, and with no
 nuisance among them they can show nothing (a randomised network favours them too, because a group
 of few channels starts with larger weights). Two sensor frames of 17 channels remain, of which
-``imbalance_lab.data.simulated.causal_channels`` names the four each that carry a command.
+``imbalance_lab.simulator.mill.causal_channels`` names the four each that carry a command.
 
 Duration: about a quarter of a minute per seed on one core. All numbers are of simulated recordings.
 """
@@ -26,22 +26,22 @@ import pandas as pd
 import torch
 
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import SimulatedOptions
-from imbalance_lab.data.simulated import causal_channels
 from imbalance_lab.interpretation.attribution import attribute, channel_table
-from imbalance_lab.interpretation.features import channels
 from imbalance_lab.interpretation.passes import counting_for
 from imbalance_lab.interpretation.permutation import permutation_importance
+from imbalance_lab.interpretation.permuted_inputs import channels
 from imbalance_lab.interpretation.randomised import randomised
 from imbalance_lab.interpretation.scored import ScoredSet, choose_cases, choose_windows, make_scored, subset
+from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
+from imbalance_lab.simulator.mill import causal_channels
+from imbalance_lab.simulator.mill_options import SimulatedOptions
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.spec import parse_strategy
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.fit import Selection
-from imbalance_lab.training.trial import prepare_trial
+from imbalance_lab.training.prepare import prepare_trial
+from imbalance_lab.training.training_config import TrainingConfig
 
 HEAD = "command"
 CONTROLLER = ("line", "pos*", "mpo*", "feed", "momo", "stat", "unit", "dist", "coor")

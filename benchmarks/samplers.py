@@ -22,8 +22,8 @@ import torch
 from _common import CaseError, Outcome, Row, Timing, available_gib, one_by_one, run
 from numpy.typing import NDArray
 
-from imbalance_lab.strategies.registry import REGISTRY
-from imbalance_lab.strategies.samplers import SamplerContext
+from imbalance_lab.strategies.language.registry import REGISTRY
+from imbalance_lab.strategies.samplers.by_class import SamplerContext
 
 SEQUENCES = {"tiny": (1_000,), "default": (10**4, 10**5, 10**6, 10**7), "full": (10**4, 10**5, 10**6, 10**7, 10**8)}
 SHARES = (0.9, 0.089, 0.01, 0.001)

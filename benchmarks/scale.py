@@ -109,7 +109,7 @@ def _tally(positions: int) -> Callable[[], Any]:
     from analysis import make_predictions
 
     from imbalance_lab.analysis.tally import mass_bin_edges, merge, tally_head
-    from imbalance_lab.metrics.recordings import clusters_of
+    from imbalance_lab.metrics.clusters import clusters_of
 
     (head,) = make_predictions(positions, 1).heads.values()
     clusters, edges = clusters_of(head.group, len(head.group_names)), mass_bin_edges(head)
@@ -152,8 +152,8 @@ def _arrays(tally: Any) -> list[np.ndarray]:
 def _compare(runs: int, positions: int = 20_000) -> Callable[[], Any]:
     from analysis import make_predictions
 
-    from imbalance_lab.comparison.counts import join
     from imbalance_lab.comparison.records import RunRecord
+    from imbalance_lab.comparison.run_counts import join
     from imbalance_lab.predictions import Predictions, read_parquet, write_parquet
 
     base = make_predictions(positions, 1)
@@ -187,8 +187,7 @@ def _compare(runs: int, positions: int = 20_000) -> Callable[[], Any]:
 
 def _map_cached(positions: int) -> Callable[[], Any]:
     from imbalance_lab.data.cache import load_cached, save_loaded
-    from imbalance_lab.data.load import load_data
-    from imbalance_lab.data.options import parse_options
+    from imbalance_lab.load import load_data, parse_options
 
     folder = Path(tempfile.mkdtemp(prefix="imbalance-lab-")) / "data"
     length = 64

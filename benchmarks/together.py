@@ -33,14 +33,14 @@ from training import load, model_of, plain_loop
 
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.spec import load_experiment
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.fit import Selection
+from imbalance_lab.training.prepare import PreparedTrial, prepare_trial
 from imbalance_lab.training.together import Done, Failed, Halved, Measured, Steps, Took, train_together
-from imbalance_lab.training.trial import PreparedTrial, prepare_trial
+from imbalance_lab.training.training_config import TrainingConfig
 
 EXPERIMENT = ROOT / "experiments" / "gcode-motion.yaml"
 EPOCHS = 5

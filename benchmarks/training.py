@@ -29,23 +29,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import RecordingsOptions, SimulatedOptions
+from imbalance_lab.data.source_options import RecordingsOptions
 from imbalance_lab.engine import plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.predictions import primary_head
+from imbalance_lab.simulator.mill_options import SimulatedOptions
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.pools import rarest_class
-from imbalance_lab.strategies.spec import parse_strategy
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.strategies.language.parse import parse_strategy
+from imbalance_lab.strategies.samplers.pools import rarest_class
 from imbalance_lab.training.fit import Selection, fit_steps
 from imbalance_lab.training.precision import check_precision
+from imbalance_lab.training.prepare import PreparedTrial, prepare_trial
 from imbalance_lab.training.resident import make_resident
-from imbalance_lab.training.trial import PreparedTrial, prepare_trial
+from imbalance_lab.training.training_config import TrainingConfig
 
 EXCLUDE = ("line", "pos*", "feed", "momo")
 BATCH = 32

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from tqdm import tqdm
 
-from imbalance_lab.audit.run import AuditReport, run_audit
+from imbalance_lab.audit.audit_tables import evidence_tables, findings_table, to_dict, trivial_table
+from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.audit.settings import StrategyWeights
-from imbalance_lab.audit.tables import evidence_tables, findings_table, to_dict, trivial_table
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import AuditFailure
-from imbalance_lab.plots.audit import audit_overview, class_distribution, placeholder
+from imbalance_lab.plots.audit_figures import audit_overview, class_distribution, placeholder
 from imbalance_lab.plots.style import Scope, class_colours, save_png
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.report.audit_page import render_audit_page

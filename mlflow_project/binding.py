@@ -7,7 +7,7 @@ import numpy as np
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.spec import StrategySpec
+from imbalance_lab.strategies.language.parse import StrategySpec
 from imbalance_lab.training.table_trial import bind_table
 
 

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import texts_of
-from imbalance_lab.data.gcode import natural_key
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import natural_key
 
 Kind = Literal["text", "number", "boolean"]
 

@@ -12,14 +12,14 @@ import yaml
 
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.data.load import load_data
 from imbalance_lab.data.notes import data_notes
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data
 from imbalance_lab.run.search import trials_of
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.config import resolve_gpus
 from imbalance_lab.training.precision import check_precision
+from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project.jobs import end_run
 from mlflow_project.parent import log_comparison
 from mlflow_project.schema import log_dataset

@@ -44,7 +44,7 @@ def write_interpretation(
     Writes ``tables/interpretation_*.json`` (and CSV), ``figures/interpretation_*.png``,
     ``interpretation.json`` and ``report/interpretation.html``.
     """
-    from imbalance_lab.interpretation.interpret import interpret
+    from imbalance_lab.interpretation.interpreting import interpret
     from imbalance_lab.interpretation.parts import figures_of, tables
     from imbalance_lab.plots.style import save_png
     from imbalance_lab.report.interpretation_report import PREFIX, headline, render_interpretation, to_json
@@ -109,7 +109,7 @@ def interpret_run(
 
 def _data_of(client: MlflowClient, run: Run, data: str, folder: Path, coding: Coding) -> LoadedData:
     """The run's data, or those at ``data``, coded as the model knows them."""
-    from imbalance_lab.data.load import load_data
+    from imbalance_lab.load import load_data
     from imbalance_lab.spec import parse_experiment
     from mlflow_project.commands._options import fetch
 

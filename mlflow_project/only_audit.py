@@ -6,8 +6,8 @@ import json
 
 import yaml
 
-from imbalance_lab.data.load import load_data
 from imbalance_lab.errors import AuditFailure
+from imbalance_lab.load import load_data
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.auditing import log_audit
 from mlflow_project.grid import check_spec_against_data, fail

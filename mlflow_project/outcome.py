@@ -21,9 +21,9 @@ from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
 from imbalance_lab.training.fit import Epoch
 from imbalance_lab.training.model_files import write_classifiers, write_network
+from imbalance_lab.training.prepare import PreparedTrial
 from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import TableTrial
-from imbalance_lab.training.trial import PreparedTrial
 from mlflow_project.course import course_of
 from mlflow_project.interpreting import write_interpretation
 from mlflow_project.models import example_of, log_model

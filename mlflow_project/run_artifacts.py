@@ -21,7 +21,7 @@ from imbalance_lab.report.page import write
 from imbalance_lab.report.run_figures import ROOT_FIGURES, scope_of
 from imbalance_lab.report.run_report import render_run_report, results_of, verdict_of
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.strategies.catalogue import catalogue, names_used
+from imbalance_lab.strategies.language.catalogue import catalogue, names_used
 from mlflow_project.course import Course, course_figure
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import yaml
 
 from imbalance_lab.data.cache import save_loaded
-from imbalance_lab.data.load import load_data
 from imbalance_lab.engine import open_engine, plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data
 from imbalance_lab.spec import ExperimentSpec
-from imbalance_lab.training.config import resolve_gpus
 from imbalance_lab.training.precision import check_precision
+from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project.grid import audit_first, check_spec_against_data, fail
 from mlflow_project.task import TrialTask
 from mlflow_project.terminal import say

@@ -30,8 +30,8 @@ from mlflow_project.tracking import RunLogger, start_child
 if TYPE_CHECKING:
     from imbalance_lab.data.dataset import LoadedData
     from imbalance_lab.training.course import Epoch, Selection
+    from imbalance_lab.training.prepare import PreparedTrial
     from imbalance_lab.training.table_trial import TableTrial
-    from imbalance_lab.training.trial import PreparedTrial
 
 
 def run_trials(
@@ -102,7 +102,7 @@ def run_trial(task: TrialTask) -> TrialResult:
 
 
 def _device_of(task: TrialTask) -> str:
-    from imbalance_lab.training.config import resolve_device
+    from imbalance_lab.training.training_config import resolve_device
 
     return resolve_device(task.device or task.spec["training"]["device"])
 
@@ -224,8 +224,8 @@ def open_trial(task: TrialTask, logger: RunLogger, loaded: LoadedData) -> OpenTr
         If the strategy does not fit the data.
     """
     from imbalance_lab.run.search import with_tuned
-    from imbalance_lab.training.config import resolve_device
-    from imbalance_lab.training.trial import PreparedTrial, selection_of
+    from imbalance_lab.training.prepare import PreparedTrial, selection_of
+    from imbalance_lab.training.training_config import resolve_device
     from mlflow_project.schema import log_start
     from mlflow_project.tuning import log_tuning, ready, tuning_of
 

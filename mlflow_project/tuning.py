@@ -18,10 +18,10 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.names import inside, key
 from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.config import resolve_device
+from imbalance_lab.training.prepare import PreparedTrial, prepare_trial, selection_of
 from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
 from imbalance_lab.training.together import Failed, Steps, Took, train_together
-from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
+from imbalance_lab.training.training_config import resolve_device
 from mlflow_project.binding import bind_strategy
 from mlflow_project.task import prepare_worker
 from mlflow_project.tracking import RunLogger

@@ -16,23 +16,11 @@ from golden_support import (
     value_and_gradient,
 )
 
-from imbalance_lab.strategies import dice as dice_module
-from imbalance_lab.strategies import (
-    equalization,
-    focal,
-    ghm,
-    heads,
-    influence_balanced,
-    ldam,
-    posthoc,
-    prior,
-    samplers,
-    seesaw,
-    smoothing,
-    tables,
-    weights,
-)
-from imbalance_lab.strategies.cross_entropy import cross_entropy
+from imbalance_lab.strategies import classifier_heads, posthoc, table_methods, weights
+from imbalance_lab.strategies.losses import dice as dice_module
+from imbalance_lab.strategies.losses import equalization, focal, ghm, influence_balanced, ldam, prior, seesaw, smoothing
+from imbalance_lab.strategies.losses.cross_entropy import cross_entropy
+from imbalance_lab.strategies.samplers import by_class
 
 
 def class_weights(inputs, params, expected):
@@ -341,10 +329,10 @@ def tau_norm(inputs, params, expected):
     only_keys(expected, {"weight", "logits", "predictions"})
     want, tau = array(expected["weight"]), params["tau"]
     zero = ~np.any(array(inputs["weight"]), axis=1)
-    got = heads.tau_normalize(inputs["weight"], tau)
+    got = classifier_heads.tau_normalize(inputs["weight"], tau)
     close(got[~zero], want[~zero].tolist())
     assert (got[zero] == 0).all()
-    logits = heads.tau_normalized_logits(inputs["features"], inputs["weight"], tau)
+    logits = classifier_heads.tau_normalized_logits(inputs["features"], inputs["weight"], tau)
     close(logits[:, ~zero], array(expected["logits"])[:, ~zero].tolist())
     if not zero.any():
         assert logits.argmax(1).tolist() == expected["predictions"]
@@ -354,12 +342,12 @@ def progressive_sampling(inputs, params, expected):
     counts = inputs["class_counts"]
     if params["kind"] == "square_root":
         only_keys(expected, {"class_probabilities"})
-        close(samplers.class_probabilities(counts, 0.5), expected["class_probabilities"])
+        close(by_class.class_probabilities(counts, 0.5), expected["class_probabilities"])
         return
     assert params["kind"] == "progressive"
     only_keys(expected, {"class_probabilities_per_epoch"})
     last = params["epochs"] - 1
-    got = [samplers.progressive_probabilities(counts, e / last) for e in range(params["epochs"])]
+    got = [by_class.progressive_probabilities(counts, e / last) for e in range(params["epochs"])]
     close(got, expected["class_probabilities_per_epoch"])
 
 
@@ -379,7 +367,7 @@ def resampling(inputs, params, expected):
     neighbours = params.get("k_neighbors")
 
     def run():
-        return tables.resample_features(names[params["method"]], X, y, 0, neighbours, strategy)
+        return table_methods.resample_features(names[params["method"]], X, y, 0, neighbours, strategy)
 
     if "error" in expected:
         only_keys(expected, {"error"})

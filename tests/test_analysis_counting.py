@@ -14,14 +14,14 @@ from sklearn.metrics import confusion_matrix
 
 from imbalance_lab.analysis import cross_head as cross
 from imbalance_lab.analysis import tally
-from imbalance_lab.analysis.positions import relative_bin
+from imbalance_lab.analysis.error_runs import run_lengths
+from imbalance_lab.analysis.position_bins import relative_bin
 from imbalance_lab.analysis.prepared import prepare
-from imbalance_lab.analysis.runs import run_lengths
 from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
 from imbalance_lab.analysis.segments import distance_to_change
 from imbalance_lab.metrics.calibration import mass_bin
+from imbalance_lab.metrics.clusters import clusters_of
 from imbalance_lab.metrics.intervals import percentile_interval
-from imbalance_lab.metrics.recordings import clusters_of
 from imbalance_lab.predictions import Predictions
 
 seeds = st.integers(0, 999)

@@ -11,10 +11,10 @@ from analysis_tables import independent, probabilities_of, random_errors, segmen
 from imbalance_lab.analysis.class_frequency import class_frequency
 from imbalance_lab.analysis.confusion import pair_table
 from imbalance_lab.analysis.cross_head import cross_head
+from imbalance_lab.analysis.error_runs import error_runs
 from imbalance_lab.analysis.failure_modes import failure_modes
 from imbalance_lab.analysis.position import position_bias
 from imbalance_lab.analysis.prepared import prepare
-from imbalance_lab.analysis.runs import error_runs
 from imbalance_lab.analysis.segments import segment_analysis
 from imbalance_lab.analysis.slices import slice_analysis
 from imbalance_lab.analysis.suite import run_suite

@@ -17,18 +17,18 @@ from sklearn.metrics import average_precision_score, classification_report
 
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.document import filled
+from imbalance_lab.analysis.error_runs import error_runs
 from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.recommendations import RULES, recommend
 from imbalance_lab.analysis.report import report_schema, to_report
-from imbalance_lab.analysis.runs import error_runs
 from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics import calibration
-from imbalance_lab.metrics.recordings import clusters_of
+from imbalance_lab.metrics.clusters import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
-from imbalance_lab.report.catalogue import RUN
+from imbalance_lab.report.page_sections import RUN
 
 TYPES: dict[str, Any] = {
     "object": dict,

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 from audit_cases import recordings, with_data
 
+from imbalance_lab.audit.checks.split_leakage import check_split_leakage
 from imbalance_lab.audit.finding import Verdict
 from imbalance_lab.audit.settings import AuditContext
-from imbalance_lab.audit.split_leakage import check_split_leakage
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
 
 

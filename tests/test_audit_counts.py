@@ -8,24 +8,24 @@ from audit_cases import recordings, tokens, with_data, with_labels
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalance_lab.audit import registry
+from imbalance_lab.audit import all_checks
+from imbalance_lab.audit.audit_verdict import Answer
+from imbalance_lab.audit.auditing import run_audit
+from imbalance_lab.audit.checks.frequencies import check_frequencies
+from imbalance_lab.audit.checks.metric_traps import check_metric_traps
+from imbalance_lab.audit.checks.placeholder import check_placeholder
+from imbalance_lab.audit.checks.power import check_power, detectable_difference
+from imbalance_lab.audit.checks.split_counts import check_splits
+from imbalance_lab.audit.checks.split_leakage import check_split_leakage
+from imbalance_lab.audit.checks.token_vocabulary import check_vocabulary, token_of
+from imbalance_lab.audit.checks.weight_arithmetic import check_weight_arithmetic, loss_shares
 from imbalance_lab.audit.finding import Verdict
-from imbalance_lab.audit.frequencies import check_frequencies
-from imbalance_lab.audit.intervals import rate_interval, wilson_interval
-from imbalance_lab.audit.metric_traps import check_metric_traps
-from imbalance_lab.audit.placeholder import check_placeholder
-from imbalance_lab.audit.positions import count_table, factorize, scored_positions, stratified_sample
-from imbalance_lab.audit.power import check_power, detectable_difference
-from imbalance_lab.audit.run import run_audit
+from imbalance_lab.audit.rate_intervals import rate_interval, wilson_interval
 from imbalance_lab.audit.settings import AuditContext, AuditThresholds, StrategyWeights
-from imbalance_lab.audit.split_leakage import check_split_leakage
-from imbalance_lab.audit.splits import check_splits
-from imbalance_lab.audit.trivial import trivial_scores
-from imbalance_lab.audit.verdict import Answer
-from imbalance_lab.audit.vocabulary import check_vocabulary, token_of
-from imbalance_lab.audit.weight_arithmetic import check_weight_arithmetic, loss_shares
+from imbalance_lab.audit.target_positions import count_table, factorize, scored_positions, stratified_sample
+from imbalance_lab.audit.trivial_scores import trivial_scores
 from imbalance_lab.data.dataset import IGNORE, Splits
-from imbalance_lab.data.vocabulary import Vocabulary
+from imbalance_lab.data.gcode.vocabulary import Vocabulary
 from imbalance_lab.errors import InputError
 
 CONTEXT = AuditContext()
@@ -463,8 +463,8 @@ def test_no_fault_is_said_only_where_every_check_ran(monkeypatch):
     def broken(loaded, context):
         raise ZeroDivisionError("oh")
 
-    changed = tuple(replace(c, function=broken) if c.name == "power" else c for c in registry.CHECKS)
-    monkeypatch.setattr("imbalance_lab.audit.run.CHECKS", changed)
+    changed = tuple(replace(c, function=broken) if c.name == "power" else c for c in all_checks.CHECKS)
+    monkeypatch.setattr("imbalance_lab.audit.auditing.CHECKS", changed)
     report = run_audit(loaded)
     assert report.verdict is Answer.OPEN
     assert "power (not run) could not be judged" in report.sentence

@@ -7,15 +7,15 @@ import numpy as np
 import pytest
 from audit_cases import recordings, tokens, with_data, with_labels
 
+from imbalance_lab.audit.all_checks import CHECKS
+from imbalance_lab.audit.audit_tables import evidence_tables, findings_table, plain, to_dict, trivial_table
+from imbalance_lab.audit.audit_verdict import Answer, answers
+from imbalance_lab.audit.auditing import run_audit
+from imbalance_lab.audit.checks.contradicted_labels import check_label_noise, noisy_labels
+from imbalance_lab.audit.checks.input_leakage import check_input_leakage
+from imbalance_lab.audit.checks.learnability import auc_intervals, check_learnability
 from imbalance_lab.audit.finding import Finding, Verdict
-from imbalance_lab.audit.input_leakage import check_input_leakage
-from imbalance_lab.audit.label_noise import check_label_noise, noisy_labels
-from imbalance_lab.audit.learnability import auc_intervals, check_learnability
-from imbalance_lab.audit.registry import CHECKS
-from imbalance_lab.audit.run import run_audit
 from imbalance_lab.audit.settings import AuditContext
-from imbalance_lab.audit.tables import evidence_tables, findings_table, plain, to_dict, trivial_table
-from imbalance_lab.audit.verdict import Answer, answers
 from imbalance_lab.data.dataset import Splits
 from imbalance_lab.errors import InputError
 

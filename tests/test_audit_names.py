@@ -8,8 +8,8 @@ from audit_cases import recordings, with_data
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imbalance_lab.audit.checks.class_names import STEPS, check_names, is_missing_marker, near_equal, plain_name
 from imbalance_lab.audit.finding import Verdict
-from imbalance_lab.audit.names import STEPS, check_names, is_missing_marker, near_equal, plain_name
 from imbalance_lab.audit.settings import AuditContext
 
 SAME = (

@@ -4,11 +4,10 @@ from dataclasses import replace
 
 import pytest
 
+from imbalance_lab.audit.audit_verdict import Answer
+from imbalance_lab.audit.auditing import run_audit
 from imbalance_lab.audit.finding import Verdict
-from imbalance_lab.audit.run import run_audit
-from imbalance_lab.audit.verdict import Answer
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
+from imbalance_lab.load import load_data, parse_options
 
 FOLDER = "data/gcode_fingerprinting"
 

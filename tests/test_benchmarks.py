@@ -231,7 +231,7 @@ def test_a_report_of_tests_is_read(tmp_path: Path) -> None:
 def test_samplers(tmp_path: Path) -> None:
     result = result_of("samplers", tmp_path)
     check_shape(result, "samplers")
-    registry = import_module("imbalance_lab.strategies.registry")
+    registry = import_module("imbalance_lab.strategies.language.registry")
     rows = result["tables"]["samplers"]
     assert {row["sampler"] for row in rows} == {*registry.names("sampler"), *script("samplers").TORCH}
     assert all(row["draws_per_s"] > 0 and row["peak_mib"] >= row["added_mib"] for row in rows)

@@ -24,9 +24,8 @@ from typing import Any
 import pytest
 import yaml
 
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 from mlflow_project.__main__ import main
 
 CASES = Path(__file__).parent / "cases"

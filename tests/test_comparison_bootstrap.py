@@ -9,9 +9,9 @@ from scipy import stats
 
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.bootstrap import Side, alone, contrasts, verdicts
-from imbalance_lab.comparison.counts import join
 from imbalance_lab.comparison.differences import COLUMNS, differences, row
 from imbalance_lab.comparison.resampling import Roles, Sums, recording_weights, resample
+from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import CONTROL, build
 
 ROLES = Roles(macro=np.ones(4, bool), rare=np.array([0, 0, 1, 1], bool), majority=np.array([1, 0, 0, 0], bool))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import confusion_matrix
 
 from imbalance_lab.comparison import margins as mg
-from imbalance_lab.comparison.counts import join
+from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics import counts as metrics
 

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from imbalance_lab.comparison.family import step_down
-from imbalance_lab.comparison.noise import moderated, run_noise
+from imbalance_lab.comparison.training_noise import moderated, run_noise
 
 
 def related(p, rho):

@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.costs import best_range, cost_ranges, expected_cost, read_costs
-from imbalance_lab.comparison.counts import join
 from imbalance_lab.comparison.failure_tracking import track
 from imbalance_lab.comparison.flows import flows
+from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import TRIVIAL, build
 from imbalance_lab.errors import InputError
 

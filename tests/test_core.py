@@ -12,10 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbalance_lab.data.cache import load_cached, save_loaded
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.engine import Failure, Plan, plan_for, run_grid
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.predictions import HeadPredictions, Predictions, read_parquet, write_parquet
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.spec import load_experiment, parse_experiment

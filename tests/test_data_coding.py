@@ -14,10 +14,9 @@ from hypothesis import strategies as st
 
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.coding import Coding, fit_coding, texts_of
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.data.scaling import Scaling, centre_and_scale
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 
 
 def stored(values: np.ndarray, train: np.ndarray | None = None) -> tuple[np.ndarray, Scaling]:

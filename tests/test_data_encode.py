@@ -9,14 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData
-from imbalance_lab.data.encode import encode_recordings
-from imbalance_lab.data.gcode import parse_block
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
+from imbalance_lab.data.gcode.blocks import parse_block
+from imbalance_lab.data.gcode.tokens import leading, masked_table
+from imbalance_lab.data.gcode.vocabulary import build_vocabulary, legacy_targets, read_vocabulary, tokenize
 from imbalance_lab.data.preprocessing import fit
-from imbalance_lab.data.tokens import leading, masked_table
-from imbalance_lab.data.vocabulary import build_vocabulary, legacy_targets, read_vocabulary, tokenize
+from imbalance_lab.data.sources.encode import encode_recordings
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 
 BLOCKS = ["G0 Z0.25", "G1 X-0.1254", "X1.5 Y2.5", None, "G2 X1 Y1 R0.5", "G3 X2 Y1 R0.5", "M30"]
 

@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imbalance_lab.data.gcode import modal_commands, modal_motion, natural_key, parse_block, parse_column
+from imbalance_lab.data.gcode.blocks import modal_commands, modal_motion, parse_block, parse_column
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import natural_key
 
 
 @pytest.mark.parametrize(

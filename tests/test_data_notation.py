@@ -19,9 +19,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from imbalance_lab.data.dataset import SequenceDataset
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.predictions import Predictions, bare_head, read_parquet, write_parquet
 
 N = 40
@@ -176,8 +175,8 @@ def test_files_that_say_what_to_set(tmp_path: Path) -> None:
 def test_one_order_in_every_process(tmp_path: Path) -> None:
     path = csv(tmp_path, rows([str(x) for x in X], labels=["G1", "G01", "1", "1.0", "01"] * 8))
     code = (
-        "import sys; from imbalance_lab.data.load import load_data;"
-        "from imbalance_lab.data.options import parse_options;"
+        "import sys; from imbalance_lab.load import load_data;"
+        "from imbalance_lab.data.source_options import parse_options;"
         "print(load_data(parse_options(dict(source='table', path=sys.argv[1], target='class'))).dataset.digest)"
     )
     digests = {

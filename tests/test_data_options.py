@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from imbalance_lab.data.options import parse_options
+from imbalance_lab.load import parse_options
 
 RECORDINGS = {"source": "recordings", "path": "x"}
 

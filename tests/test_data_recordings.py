@@ -7,10 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
-from imbalance_lab.data.recordings import read_recordings
+from imbalance_lab.data.sources.recordings import read_recordings
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 
 
 def table(rows: int = 40, **columns: object) -> pd.DataFrame:

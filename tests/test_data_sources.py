@@ -8,10 +8,9 @@ import pytest
 import torch
 
 from imbalance_lab.data.dataset import IGNORE
-from imbalance_lab.data.digits import long_tail
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
+from imbalance_lab.data.sources.digits import long_tail
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 
 N, T, C = 30, 8, 3
 

@@ -14,8 +14,7 @@ from sklearn.metrics import (
 )
 
 from imbalance_lab.analysis.suite import run_suite, tables
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.training.predict import to_predictions
 
 

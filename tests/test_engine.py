@@ -23,7 +23,7 @@ from imbalance_lab.engine import Ended, Engine, Failure, Plan, cores, open_engin
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import Tried, Tuning, judge, search, tune
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.config import resolve_gpus
+from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project.tuning import SearchTask
 
 ROOT = Path(__file__).resolve().parents[1]

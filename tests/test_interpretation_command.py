@@ -8,7 +8,7 @@ from imbalance_lab.data.cache import save_loaded
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
 from imbalance_lab.errors import InputError
 from imbalance_lab.models.build import build_network, make_blueprint
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 
 pytest.importorskip("mlflow")
 

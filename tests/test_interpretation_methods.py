@@ -13,7 +13,7 @@ from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
 from imbalance_lab.errors import InputError
 from imbalance_lab.interpretation.ablation import head_ablation
-from imbalance_lab.interpretation.attention import attention_maps
+from imbalance_lab.interpretation.attention_maps import attention_maps
 from imbalance_lab.interpretation.attribution import (
     INTEGRATED,
     SALIENCY,
@@ -25,11 +25,11 @@ from imbalance_lab.interpretation.attribution import (
 )
 from imbalance_lab.interpretation.drops import metric_drop
 from imbalance_lab.interpretation.embeddings import embeddings
-from imbalance_lab.interpretation.features import Feature, channels, correlated, frames
-from imbalance_lab.interpretation.interpret import interpret
+from imbalance_lab.interpretation.interpreting import interpret
 from imbalance_lab.interpretation.parts import figures_of, tables
 from imbalance_lab.interpretation.passes import Job, confusions_of, counting_for
 from imbalance_lab.interpretation.permutation import cumulative_importance, permutation_importance, steps_of
+from imbalance_lab.interpretation.permuted_inputs import Feature, channels, correlated, frames
 from imbalance_lab.interpretation.randomised import randomised, sanity_check
 from imbalance_lab.interpretation.scored import (
     Cases,
@@ -42,15 +42,15 @@ from imbalance_lab.interpretation.temporal import block_importance, context_curv
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.metrics.curves import enough
 from imbalance_lab.models.build import build_network, make_blueprint
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.plots.style import title_of
 from imbalance_lab.report.interpretation_report import headline
-from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.precision import matrix_products
+from imbalance_lab.training.prepare import selection_of
 from imbalance_lab.training.table_network import classical_model
 from imbalance_lab.training.table_trial import bind_table, prepare_table_trial
-from imbalance_lab.training.trial import selection_of
 
 MACRO = metric_by_name("macro_f1")
 

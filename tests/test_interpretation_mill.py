@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from imbalance_lab.data.load import load_data
 from imbalance_lab.interpretation.randomised import randomised
+from imbalance_lab.load import load_data
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -79,7 +79,7 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  
 def test_the_package_can_be_used_after_a_model_was_loaded(tiny_grid):  # noqa: F811
     everything = (
         "import sys, mlflow.pyfunc; mlflow.pyfunc.load_model(sys.argv[1]);"
-        "import imbalance_lab.audit.run, imbalance_lab.spec, mlflow_project.grid, mlflow_project.evaluator"
+        "import imbalance_lab.audit.auditing, imbalance_lab.spec, mlflow_project.grid, mlflow_project.evaluator"
     )
     command = [sys.executable, "-c", everything, model_path(tiny_grid)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -17,7 +17,7 @@ import mlflow_project.trials as trials_module
 from imbalance_lab.engine import Plan
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.spec import parse_experiment
-from imbalance_lab.training.trial import PreparedTrial
+from imbalance_lab.training.prepare import PreparedTrial
 from mlflow_project.jobs import Job, run_job
 from mlflow_project.task import TrialTask, kept_trained, notes
 from mlflow_project.tracking import Store

@@ -11,9 +11,9 @@ from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.attention import Attention
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
-from imbalance_lab.models.config import Denoising, ModelConfig
 from imbalance_lab.models.heads import Classifier
 from imbalance_lab.models.inputs import CLIP, Differences, InputScaler, difference_scale
+from imbalance_lab.models.model_config import Denoising, ModelConfig
 
 HEADS = {"command": ("G0", "G1", "G2"), "type": ("X", "XY")}
 

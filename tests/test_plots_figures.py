@@ -8,7 +8,17 @@ import pytest
 from matplotlib.figure import Figure
 
 from imbalance_lab.audit.finding import Finding, Verdict
-from imbalance_lab.plots import audit, bill, comparison, confidence, confusion, gallery, per_class, rates, training
+from imbalance_lab.plots import (
+    audit_figures,
+    bill,
+    class_figures,
+    confusion_matrices,
+    example_pages,
+    rates,
+    reliability,
+    strategy_figures,
+    training,
+)
 from imbalance_lab.plots.style import (
     DPI,
     MAJORITY,
@@ -96,7 +106,7 @@ def text_outside(fig: Figure) -> list[str]:
 
 @pytest.mark.parametrize("k", [1, 2, 5, 12, 30])
 def test_confusion_names_the_worst_class_and_is_not_cut(k: int) -> None:
-    fig = drawn(confusion.confusion_matrix(confusion_of(k), classes_of(k), SCOPE))
+    fig = drawn(confusion_matrices.confusion_matrix(confusion_of(k), classes_of(k), SCOPE))
     if k == 1:
         assert title_of(fig) == "All 9,500 positions are predicted correctly"
     else:
@@ -109,15 +119,17 @@ def test_confusion_names_the_worst_class_and_is_not_cut(k: int) -> None:
 
 def test_confusion_cells_hold_count_and_share_and_fold_the_tail() -> None:
     counts = np.array([[990, 10], [30, 10]])
-    texts = [t.get_text() for t in confusion.confusion_matrix(counts, ["a", "b"], SCOPE).axes[0].texts]
+    texts = [t.get_text() for t in confusion_matrices.confusion_matrix(counts, ["a", "b"], SCOPE).axes[0].texts]
     assert texts == ["99 %\n990", "1.0 %\n10", "75 %\n30", "25 %\n10"]
-    many = confusion.confusion_matrix(confusion_of(30), classes_of(30), SCOPE)
+    many = confusion_matrices.confusion_matrix(confusion_of(30), classes_of(30), SCOPE)
     assert any("18 other classes" in t.get_text() for t in many.axes[0].get_yticklabels())
 
 
 def test_a_class_below_the_minimum_is_no_headline() -> None:
     counts = np.array([[1000, 0], [3, 0]])
-    assert "no class with errors has 20 positions" in title_of(confusion.confusion_matrix(counts, ["a", "b"], SCOPE))
+    assert "no class with errors has 20 positions" in title_of(
+        confusion_matrices.confusion_matrix(counts, ["a", "b"], SCOPE)
+    )
 
 
 def test_confused_pairs_show_counts_and_say_how_many_more() -> None:
@@ -134,7 +146,7 @@ def test_confused_pairs_show_counts_and_say_how_many_more() -> None:
             "wilson_high": 0.6,
         }
     )
-    fig = drawn(confusion.confused_pairs(pairs, SCOPE))
+    fig = drawn(confusion_matrices.confused_pairs(pairs, SCOPE))
     assert title_of(fig).endswith("at 50 % of its 60 positions")
     assert [t.get_text() for t in fig.axes[0].texts] == ["30 of 60"] * 20
     assert fig.get_supxlabel() == "and 5 more in the table"
@@ -144,7 +156,7 @@ def test_confused_pairs_show_counts_and_say_how_many_more() -> None:
 @pytest.mark.parametrize("k", [1, 2, 12, 25])
 def test_per_class_worst_first(k: int) -> None:
     table = per_class_of(k)
-    fig = drawn(per_class.per_class(table, SCOPE, colours=class_colours(classes_of(k), [9500] + [60] * (k - 1))))
+    fig = drawn(class_figures.per_class(table, SCOPE, colours=class_colours(classes_of(k), [9500] + [60] * (k - 1))))
     worst = table.sort_values("f1").iloc[0]
     assert (f"F1 {worst['f1']:.2f}" in title_of(fig)) if k > 1 else ("without error" in title_of(fig))
     assert text_outside(fig) == []
@@ -154,7 +166,7 @@ def test_per_class_marks_undefined_and_insufficient() -> None:
     table = per_class_of(3)
     table.loc[1, ["precision", "precision_low", "precision_high"]] = np.nan
     table["sufficient"] = [1, 1, 0]
-    fig = drawn(per_class.per_class(table, SCOPE))
+    fig = drawn(class_figures.per_class(table, SCOPE))
     assert "never predicted" in [t.get_text() for t in fig.axes[1].texts]
     assert "hollow" in title_of(fig, "subtitle")
 
@@ -162,21 +174,21 @@ def test_per_class_marks_undefined_and_insufficient() -> None:
 def test_class_frequency_title_pools_rare_classes() -> None:
     table = rate_rows(["a", "b", "c"], "class").assign(train_share=[0.001, 0.005, 0.994])
     trend = pd.DataFrame({"train_share": [0.001, 1.0], "rate": [0.5, 0.1]})
-    fig = drawn(per_class.class_frequency(table, SCOPE, trend=trend))
+    fig = drawn(class_figures.class_frequency(table, SCOPE, trend=trend))
     pooled = (200 * 0.6 + 200 * 0.35) / 400
     assert title_of(fig) == f"Classes below 1 % of training are wrong {percent(pooled)} of the time (400 positions)"
 
 
 def test_reliability_headline_is_the_weighted_gap() -> None:
     bins = pd.DataFrame({"mean_confidence": [0.5, 0.9], "accuracy": [0.4, 0.7], "count": [100, 300]})
-    fig = drawn(confidence.reliability({"as trained": bins, "after": bins}, SCOPE, ece={"as trained": 0.175}))
+    fig = drawn(reliability.reliability({"as trained": bins, "after": bins}, SCOPE, ece={"as trained": 0.175}))
     assert title_of(fig) == "Confidence is 17.5 points too high: 80.0 % stated, 62.5 % right"
     assert "as trained: ECE 0.175" in [t.get_text() for t in fig.axes[0].get_legend().get_texts()]
 
 
 def test_confidence_histogram_counts_confident_errors() -> None:
     table = pd.DataFrame({"bin_low": [0.0, 0.8], "bin_high": [0.8, 1.0], "right": [10, 80], "wrong": [6, 4]})
-    fig = drawn(confidence.confidence_histogram(table, SCOPE))
+    fig = drawn(reliability.confidence_histogram(table, SCOPE))
     assert title_of(fig) == "40 % of the errors (4 of 10) are made with confidence of 80 % or more"
     assert "4.8 % of 84 are wrong" in title_of(fig, "subtitle")
 
@@ -276,7 +288,7 @@ def board(n: int) -> tuple[pd.DataFrame, pd.DataFrame]:
 def test_leaderboard_draws_lines_rows_and_headline(n: int) -> None:
     summary, seeds = board(n)
     fig = drawn(
-        comparison.leaderboard(
+        strategy_figures.leaderboard(
             summary, seeds, SCOPE, metric="macro F1", baseline="strategy-0", trivial={"always G1": 0.19}
         )
     )
@@ -286,7 +298,7 @@ def test_leaderboard_draws_lines_rows_and_headline(n: int) -> None:
     assert {"trivial: always G1", "strategy-0 (baseline)"} <= set(rows)  # the reference, even where it is the worst
     assert len(rows) == min(n, 20) + 1
     assert text_outside(fig) == []
-    told = comparison.leaderboard(summary, seeds, SCOPE, metric="x", headline="The data cannot tell")
+    told = strategy_figures.leaderboard(summary, seeds, SCOPE, metric="x", headline="The data cannot tell")
     assert title_of(told) == "The data cannot tell"
 
 
@@ -297,7 +309,7 @@ def test_recall_against_false_alarms_names_the_largest_gain(k: int) -> None:
         for c in [LONG, *(f"C{i}" for i in range(k - 1))]
         for s, r, f in (("base", 0.1, 0.0), ("focal", 0.6, 0.02))
     ]
-    fig = drawn(comparison.recall_against_false_alarms(pd.DataFrame(rows), SCOPE, baseline="base"))
+    fig = drawn(strategy_figures.recall_against_false_alarms(pd.DataFrame(rows), SCOPE, baseline="base"))
     assert "+50 points with focal, for false alarms on 2.0 % of other positions" in title_of(fig)
     assert text_outside(fig) == []
 
@@ -307,7 +319,7 @@ def test_a_comparison_of_one_strategy_names_its_highest_recall() -> None:
         {"strategy": "base", "class": c, "recall": r, "false_alarms": 0.1, "support": 50}
         for c, r in (("x", 0.5), ("y", 0.7))
     ]
-    fig = drawn(comparison.recall_against_false_alarms(pd.DataFrame(rows), SCOPE, baseline="base"))
+    fig = drawn(strategy_figures.recall_against_false_alarms(pd.DataFrame(rows), SCOPE, baseline="base"))
     assert "Highest recall: y 70 %" in title_of(fig)
 
 
@@ -335,21 +347,26 @@ def test_audit_figures() -> None:
         ]
     )
     assert (
-        title_of(drawn(audit.class_distribution(table, SCOPE)))
+        title_of(drawn(audit_figures.class_distribution(table, SCOPE)))
         == "G1 has 95.0 % of all positions, G2 5.00 % (ratio 19 to 1)"
     )
     table.loc[(table["class"] == "G2") & (table["split"] == "val"), "positions"] = 0
-    assert title_of(drawn(audit.class_distribution(table, SCOPE))).endswith("absent: G2 from val")
+    assert title_of(drawn(audit_figures.class_distribution(table, SCOPE))).endswith("absent: G2 from val")
     filler = pd.DataFrame(
         {"class": ["G0", "G1"], "n": [100, 50], "filler": [97, 0], "rate": [0.97, 0.0], "low": 0.0, "high": 1.0}
     )
-    assert title_of(drawn(audit.placeholder(filler, SCOPE))) == "97.0 % of “G0” is filler: 3 of 100 positions are real"
+    assert (
+        title_of(drawn(audit_figures.placeholder(filler, SCOPE)))
+        == "97.0 % of “G0” is filler: 3 of 100 positions are real"
+    )
     findings = [
         Finding("placeholder", Verdict.FAIL, "m"),
         Finding("power", Verdict.WARN, "m"),
         Finding("power", Verdict.PASS, "m"),
     ]
-    assert title_of(drawn(audit.audit_overview(findings, SCOPE))) == "1 of 2 checks failed (placeholder), 1 warned"
+    assert (
+        title_of(drawn(audit_figures.audit_overview(findings, SCOPE))) == "1 of 2 checks failed (placeholder), 1 warned"
+    )
 
 
 def test_galleries_show_the_error_beside_a_right_example() -> None:
@@ -357,15 +374,17 @@ def test_galleries_show_the_error_beside_a_right_example() -> None:
     values = rng.normal(size=(64, 3))
     values[:, 2] = np.nan
     true, pred = ["G1"] * 30 + ["G2"] * 4 + ["G1"] * 30, ["G1"] * 64
-    wrong = gallery.WindowExample(values, true, pred, (30, 33), "wrong")
-    right = gallery.WindowExample(values, true, true)
-    fig = drawn(gallery.window_gallery(wrong, right, ["x (mm)", LONG, "never measured"], SCOPE, rate=0.5))
+    wrong = example_pages.WindowExample(values, true, pred, (30, 33), "wrong")
+    right = example_pages.WindowExample(values, true, true)
+    fig = drawn(example_pages.window_gallery(wrong, right, ["x (mm)", LONG, "never measured"], SCOPE, rate=0.5))
     assert title_of(fig) == "G2 read as G1 for 4 of 64 steps, as happens to 50 % of G2"
     assert "missing in this recording" in [t.get_text() for ax in fig.axes for t in ax.texts]
-    assert drawn(gallery.window_gallery(wrong, None, ["x", "y", "z"], SCOPE))
+    assert drawn(example_pages.window_gallery(wrong, None, ["x", "y", "z"], SCOPE))
     image = rng.random((8, 8))
     shown = drawn(
-        gallery.image_gallery([gallery.ImageExample(image, LONG, "b", c, image) for c in np.linspace(0, 1, 14)], SCOPE)
+        example_pages.image_gallery(
+            [example_pages.ImageExample(image, LONG, "b", c, image) for c in np.linspace(0, 1, 14)], SCOPE
+        )
     )
     assert "with confidence 1.00" in title_of(shown)
     assert "12 of 14 errors" in title_of(shown, "subtitle")
@@ -407,25 +426,25 @@ EMPTY = pd.DataFrame(
 @pytest.mark.parametrize(
     "fig",
     [
-        lambda: confusion.confusion_matrix(np.zeros((3, 3), dtype=np.int64), ["a", "b", "c"], SCOPE),
-        lambda: confusion.confused_pairs(EMPTY, SCOPE),
-        lambda: per_class.per_class(EMPTY, SCOPE),
-        lambda: per_class.class_frequency(EMPTY, SCOPE),
-        lambda: confidence.reliability({"a": EMPTY}, SCOPE),
-        lambda: confidence.confidence_histogram(EMPTY, SCOPE),
+        lambda: confusion_matrices.confusion_matrix(np.zeros((3, 3), dtype=np.int64), ["a", "b", "c"], SCOPE),
+        lambda: confusion_matrices.confused_pairs(EMPTY, SCOPE),
+        lambda: class_figures.per_class(EMPTY, SCOPE),
+        lambda: class_figures.class_frequency(EMPTY, SCOPE),
+        lambda: reliability.reliability({"a": EMPTY}, SCOPE),
+        lambda: reliability.confidence_histogram(EMPTY, SCOPE),
         lambda: rates.error_by_position(EMPTY, SCOPE),
         lambda: rates.failure_modes(EMPTY, SCOPE),
         lambda: rates.slices(EMPTY, SCOPE),
         lambda: rates.transitions(EMPTY, SCOPE),
         lambda: training.training_curves(EMPTY, SCOPE, metric="f1"),
-        lambda: comparison.leaderboard(EMPTY, EMPTY, SCOPE, metric="f1"),
-        lambda: comparison.recall_against_false_alarms(EMPTY, SCOPE),
+        lambda: strategy_figures.leaderboard(EMPTY, EMPTY, SCOPE, metric="f1"),
+        lambda: strategy_figures.recall_against_false_alarms(EMPTY, SCOPE),
         lambda: bill.flows(EMPTY, SCOPE, first="a", second="b"),
         lambda: bill.cost_ranges(EMPTY, SCOPE),
-        lambda: audit.class_distribution(EMPTY, SCOPE),
-        lambda: audit.placeholder(EMPTY, SCOPE),
-        lambda: audit.audit_overview([], SCOPE),
-        lambda: gallery.image_gallery([], SCOPE),
+        lambda: audit_figures.class_distribution(EMPTY, SCOPE),
+        lambda: audit_figures.placeholder(EMPTY, SCOPE),
+        lambda: audit_figures.audit_overview([], SCOPE),
+        lambda: example_pages.image_gallery([], SCOPE),
     ],
 )
 def test_an_empty_table_gives_a_figure_that_says_so(fig) -> None:
@@ -472,7 +491,7 @@ def test_spread_labels_keeps_order_and_gap() -> None:
 
 def test_pngs_are_reproducible_and_at_150_dpi(tmp_path) -> None:
     def make() -> Figure:
-        return confusion.confusion_matrix(confusion_of(4), classes_of(4), SCOPE)
+        return confusion_matrices.confusion_matrix(confusion_of(4), classes_of(4), SCOPE)
 
     path = save_png(make(), tmp_path / "sub" / "c.png")
     assert path.read_bytes() == png_bytes(make())
@@ -486,9 +505,9 @@ def test_pngs_are_reproducible_and_at_150_dpi(tmp_path) -> None:
 def test_no_text_is_below_nine_points() -> None:
     summary, seeds = board(3)
     for fig in (
-        confusion.confusion_matrix(confusion_of(5), classes_of(5), SCOPE),
-        per_class.per_class(per_class_of(4), SCOPE),
-        comparison.leaderboard(summary, seeds, SCOPE, metric="f1", baseline="strategy-0"),
+        confusion_matrices.confusion_matrix(confusion_of(5), classes_of(5), SCOPE),
+        class_figures.per_class(per_class_of(4), SCOPE),
+        strategy_figures.leaderboard(summary, seeds, SCOPE, metric="f1", baseline="strategy-0"),
     ):
         fig.canvas.draw()
         sizes = [t.get_fontsize() for t in fig.findobj(lambda a: hasattr(a, "get_fontsize")) if t.get_text().strip()]

@@ -64,7 +64,7 @@ def test_a_suite_passes_on_the_pretended_device(outcomes: Outcomes, suite: str) 
 
 
 def test_every_strategy_of_the_catalogue_is_trained(outcomes: Outcomes) -> None:
-    from imbalance_lab.strategies.registry import REGISTRY
+    from imbalance_lab.strategies.language.registry import REGISTRY
 
     ran = " ".join(outcomes["suite_training"])
     elsewhere = ("table", "posthoc")  # no network; after the training, on the host

@@ -18,13 +18,13 @@ from hypothesis import strategies as st
 
 from imbalance_lab.analysis.recommendations import RULES, Recommendation, recommendation
 from imbalance_lab.analysis.record import Advice, Rule
-from imbalance_lab.data.load import load_data
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data
 from imbalance_lab.names import check_name
-from imbalance_lab.report.cards import cards
 from imbalance_lab.report.page import Page, Section, render
+from imbalance_lab.report.recommendation_cards import cards
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.strategies.catalogue import names_used, read_choice, write_choice
+from imbalance_lab.strategies.language.catalogue import names_used, read_choice, write_choice
 from mlflow_project import grid
 from mlflow_project.__main__ import main
 

@@ -14,19 +14,19 @@ from imbalance_lab.analysis.results import ErrorAnalysis
 from imbalance_lab.analysis.suite import head_tables, run_suite
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.errors import InputError
-from imbalance_lab.plots.per_class import per_class
+from imbalance_lab.plots.class_figures import per_class
 from imbalance_lab.plots.rates import slices
 from imbalance_lab.plots.style import Scope
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.audit_page import render_audit_page
-from imbalance_lab.report.cards import cards
-from imbalance_lab.report.catalogue import RUN
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.images import FigureView, figure_view, fit
 from imbalance_lab.report.page import Number, Page, Section, anchor, link_list, render, write
+from imbalance_lab.report.page_sections import RUN
+from imbalance_lab.report.page_tables import table_view
+from imbalance_lab.report.recommendation_cards import cards
 from imbalance_lab.report.run_report import render_run_report
-from imbalance_lab.report.tables import table_view
 
 VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>&"\'{{ 7*7 }}'

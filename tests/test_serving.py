@@ -9,11 +9,10 @@ import pandas as pd
 import pytest
 import torch
 
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.models.build import build_network, make_blueprint
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.serving import UNKNOWN, answer
 from imbalance_lab.training.model_files import StoredModel, read_model, write_network
 

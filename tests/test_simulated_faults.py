@@ -8,10 +8,10 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import roc_auc_score
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import SimulatedOptions
-from imbalance_lab.data.simulated import FAULTS, SimulatedMill, plant, plant_remaining, simulate
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data
+from imbalance_lab.simulator.mill import FAULTS, SimulatedMill, plant, plant_remaining, simulate
+from imbalance_lab.simulator.mill_options import SimulatedOptions
 
 
 @pytest.fixture(scope="module")
@@ -274,7 +274,7 @@ def test_constant_predictor_wins(steps, strength):
 
 @pytest.mark.parametrize("fault", ["absent-class", "no-signal-class", "constant-metric"])
 def test_rewritten_text_is_modally_true(steps, fault):
-    from imbalance_lab.data.gcode import modal_motion, parse_column
+    from imbalance_lab.data.gcode.blocks import modal_motion, parse_column
 
     raw = plant(steps, fault, 0.97, 0).raw
     starts = np.flatnonzero(np.append(True, raw.recording[1:] != raw.recording[:-1]))

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.metrics import f1_score
 
-from imbalance_lab.data import _kinematics, _toolpaths
-from imbalance_lab.data.simulated import OPERATIONS, SimulatedMill, causal_channels, simulate
 from imbalance_lab.errors import InputError
+from imbalance_lab.simulator import kinematics, toolpaths
+from imbalance_lab.simulator.mill import OPERATIONS, SimulatedMill, causal_channels, simulate
 
 DEFAULT = SimulatedMill()
 
@@ -110,17 +110,17 @@ def test_programme_ends_like_the_real_ones(default):
 )
 def test_motion_keeps_its_limits(seed, operation, ratio, seconds):
     rng = np.random.default_rng(seed)
-    path = _toolpaths.toolpath(rng, operation, _toolpaths.command_shares(ratio), seconds)
-    profile = _kinematics.plan(path)
+    path = toolpaths.toolpath(rng, operation, toolpaths.command_shares(ratio), seconds)
+    profile = kinematics.plan(path)
     dt = 0.002
     times = np.arange(0, profile.begin[-1] + profile.duration[-1], dt)
-    motion = _kinematics.sample(path, profile, times)
+    motion = kinematics.sample(path, profile, times)
     # What the sampled positions do, not what the sampler says: differences of positions.
     acceleration = np.linalg.norm(np.diff(motion.position, 2, axis=0), axis=1) / dt**2
-    assert acceleration.max() <= _toolpaths.MAX_ACCELERATION * 1.001
-    assert np.linalg.norm(motion.acceleration, axis=1).max() <= _toolpaths.MAX_ACCELERATION * 1.001
+    assert acceleration.max() <= toolpaths.MAX_ACCELERATION * 1.001
+    assert np.linalg.norm(motion.acceleration, axis=1).max() <= toolpaths.MAX_ACCELERATION * 1.001
     speed = np.linalg.norm(np.diff(motion.position, axis=0), axis=1) / dt
-    assert speed.max() <= _toolpaths.RAPID_SPEED * 1.001
+    assert speed.max() <= toolpaths.RAPID_SPEED * 1.001
     # The blocks join: each starts where the last one ended, and arcs end where they should.
     assert np.allclose(path.start[1:], path.end[:-1])
     arc = path.turn != 0
@@ -128,7 +128,7 @@ def test_motion_keeps_its_limits(seed, operation, ratio, seconds):
     assert np.allclose(np.hypot(*(path.end[:, :2] - path.centre).T)[arc], radius[arc])
     # The velocity is the derivative of the position (within a block, away from its ends).
     mid = np.linalg.norm((motion.position[2:] - motion.position[:-2]) / (2 * dt) - motion.velocity[1:-1], axis=1)
-    assert mid.max() <= _toolpaths.MAX_ACCELERATION * dt
+    assert mid.max() <= toolpaths.MAX_ACCELERATION * dt
 
 
 def test_rapids_are_faster_than_cuts(default):

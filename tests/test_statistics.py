@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from imbalance_lab.metrics import counts as metrics
 from imbalance_lab.metrics import intervals as statistics
-from imbalance_lab.metrics.recordings import ratio_interval, resampled
+from imbalance_lab.metrics.clusters import ratio_interval, resampled
 
 
 def golden(shared_dir: Path, test: str) -> list[dict[str, Any]]:

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.predictions import HeadPredictions
-from imbalance_lab.strategies import tables
-from imbalance_lab.strategies.heads import fit_tau_norm, tau_normalize, tau_normalized_logits
+from imbalance_lab.strategies import table_methods
+from imbalance_lab.strategies.classifier_heads import fit_tau_norm, tau_normalize, tau_normalized_logits
+from imbalance_lab.strategies.language.registry import names
 from imbalance_lab.strategies.posthoc import (
     apply_posthoc,
     fit_free_lunch,
@@ -20,7 +21,6 @@ from imbalance_lab.strategies.posthoc import (
     tau_confusions,
     threshold_predict,
 )
-from imbalance_lab.strategies.registry import names
 
 PRIOR = np.array([0.9, 0.08, 0.02])
 
@@ -160,58 +160,58 @@ def table(n=(150, 40, 15), seed=0):
 @pytest.mark.parametrize("name", names("table"))
 def test_every_table_strategy_learns_and_gives_probabilities(name):
     X, y = table()
-    options = {"estimators": 10} if name in tables.ENSEMBLES else {"classifier": "logistic-regression"}
+    options = {"estimators": 10} if name in table_methods.ENSEMBLES else {"classifier": "logistic-regression"}
     if name == "kmeans-smote":
         X, y = table((150, 60, 50))
-    predict = tables.fit_table_strategy(name, options, X, y, seed=0, n_classes=5)
+    predict = table_methods.fit_table_strategy(name, options, X, y, seed=0, n_classes=5)
     p = predict(X)
     assert p.shape == (len(X), 5)
     np.testing.assert_allclose(p.sum(1), 1)
     assert (p[:, 3:] == 0).all()
     recall = np.diag(confusion_counts(y, p.argmax(1), 5))[:3] / np.bincount(y)
     assert recall.mean() > 0.6
-    np.testing.assert_array_equal(tables.fit_table_strategy(name, options, X, y, seed=0, n_classes=5)(X), p)
+    np.testing.assert_array_equal(table_methods.fit_table_strategy(name, options, X, y, seed=0, n_classes=5)(X), p)
 
 
 @pytest.mark.parametrize("classifier", ["random-forest", "gradient-boosting", "nearest-neighbours"])
 def test_classifiers(classifier):
     X, y = table()
-    p = tables.fit_table_strategy("plain", {"classifier": classifier}, X, y, 0)(X)
+    p = table_methods.fit_table_strategy("plain", {"classifier": classifier}, X, y, 0)(X)
     assert (p.argmax(1) == y).mean() > 0.8
 
 
 def test_class_weights_raise_rare_recall():
     X, y = table((400, 60, 15), seed=1)
     options = {"classifier": "logistic-regression"}
-    plain = tables.fit_table_strategy("plain", options, X, y, 0)(X)
-    weighted = tables.fit_table_strategy("plain", {**options, "class_weight": "balanced"}, X, y, 0)(X)
+    plain = table_methods.fit_table_strategy("plain", options, X, y, 0)(X)
+    weighted = table_methods.fit_table_strategy("plain", {**options, "class_weight": "balanced"}, X, y, 0)(X)
     assert (weighted.argmax(1) == 2)[y == 2].mean() > (plain.argmax(1) == 2)[y == 2].mean()
 
 
 def test_resampled_features_are_balanced_and_follow_the_seed():
     X, y = table()
-    rows, labels = tables.resample_features("smote", X, y, seed=1)
+    rows, labels = table_methods.resample_features("smote", X, y, seed=1)
     assert np.bincount(labels).tolist() == [150, 150, 150]
-    np.testing.assert_array_equal(rows, tables.resample_features("smote", X, y, seed=1)[0])
-    assert not np.array_equal(rows, tables.resample_features("smote", X, y, seed=2)[0])
+    np.testing.assert_array_equal(rows, table_methods.resample_features("smote", X, y, seed=1)[0])
+    assert not np.array_equal(rows, table_methods.resample_features("smote", X, y, seed=2)[0])
 
 
 def test_tables_refuse_bad_input():
     X, y = table((30, 4, 2))
     with pytest.raises(InputError, match=r"'smote' cannot work on these data \(class 2 has 2 examples\)"):
-        tables.resample_features("smote", X, y, 0)
+        table_methods.resample_features("smote", X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, random-over-sampling"):
-        tables.fit_table_strategy("smoke", {}, X, y, 0)
+        table_methods.fit_table_strategy("smoke", {}, X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: random-over-sampling"):
-        tables.resample_features("smoke", X, y, 0)
+        table_methods.resample_features("smoke", X, y, 0)
     with pytest.raises(InputError, match="hold NaN"):
-        tables.fit_table_strategy("plain", {}, np.full((3, 2), np.nan), [0, 1, 0], 0)
+        table_methods.fit_table_strategy("plain", {}, np.full((3, 2), np.nan), [0, 1, 0], 0)
     with pytest.raises(InputError, match="has no option 'neighbours'"):
-        tables.fit_table_strategy("random-over-sampling", {"neighbours": 3}, X, y, 0)
+        table_methods.fit_table_strategy("random-over-sampling", {"neighbours": 3}, X, y, 0)
 
 
 @pytest.mark.parametrize(
-    ("name", "numbers"), [*((name, 2) for name in sorted(tables.RESAMPLERS)), ("smote", 0), ("smote-tomek", 0)]
+    ("name", "numbers"), [*((name, 2) for name in sorted(table_methods.RESAMPLERS)), ("smote", 0), ("smote-tomek", 0)]
 )
 def test_no_resampler_makes_fractions_of_a_category(name, numbers):
     from unittest import mock
@@ -223,8 +223,8 @@ def test_no_resampler_makes_fractions_of_a_category(name, numbers):
     given = {}
     classifier = mock.Mock()
     classifier.fit = lambda rows, labels: given.update(rows=rows, labels=labels)
-    with mock.patch.object(tables, "make_classifier", return_value=classifier):
-        tables.fit_table_model(name, {}, X, y, 0, category_blocks=[(numbers, numbers + 4)])
+    with mock.patch.object(table_methods, "make_classifier", return_value=classifier):
+        table_methods.fit_table_model(name, {}, X, y, 0, category_blocks=[(numbers, numbers + 4)])
     block = given["rows"][:, numbers:]
     assert set(np.unique(block)) <= {0.0, 1.0}
     np.testing.assert_array_equal(block.sum(axis=1), 1)

@@ -8,13 +8,14 @@ import yaml
 from strategy_settings import LOSSES, SAMPLERS
 
 from imbalance_lab.data import dataset
-from imbalance_lab.strategies import masking, registry
 from imbalance_lab.strategies.base import LossInputs
-from imbalance_lab.strategies.binding import HeadContext
-from imbalance_lab.strategies.cards import SECTIONS, pages, sections
-from imbalance_lab.strategies.registry import REGISTRY, lookup
-from imbalance_lab.strategies.samplers import SamplerContext
-from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.strategies.language import registry
+from imbalance_lab.strategies.language.option_cards import SECTIONS, pages, sections
+from imbalance_lab.strategies.language.parse import parse_strategy
+from imbalance_lab.strategies.language.registry import REGISTRY, lookup
+from imbalance_lab.strategies.losses import masking
+from imbalance_lab.strategies.losses.bound_loss import HeadContext
+from imbalance_lab.strategies.samplers.by_class import SamplerContext
 
 K = 5
 COUNTS = np.array([7582, 1880, 41, 51, 1])
@@ -322,5 +323,5 @@ def test_cards_on_disk_are_up_to_date(pytestconfig):
     folder = pytestconfig.rootpath / "docs" / "strategies"
     for name, text in pages().items():
         assert (folder / name).read_text(encoding="utf-8") == text, (
-            f"run python -m imbalance_lab.strategies.cards {folder}"
+            f"run python -m imbalance_lab.strategies.language.option_cards {folder}"
         )

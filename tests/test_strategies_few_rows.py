@@ -5,8 +5,8 @@ import pytest
 from training_cases import tiny, trial_of
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.strategies import tables
-from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.strategies import table_methods
+from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.table_trial import bind_table
 
 CLASSES = ("common", "rare", "four", "single")
@@ -21,11 +21,11 @@ def rows():
 @pytest.mark.parametrize("name", ["smote", "adasyn", "smote-tomek", "borderline-smote"])
 def test_a_class_with_too_few_rows_keeps_what_it_has(name):
     x, y = rows()
-    _, labels = tables.resample_features(name, x, y, 0, None, tables.sizes_within_reach(name, y))
+    _, labels = table_methods.resample_features(name, x, y, 0, None, table_methods.sizes_within_reach(name, y))
     counts = np.bincount(labels, minlength=4)
     assert counts[1] > 20
     assert counts[3] <= 1
-    said = tables.too_few_rows(name, np.bincount(y), CLASSES)
+    said = table_methods.too_few_rows(name, np.bincount(y), CLASSES)
     assert [line.split(":")[0] for line in said] == [
         f"class 'four' has 4 row(s) in train, {name} needs 6 of a class that it adds to",
         f"class 'single' has 1 row(s) in train, {name} needs 6 of a class that it adds to",
@@ -34,16 +34,16 @@ def test_a_class_with_too_few_rows_keeps_what_it_has(name):
 
 def test_fewer_neighbours_need_fewer_rows():
     x, y = rows()
-    _, labels = tables.resample_features("smote", x, y, 0, 3, tables.sizes_within_reach("smote", y, 3))
+    _, labels = table_methods.resample_features("smote", x, y, 0, 3, table_methods.sizes_within_reach("smote", y, 3))
     assert np.bincount(labels)[2] == 60
-    assert len(tables.too_few_rows("smote", np.bincount(y), CLASSES, neighbours=3)) == 1
-    assert tables.too_few_rows("random-over-sampling", np.bincount(y), CLASSES) == []
+    assert len(table_methods.too_few_rows("smote", np.bincount(y), CLASSES, neighbours=3)) == 1
+    assert table_methods.too_few_rows("random-over-sampling", np.bincount(y), CLASSES) == []
 
 
 def test_an_error_names_the_class_as_the_file_does():
     x, y = rows()
     with pytest.raises(InputError, match=r"class 'single' has 1 examples\); it needs 6 of each"):
-        tables.resample_features("smote", x, y, 0, classes=CLASSES)
+        table_methods.resample_features("smote", x, y, 0, classes=CLASSES)
 
 
 def test_table_and_network_strategies_with_one_resampler_say_the_same():

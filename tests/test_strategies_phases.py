@@ -9,8 +9,8 @@ from training_cases import selection, tiny, trial_of
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import parse_experiment
-from imbalance_lab.strategies import registry
-from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.strategies.language import registry
+from imbalance_lab.strategies.language.parse import parse_strategy
 
 ROOT = Path(__file__).parent.parent
 CATALOGUE = yaml.safe_load((ROOT / "experiments/strategies.yaml").read_text())["strategies"]

@@ -11,7 +11,8 @@ from scipy.optimize import linprog
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies.augment import Mixup, Remix, remix_weight
-from imbalance_lab.strategies.pools import (
+from imbalance_lab.strategies.samplers.by_class import SamplerContext, curriculum_power, progressive_probabilities
+from imbalance_lab.strategies.samplers.pools import (
     NaturalSampler,
     Pools,
     PoolSampler,
@@ -20,8 +21,7 @@ from imbalance_lab.strategies.pools import (
     position_pools,
     rarest_class,
 )
-from imbalance_lab.strategies.samplers import SamplerContext, curriculum_power, progressive_probabilities
-from imbalance_lab.strategies.token_balance import (
+from imbalance_lab.strategies.samplers.token_balance import (
     TokenBalanced,
     capped,
     distinct_rows,

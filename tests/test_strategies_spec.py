@@ -11,14 +11,14 @@ from conftest import ROOT
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.spec import parse_experiment
-from imbalance_lab.strategies import ledger, registry
 from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.catalogue import catalogue, read_choice
-from imbalance_lab.strategies.cross_entropy import cross_entropy
-from imbalance_lab.strategies.search import optuna_distributions
-from imbalance_lab.strategies.spec import parse_strategy
-from imbalance_lab.strategies.tuning import search_space, with_values
+from imbalance_lab.strategies.language import ledger, registry
+from imbalance_lab.strategies.language.catalogue import catalogue, read_choice
+from imbalance_lab.strategies.language.parse import parse_strategy
+from imbalance_lab.strategies.language.tunable import search_space, with_values
+from imbalance_lab.strategies.losses.cross_entropy import cross_entropy
+from imbalance_lab.strategies.search_space import optuna_distributions
 
 HEADS = {"command": ("G0", "G1", "G2", "G3"), "param": ("X", "Y")}
 

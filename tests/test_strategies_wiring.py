@@ -16,15 +16,14 @@ from sklearn.ensemble import RandomForestClassifier
 from training_cases import MODEL, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.data.load import load_data
-from imbalance_lab.data.options import parse_options
 from imbalance_lab.errors import InputError, NonFiniteLossError
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.models.build import rebuild_network
 from imbalance_lab.run.search import Tuning, space_of, trials_of, tune, with_tuned
 from imbalance_lab.spec import load_experiment, parse_experiment
-from imbalance_lab.strategies import registry
-from imbalance_lab.strategies.spec import parse_strategy
+from imbalance_lab.strategies.language import registry
+from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.table_trial import TableInputs, bind_table, prepare_table_trial
 
 ROOT = Path(__file__).resolve().parents[1]

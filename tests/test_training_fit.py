@@ -16,7 +16,7 @@ from imbalance_lab.errors import InputError, NonFiniteLossError
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import LossInputs
-from imbalance_lab.strategies.binding import FunctionLoss
+from imbalance_lab.strategies.losses.bound_loss import FunctionLoss
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank

@@ -15,7 +15,7 @@ import torch
 from test_strategies_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
-from imbalance_lab.strategies.tables import ENSEMBLES, Classifier
+from imbalance_lab.strategies.table_methods import ENSEMBLES, Classifier
 from imbalance_lab.training.model_files import read_model, write_classifiers, write_network
 
 with warnings.catch_warnings():

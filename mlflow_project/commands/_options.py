@@ -109,7 +109,7 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     if arguments.data:
         values["data.path"] = str(fetch(arguments.data))
     if getattr(arguments, "strategies", ""):
-        from imbalance_lab.strategies.catalogue import read_choice
+        from imbalance_lab.strategies.language.catalogue import read_choice
 
         values["strategies"] = read_choice(arguments.strategies)
     if getattr(arguments, "seeds", ""):

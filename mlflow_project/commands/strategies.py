@@ -21,8 +21,8 @@ def main(arguments: argparse.Namespace) -> int:
     InputError
         If there is no such slot.
     """
-    from imbalance_lab.strategies.cards import SLOTS
-    from imbalance_lab.strategies.registry import one_line_cards
+    from imbalance_lab.strategies.language.option_cards import SLOTS
+    from imbalance_lab.strategies.language.registry import one_line_cards
 
     if arguments.slot and arguments.slot not in SLOTS:
         raise InputError(f"--slot: found {arguments.slot!r}; allowed: {', '.join(SLOTS)}")

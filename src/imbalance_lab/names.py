@@ -114,3 +114,13 @@ NAME_RULE = (
     "control character, and neither begins with a dot, a hyphen or a blank nor ends in a dot or a blank"
 )
 """What :func:`check_name` allows, for messages."""
+
+
+def natural_key(text: str) -> tuple[tuple[int, float, str], ...]:
+    """Sort key that reads numbers as numbers: G2 before G17, -2 before 1.
+
+    The order is total: names that read alike (G1 and G01) stand in the order of their characters.
+    """
+    parts = re.findall(r"(?<!\d)-?\d+(?:\.\d+)?|\D+?(?=-?\d|$)|.", text)
+    keys = ((0, float(p), "") if re.fullmatch(r"-?\d+(?:\.\d+)?", p) else (1, 0.0, p) for p in parts)
+    return (*keys, (-1, 0.0, text))

@@ -11,14 +11,14 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from imbalance_lab.data.options import DataOptions
 from imbalance_lab.errors import InputError
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.load import DataOptions
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
 from imbalance_lab.predictions import primary_head
-from imbalance_lab.strategies.catalogue import chosen_strategies
-from imbalance_lab.strategies.spec import StrategySpec, parse_strategy
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.strategies.language.catalogue import chosen_strategies
+from imbalance_lab.strategies.language.parse import StrategySpec, parse_strategy
+from imbalance_lab.training.training_config import TrainingConfig
 
 SELECTION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
 
@@ -144,7 +144,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
 
     ``overrides`` replaces values by dotted key (``{"training.epochs": 3, "data.path": "x"}``);
     ``strategies`` there chooses: names of the experiment or of the catalogue to what was given with each (None:
-    nothing), see :func:`imbalance_lab.strategies.catalogue.read_choice`.
+    nothing), see :func:`imbalance_lab.strategies.language.catalogue.read_choice`.
 
     Raises
     ------

@@ -8,12 +8,12 @@ import numpy as np
 import yaml
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
-from imbalance_lab.models.config import ModelConfig
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.spec import parse_strategy
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.course import Selection
-from imbalance_lab.training.trial import PreparedTrial, prepare_trial, selection_of
+from imbalance_lab.training.prepare import PreparedTrial, prepare_trial, selection_of
+from imbalance_lab.training.training_config import TrainingConfig
 
 PRIMARY = "command"
 HEADS = {PRIMARY: ("G0", "G1", "G2", "G3"), "side": ("off", "on")}

@@ -7,7 +7,7 @@ from typing import Any
 
 from strategy_settings import LOSSES
 
-from imbalance_lab.strategies.registry import REGISTRY
+from imbalance_lab.strategies.language.registry import REGISTRY
 from pretended_cuda.cases import HEADS, PRIMARY
 
 TRAINED = ("weights", "loss", "sampler", "schedule", "head", "augment")

@@ -7,7 +7,7 @@ from unittest import mock
 
 from imbalance_lab.training import graph
 from imbalance_lab.training.course import Epoch, Selection
-from imbalance_lab.training.trial import PreparedTrial
+from imbalance_lab.training.prepare import PreparedTrial
 from pretended_cuda.found import Found
 from pretended_cuda.watch import Watch
 

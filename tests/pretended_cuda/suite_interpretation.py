@@ -7,9 +7,9 @@ from unittest import mock
 
 import pytest
 
-from imbalance_lab.interpretation.interpret import interpret
+from imbalance_lab.interpretation.contents import BUDGETS
+from imbalance_lab.interpretation.interpreting import interpret
 from imbalance_lab.interpretation.parts import tables
-from imbalance_lab.interpretation.results import BUDGETS
 from pretended_cuda import cases
 from pretended_cuda.device import pretended_cuda
 

@@ -15,7 +15,7 @@ from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, RATE, Advice, Analysis, Plot, Rule, Scene, Table, columns
 from imbalance_lab.analysis.tally import BLOCK, FINE, width_bin
 from imbalance_lab.formats import percent
-from imbalance_lab.metrics.recordings import MIN_POSITIONS, rate_table, ratio
+from imbalance_lab.metrics.clusters import MIN_POSITIONS, rate_table, ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

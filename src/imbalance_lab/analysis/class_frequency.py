@@ -25,7 +25,7 @@ from imbalance_lab.analysis.record import (
 )
 from imbalance_lab.analysis.trend import Trend, cluster_trend
 from imbalance_lab.formats import percent
-from imbalance_lab.metrics.recordings import rate_table
+from imbalance_lab.metrics.clusters import rate_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -74,7 +74,7 @@ def class_frequency(prepared: Prepared) -> ClassFrequency:
 
 
 def _figure(found: ClassFrequency, scene: Scene) -> Figure:
-    from imbalance_lab.plots.per_class import class_frequency
+    from imbalance_lab.plots.class_figures import class_frequency
 
     return class_frequency(found.table, scene.scope, colours=scene.colours)
 

@@ -16,8 +16,8 @@ from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Advice, Analysis
 from imbalance_lab.analysis.tally import BINS, FINE, CalibrationTally, tally_as_predicted, tally_calibration
 from imbalance_lab.formats import percent
 from imbalance_lab.metrics.calibration import CLIP
+from imbalance_lab.metrics.clusters import Clusters, clusters_of, ratio, ratio_interval, resampled
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
-from imbalance_lab.metrics.recordings import Clusters, clusters_of, ratio, ratio_interval, resampled
 from imbalance_lab.predictions import HeadPredictions
 
 if TYPE_CHECKING:
@@ -274,7 +274,7 @@ def confidence_analysis(prepared: Prepared) -> Confidence:
 
 
 def _reliability(found: Confidence, scene: Scene) -> Figure:
-    from imbalance_lab.plots.confidence import reliability
+    from imbalance_lab.plots.reliability import reliability
 
     def named(variant: str) -> str:
         return f"{variant} {found.temperature:.2f}" if variant == "temperature" else variant
@@ -294,7 +294,7 @@ def _reliability(found: Confidence, scene: Scene) -> Figure:
 
 
 def _histogram(found: Confidence, scene: Scene) -> Figure:
-    from imbalance_lab.plots.confidence import confidence_histogram
+    from imbalance_lab.plots.reliability import confidence_histogram
 
     return confidence_histogram(found.histogram, scene.scope)
 

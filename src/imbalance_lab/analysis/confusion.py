@@ -25,8 +25,8 @@ from imbalance_lab.analysis.record import (
     columns,
 )
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
-from imbalance_lab.metrics.recordings import ratio, ratio_interval, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -224,14 +224,14 @@ def confusion_analysis(prepared: Prepared) -> Confusion:
 
 
 def _matrix(found: Confusion, scene: Scene) -> Figure:
-    from imbalance_lab.plots.confusion import confusion_matrix
+    from imbalance_lab.plots.confusion_matrices import confusion_matrix
 
     return confusion_matrix(found.counts, found.classes, scene.scope)
 
 
 def _pairs_figure(found: Confusion, scene: Scene) -> Figure:
     """Pairs of classes with enough positions first, then by rate."""
-    from imbalance_lab.plots.confusion import confused_pairs
+    from imbalance_lab.plots.confusion_matrices import confused_pairs
 
     enough = found.pairs.assign(_enough=found.pairs["verdict"].eq("ok"))
     ordered = enough.sort_values(["_enough", "rate"], ascending=False, kind="stable")

@@ -14,8 +14,7 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Advice, Rule, Table, columns
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
-from imbalance_lab.metrics.intervals import benjamini_hochberg, cluster_bootstrap_weights, wilson
-from imbalance_lab.metrics.recordings import (
+from imbalance_lab.metrics.clusters import (
     MAX_CELLS,
     MAX_CLUSTERS,
     MIN_RECORDINGS,
@@ -24,6 +23,7 @@ from imbalance_lab.metrics.recordings import (
     ratio_interval,
     verdicts,
 )
+from imbalance_lab.metrics.intervals import benjamini_hochberg, cluster_bootstrap_weights, wilson
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 _DENSE = 4  # places per position up to which places are addressed directly instead of sorted

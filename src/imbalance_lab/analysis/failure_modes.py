@@ -26,8 +26,8 @@ from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, INTERVAL, WILSON, Analysis, Column, Plot, Scene, Table, columns
 from imbalance_lab.analysis.scatter import pick, scatter
 from imbalance_lab.analysis.tally import BLOCK
+from imbalance_lab.metrics.clusters import ratio, ratio_interval, verdicts
 from imbalance_lab.metrics.intervals import wilson
-from imbalance_lab.metrics.recordings import ratio, ratio_interval, verdicts
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

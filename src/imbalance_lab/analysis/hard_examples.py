@@ -9,10 +9,10 @@ from typing import Any
 import pandas as pd
 
 from imbalance_lab.analysis.confusion import confusion_analysis
+from imbalance_lab.analysis.error_runs import ErrorRuns, error_runs
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import ROW, Advice, Analysis, Rule, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
-from imbalance_lab.analysis.runs import ErrorRuns, error_runs
 from imbalance_lab.analysis.summary import CONFIDENT_COLUMNS, summarise
 
 

@@ -12,8 +12,8 @@ import pandas as pd
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import WILSON, Advice, Analysis, Rule, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
+from imbalance_lab.metrics.clusters import MIN_POSITIONS, ratio
 from imbalance_lab.metrics.intervals import wilson
-from imbalance_lab.metrics.recordings import MIN_POSITIONS, ratio
 
 METHOD = "normalised margin (true probability minus the largest other), lowest first; counts by class thresholds"
 

@@ -25,8 +25,8 @@ from imbalance_lab.analysis.record import (
     columns,
 )
 from imbalance_lab.metrics import counts as metrics
+from imbalance_lab.metrics.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
-from imbalance_lab.metrics.recordings import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -115,7 +115,7 @@ def per_class_analysis(prepared: Prepared) -> PerClass:
 
 
 def _figure(found: PerClass, scene: Scene) -> Figure:
-    from imbalance_lab.plots.per_class import per_class
+    from imbalance_lab.plots.class_figures import per_class
 
     return per_class(found.table, scene.scope, colours=scene.colours)
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.positions import DISTANCE_EDGES, N_RELATIVE, distance_names
+from imbalance_lab.analysis.position_bins import DISTANCE_EDGES, N_RELATIVE, distance_names
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, RATE, Advice, Analysis, Plot, Rule, Scene, Table, columns
 from imbalance_lab.analysis.trend import Trend, cluster_trend
-from imbalance_lab.metrics.recordings import rate_table
+from imbalance_lab.metrics.clusters import rate_table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,7 +13,7 @@ from imbalance_lab.analysis.chains import Chains, chains_of
 from imbalance_lab.analysis.scatter import pick, row_max
 from imbalance_lab.analysis.tally import BINS, BLOCK, Tally, mass_bin_edges, tally_head
 from imbalance_lab.errors import InputError
-from imbalance_lab.metrics.recordings import Clusters, bootstrap_weights, clusters_of
+from imbalance_lab.metrics.clusters import Clusters, bootstrap_weights, clusters_of
 from imbalance_lab.predictions import HeadPredictions
 
 R = TypeVar("R")

@@ -50,7 +50,7 @@ RATE = (
     *INTERVAL,
     *columns("text", "verdict"),
 )
-"""The columns that :func:`imbalance_lab.metrics.recordings.rate_table` adds to its first."""
+"""The columns that :func:`imbalance_lab.metrics.clusters.rate_table` adds to its first."""
 ROW = (
     *columns("count", "row", "sequence"),
     *columns("text", "recording"),
@@ -69,7 +69,7 @@ class Table:
     ----------
     name : of the file; a mapping of tables gives ``<name>_<key of its name>``; "" where the report alone holds it
     at : where the result holds it, with dots; "" where the result is the table
-    section : of the page (:data:`imbalance_lab.report.catalogue.SECTIONS`)
+    section : of the page (:data:`imbalance_lab.report.page_sections.SECTIONS`)
     how : how it was computed and on which rows
     shown : which columns stand on the page, in which order (all when empty)
     most : rows on the page; the rest is in the file

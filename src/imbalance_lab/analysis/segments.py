@@ -27,8 +27,8 @@ from imbalance_lab.analysis.record import (
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.clusters import excess_test, rate_table, ratio, ratio_interval
 from imbalance_lab.metrics.intervals import wilson
-from imbalance_lab.metrics.recordings import excess_test, rate_table, ratio, ratio_interval
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

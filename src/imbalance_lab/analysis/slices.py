@@ -30,8 +30,8 @@ from imbalance_lab.analysis.record import (
 from imbalance_lab.analysis.scatter import scatter
 from imbalance_lab.analysis.tally import BLOCK
 from imbalance_lab.formats import percent
+from imbalance_lab.metrics.clusters import excess_test, rate_table, ratio
 from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
-from imbalance_lab.metrics.recordings import excess_test, rate_table, ratio
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -26,8 +26,8 @@ from imbalance_lab.analysis.record import (
 from imbalance_lab.analysis.tally import FINE
 from imbalance_lab.formats import percent
 from imbalance_lab.metrics import counts as metrics
+from imbalance_lab.metrics.clusters import ratio, ratio_interval, resampled, verdicts
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
-from imbalance_lab.metrics.recordings import ratio, ratio_interval, resampled, verdicts
 from imbalance_lab.metrics.trivial import trivial_confusions
 
 Floats = NDArray[np.float64]

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis import positions
+from imbalance_lab.analysis import position_bins
 from imbalance_lab.analysis.scatter import pick, row_max, scatter, scatter_runs
 from imbalance_lab.metrics.calibration import CLIP, mass_bin, width_bin
-from imbalance_lab.metrics.recordings import Clusters
+from imbalance_lab.metrics.clusters import Clusters
 from imbalance_lab.predictions import HeadPredictions
 
 Floats = NDArray[np.float64]
@@ -163,7 +163,7 @@ def mass_bin_edges(head: HeadPredictions, bins: int = BINS, cap: int = 200_000) 
 
 
 def _no_tally(c: int, k: int, m: int, binned_scores: bool) -> Tally:
-    d, r = positions.N_DISTANCE, positions.N_RELATIVE
+    d, r = position_bins.N_DISTANCE, position_bins.N_RELATIVE
     return Tally(
         confusion=np.zeros((c, k, k), dtype=np.int64),
         true_probability=np.zeros(k),
@@ -185,10 +185,10 @@ def _count_scores(scores: Ints, positive: Ints, p: NDArray[np.float32], true: ND
 def _count_places(
     total: Tally, start: NDArray[Any], end: NDArray[Any], cluster: NDArray[np.int64], wrong: NDArray[np.bool_]
 ) -> None:
-    d, r = positions.N_DISTANCE, positions.N_RELATIVE
-    scatter(total.from_start, (cluster * d + positions.distance_bin(start)) * 2 + wrong)
-    scatter(total.from_end, (cluster * d + positions.distance_bin(end)) * 2 + wrong)
-    relative, inside = positions.relative_bin(start, end)
+    d, r = position_bins.N_DISTANCE, position_bins.N_RELATIVE
+    scatter(total.from_start, (cluster * d + position_bins.distance_bin(start)) * 2 + wrong)
+    scatter(total.from_end, (cluster * d + position_bins.distance_bin(end)) * 2 + wrong)
+    relative, inside = position_bins.relative_bin(start, end)
     place = (cluster * r + relative) * 2 + wrong
     scatter(total.relative, place if inside.all() else place[inside])
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.metrics.recordings import MIN_POSITIONS, MIN_RECORDINGS
+from imbalance_lab.metrics.clusters import MIN_POSITIONS, MIN_RECORDINGS
 
 
 @dataclass(frozen=True)

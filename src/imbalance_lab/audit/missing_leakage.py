@@ -9,13 +9,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.features import grouped_folds
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.leak_finding import judge_shares
 from imbalance_lab.audit.patterns import missing_patterns
-from imbalance_lab.audit.positions import Positions, factorize, stratified_sample
 from imbalance_lab.audit.predictability import Share, gain_share, table_prediction
+from imbalance_lab.audit.probe_features import grouped_folds
 from imbalance_lab.audit.settings import AuditContext
+from imbalance_lab.audit.target_positions import Positions, factorize, stratified_sample
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 
 PATTERN_MEND = "impute without a missingness indicator, and drop whole sensor frames at random during training"

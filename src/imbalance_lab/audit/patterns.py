@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.features import per_step
-from imbalance_lab.audit.positions import Positions
+from imbalance_lab.audit.probe_features import per_step
+from imbalance_lab.audit.target_positions import Positions
 from imbalance_lab.data.dataset import SequenceDataset
 
 _BLOCK = 5_000

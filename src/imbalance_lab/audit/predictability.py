@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.positions import Positions
+from imbalance_lab.audit.target_positions import Positions
 
 _DEPTH = 4
 _RESAMPLES = 200

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.features import grouped_folds, probe_features
-from imbalance_lab.audit.positions import Positions, group_counts, scored_positions, stratified_sample
+from imbalance_lab.audit.probe_features import grouped_folds, probe_features
+from imbalance_lab.audit.target_positions import Positions, group_counts, scored_positions, stratified_sample
 from imbalance_lab.data.dataset import LoadedData
 
 _LIMIT = 6000

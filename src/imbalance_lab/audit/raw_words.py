@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.audit.positions import factorize, scored_positions
+from imbalance_lab.audit.target_positions import factorize, scored_positions
 from imbalance_lab.data.dataset import RawText, SequenceDataset
 
 MOTION = ("G0", "G1", "G2", "G3")

@@ -87,7 +87,7 @@ class ProbeSource(Protocol):
 
 
 def direct_probe(loaded: LoadedData, head: str, thresholds: AuditThresholds, seed: int) -> Probe:
-    """Fit the probe of ``head`` now; :func:`imbalance_lab.audit.run.run_audit` fits each one once."""
+    """Fit the probe of ``head`` now; :func:`imbalance_lab.audit.auditing.run_audit` fits each one once."""
     return fit_probe(
         loaded, head, min_positions=thresholds.min_positions, min_recordings=thresholds.min_recordings, seed=seed
     )

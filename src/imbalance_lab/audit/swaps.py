@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from imbalance_lab.audit.positions import factorize
+from imbalance_lab.audit.target_positions import factorize
 from imbalance_lab.data.dataset import IGNORE, LoadedData
 from imbalance_lab.data.splits import class_counts
 from imbalance_lab.data.stratify import Demand, faults_after

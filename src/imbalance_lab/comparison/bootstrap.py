@@ -7,7 +7,7 @@ difference of two strategies, averaged over their seeds, therefore varies for tw
   same weights for every run), :math:`V_r`;
 * **seeds**: variance of a training over the number of seeds, of both strategies, :math:`V_s`; what runs of one seed
   have in common is taken out, and the variances of all strategies are drawn towards their common value
-  (:mod:`imbalance_lab.comparison.noise`).
+  (:mod:`imbalance_lab.comparison.training_noise`).
 
 The standard error is :math:`\sqrt{V_r + V_s}`. The sum counts what depends on recording
 *and* seed twice, which errs on the safe side (Cameron, Gelbach & Miller 2011 would subtract it
@@ -46,8 +46,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.comparison.family import step_down
-from imbalance_lab.comparison.noise import Noise, run_noise
 from imbalance_lab.comparison.resampling import Resampled
+from imbalance_lab.comparison.training_noise import Noise, run_noise
 
 Array = NDArray[np.float64]
 

@@ -12,12 +12,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from imbalance_lab.comparison.costs import bill, check_costs, cost_ranges, read_costs
-from imbalance_lab.comparison.counts import Joined, join
 from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.failure_tracking import track
 from imbalance_lab.comparison.flows import flows
 from imbalance_lab.comparison.leaderboard import leaderboard
 from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.run_counts import Joined, join
 from imbalance_lab.comparison.study import Study, build
 from imbalance_lab.comparison.verdict import Choice, choose
 from imbalance_lab.errors import InputError

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.comparison.counts import Joined
 from imbalance_lab.comparison.records import head_of
+from imbalance_lab.comparison.run_counts import Joined
 
 STATES = ("still_wrong", "fixed", "broken", "still_right")
 

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.bootstrap import Side
-from imbalance_lab.comparison.counts import Joined, count
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
+from imbalance_lab.comparison.run_counts import Joined, count
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.trivial import trivial_confusions
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.gcode import natural_key
 from imbalance_lab.data.scaling import Scaling, centre_and_scale, sample_of
 from imbalance_lab.errors import InputError
+from imbalance_lab.names import natural_key
 
 if TYPE_CHECKING:
     import pandas as pd

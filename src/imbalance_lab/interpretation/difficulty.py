@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from imbalance_lab.metrics.clusters import bootstrap_weights, clusters_of, ratio, ratio_interval, verdicts
 from imbalance_lab.metrics.intervals import wilson
-from imbalance_lab.metrics.recordings import bootstrap_weights, clusters_of, ratio, ratio_interval, verdicts
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from imbalance_lab.analysis.record import Table
-from imbalance_lab.interpretation.results import Interpretation
+from imbalance_lab.interpretation.contents import Interpretation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

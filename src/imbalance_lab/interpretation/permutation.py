@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 
 from imbalance_lab.interpretation.drops import metric_drop, metric_value
-from imbalance_lab.interpretation.features import Feature
 from imbalance_lab.interpretation.passes import Counting, Job, confusions_of
+from imbalance_lab.interpretation.permuted_inputs import Feature
 from imbalance_lab.interpretation.scored import ScoredSet
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.randomness import derive_seed

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from imbalance_lab.data.dataset import IGNORE, SequenceDataset
+from imbalance_lab.metrics.clusters import ratio_interval
 from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
-from imbalance_lab.metrics.recordings import ratio_interval
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed

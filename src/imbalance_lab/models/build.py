@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
-from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.encoder import Layout, modalities_of
 from imbalance_lab.models.inputs import InputScaler, difference_scale
+from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.models.network import HeadKinds, HeadScales, Network
 from imbalance_lab.randomness import derive_seed
 

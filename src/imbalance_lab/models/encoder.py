@@ -10,8 +10,8 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_lab.models.attention import Attention
-from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.inputs import Differences, Prepared
+from imbalance_lab.models.model_config import ModelConfig
 
 _KERNEL = 5  # steps; at 4 Hz an arc lasts one to three, so one kernel sees it with its surroundings
 

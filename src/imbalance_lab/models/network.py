@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_lab.models.attention import Attention
-from imbalance_lab.models.config import ModelConfig
 from imbalance_lab.models.encoder import Encoder, Layout
 from imbalance_lab.models.heads import Classifier
 from imbalance_lab.models.inputs import InputScaler, Prepared
+from imbalance_lab.models.model_config import ModelConfig
 
 HeadKinds = Mapping[str, Literal["linear", "cosine"]]
 HeadScales = Mapping[str, float]

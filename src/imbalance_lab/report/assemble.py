@@ -12,7 +12,7 @@ from imbalance_lab.analysis.record import Table
 from imbalance_lab.names import name_of
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Block, Note, Section, Text
-from imbalance_lab.report.tables import table_view
+from imbalance_lab.report.page_tables import table_view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

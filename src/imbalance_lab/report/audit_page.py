@@ -13,7 +13,7 @@ from imbalance_lab.formats import percent, plural, share
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Block, Cell, Column, Note, Number, Page, Section, TableView, Text
-from imbalance_lab.report.tables import table_view
+from imbalance_lab.report.page_tables import table_view
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

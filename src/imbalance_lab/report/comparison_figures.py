@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from imbalance_lab.names import key
-from imbalance_lab.plots import bill, comparison
+from imbalance_lab.plots import bill, strategy_figures
 from imbalance_lab.plots.style import Scope
 from imbalance_lab.report.comparison_page import TABLES
 
@@ -60,7 +60,7 @@ def figures_of_comparison(
     }
     order = list(dict.fromkeys(found.runs["strategy"]))
     figures = {
-        "leaderboard": comparison.leaderboard(
+        "leaderboard": strategy_figures.leaderboard(
             summary.set_index("strategy").reindex(order).reset_index(),
             seeds,
             scope,
@@ -69,7 +69,9 @@ def figures_of_comparison(
             trivial=trivial,
             headline=headline,
         ),
-        "recall_against_false_alarms": comparison.recall_against_false_alarms(_rates(found), scope, baseline=baseline),
+        "recall_against_false_alarms": strategy_figures.recall_against_false_alarms(
+            _rates(found), scope, baseline=baseline
+        ),
     }
     ranges = found.cost_ranges.rename(columns={"ratio_low": "low", "ratio_high": "high"})
     ranges = ranges[ranges["low"].notna() & (ranges["high"] > ranges["low"])]

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.formats import percent
-from imbalance_lab.plots.gallery import ImageExample, WindowExample, image_gallery, window_gallery
+from imbalance_lab.plots.example_pages import ImageExample, WindowExample, image_gallery, window_gallery
 from imbalance_lab.predictions import HeadPredictions
 from imbalance_lab.report.run_figures import head_colours, scope_of
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imbalance_lab.interpretation.contents import Interpretation
 from imbalance_lab.interpretation.parts import PARTS, metric_words, tables
-from imbalance_lab.interpretation.results import Interpretation
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Number, Page, Text

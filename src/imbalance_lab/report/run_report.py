@@ -12,10 +12,10 @@ from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.analysis.suite import head_suffixes, head_tables, shared_tables
 from imbalance_lab.formats import percent
 from imbalance_lab.report.assemble import Results, sections_of
-from imbalance_lab.report.cards import cards
-from imbalance_lab.report.catalogue import RUN
 from imbalance_lab.report.images import figure_view
 from imbalance_lab.report.page import Number, Page
+from imbalance_lab.report.page_sections import RUN
+from imbalance_lab.report.recommendation_cards import cards
 from imbalance_lab.report.run_figures import figures_of
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ def render_run_report(
     results : of each head; default :func:`results_of`
     extra : results that the analysis does not hold: galleries, training curves, interpretation
     facts : small print (run id, version); meta of the analysis is added
-    experiment, baseline : of the commands on the recommendation cards (:func:`imbalance_lab.report.cards.command_of`)
+    experiment, baseline : of the commands on the recommendation cards (`recommendation_cards.command_of`)
 
     Returns
     -------

@@ -10,8 +10,8 @@ from typing import Any
 from imbalance_lab.errors import InputError, NonFiniteLossError
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.spec import ExperimentSpec
-from imbalance_lab.strategies.search import Distribution, LogUniform, optuna_distributions
-from imbalance_lab.strategies.tuning import search_space, with_values
+from imbalance_lab.strategies.language.tunable import search_space, with_values
+from imbalance_lab.strategies.search_space import Distribution, LogUniform, optuna_distributions
 
 _TRAINING = "training."
 

@@ -12,9 +12,9 @@ from pydantic import Field
 
 from imbalance_lab.lazy import torch
 from imbalance_lab.strategies.base import Augment
-from imbalance_lab.strategies.masking import IGNORE
-from imbalance_lab.strategies.options import AugmentOptions
-from imbalance_lab.strategies.search import OneOf, Uniform
+from imbalance_lab.strategies.losses.masking import IGNORE
+from imbalance_lab.strategies.option_types import AugmentOptions
+from imbalance_lab.strategies.search_space import OneOf, Uniform
 
 if TYPE_CHECKING:
     from torch import Tensor

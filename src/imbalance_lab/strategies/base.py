@@ -84,7 +84,7 @@ class Phase:
 
     ``freeze_encoder`` trains the heads alone; ``reset_heads`` starts them afresh when the
     phase begins; ``head_mode`` ``"scale"`` trains only a scale per class (LWS). ``resample``
-    names a feature resampler (:func:`imbalance_lab.strategies.tables.resample_features`) that
+    names a feature resampler (:func:`imbalance_lab.strategies.table_methods.resample_features`) that
     the heads' training features pass through once, when a frozen phase begins.
     """
 

@@ -9,16 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.strategies import ledger
 from imbalance_lab.strategies.base import Augment, BoundStrategy, HeadLoss, Phase
-from imbalance_lab.strategies.binding import HeadContext, ScaledLogits
-from imbalance_lab.strategies.cross_entropy import CrossEntropy
-from imbalance_lab.strategies.masking import IGNORE
-from imbalance_lab.strategies.options import LossOptions, SamplerContext
-from imbalance_lab.strategies.pools import WeighableSampler, expected_shares
-from imbalance_lab.strategies.samplers import Natural
-from imbalance_lab.strategies.slots import Choice, PhaseSpec, StrategySpec, nominal_corrections
-from imbalance_lab.strategies.tables import too_few_rows
+from imbalance_lab.strategies.language import ledger
+from imbalance_lab.strategies.language.slots import Choice, PhaseSpec, StrategySpec, nominal_corrections
+from imbalance_lab.strategies.losses.bound_loss import HeadContext, ScaledLogits
+from imbalance_lab.strategies.losses.cross_entropy import CrossEntropy
+from imbalance_lab.strategies.losses.masking import IGNORE
+from imbalance_lab.strategies.option_types import LossOptions, SamplerContext
+from imbalance_lab.strategies.samplers.by_class import Natural
+from imbalance_lab.strategies.samplers.pools import WeighableSampler, expected_shares
+from imbalance_lab.strategies.table_methods import too_few_rows
 from imbalance_lab.strategies.weights import scaled_to_data
 
 Floats = NDArray[np.float64]

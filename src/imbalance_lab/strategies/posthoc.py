@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
-from imbalance_lab.strategies.options import PosthocOptions
+from imbalance_lab.strategies.option_types import PosthocOptions
 
 if TYPE_CHECKING:
     from imbalance_lab.predictions import HeadPredictions
@@ -121,7 +121,7 @@ def fit_posthoc(
     """Fit a head's post-hoc steps on validation; plain values by step name, in order.
 
     ``steps`` is ``BoundStrategy.posthoc[head]``. ``tau-norm`` is left out: it changes the
-    classifier, see :func:`imbalance_lab.strategies.heads.fit_tau_norm`.
+    classifier, see :func:`imbalance_lab.strategies.classifier_heads.fit_tau_norm`.
     """
     from imbalance_lab.metrics.calibration import fit_temperature
 

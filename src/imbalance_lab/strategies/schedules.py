@@ -10,8 +10,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from imbalance_lab.strategies.options import ScheduleOptions
-from imbalance_lab.strategies.search import Uniform
+from imbalance_lab.strategies.option_types import ScheduleOptions
+from imbalance_lab.strategies.search_space import Uniform
 
 Phases = list[dict[str, Any]]
 

@@ -14,8 +14,8 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, field_validator
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.strategies.options import WeightOptions
-from imbalance_lab.strategies.search import LogUniform, OneOf
+from imbalance_lab.strategies.option_types import WeightOptions
+from imbalance_lab.strategies.search_space import LogUniform, OneOf
 
 Floats = NDArray[np.float64]
 

@@ -16,7 +16,7 @@ from torch import Tensor
 from imbalance_lab.errors import NonFiniteLossError
 from imbalance_lab.strategies.base import BoundStrategy, State
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.training.training_config import TrainingConfig
 
 ConfusionMetric = Callable[[NDArray[Any]], NDArray[np.float64]]
 

@@ -15,8 +15,8 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
-from imbalance_lab.strategies.pools import NaturalSampler
-from imbalance_lab.strategies.tables import resample_features, sizes_within_reach
+from imbalance_lab.strategies.samplers.pools import NaturalSampler
+from imbalance_lab.strategies.table_methods import resample_features, sizes_within_reach
 from imbalance_lab.training.evaluate import EVALUATION_BATCH
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident

@@ -17,7 +17,6 @@ from torch import Tensor
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
-from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.course import (
     Course,
     Epoch,
@@ -30,10 +29,11 @@ from imbalance_lab.training.course import (
 from imbalance_lab.training.evaluate import confusions
 from imbalance_lab.training.feature_phase import FeatureBank, check_resampling, make_bank
 from imbalance_lab.training.graph import Launcher
-from imbalance_lab.training.noise import NoiseStream
+from imbalance_lab.training.noise_stream import NoiseStream
 from imbalance_lab.training.phases import reset_heads, seen_counts
 from imbalance_lab.training.resident import Resident
 from imbalance_lab.training.step import Step
+from imbalance_lab.training.training_config import TrainingConfig
 
 __all__ = ["Epoch", "Selection", "fit_steps", "learning_rate_at"]
 

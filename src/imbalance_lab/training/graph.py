@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, nullcontext
 
 import torch
 
-from imbalance_lab.training.noise import NoiseStream
+from imbalance_lab.training.noise_stream import NoiseStream
 from imbalance_lab.training.step import Step
 
 _WARM = 3  # steps of a batch size that are launched one by one before it is captured: libraries allocate at first use

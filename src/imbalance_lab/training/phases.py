@@ -10,8 +10,8 @@ from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import Network
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import Augment, Phase
-from imbalance_lab.training.config import TrainingConfig
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.training_config import TrainingConfig
 
 
 def reset_heads(network: Network, seed: int, phase_number: int) -> None:

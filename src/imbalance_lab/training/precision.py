@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.training.config import TrainingConfig, resolve_device
+from imbalance_lab.training.training_config import TrainingConfig, resolve_device
 
 
 def training_autocast(config: TrainingConfig, device: torch.device) -> torch.autocast:

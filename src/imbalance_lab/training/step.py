@@ -17,12 +17,12 @@ from torch import Tensor, nn
 
 from imbalance_lab.models.network import Network
 from imbalance_lab.strategies.base import Augment, LossInputs, Phase, State
-from imbalance_lab.strategies.masking import working
-from imbalance_lab.training.config import TrainingConfig
+from imbalance_lab.strategies.losses.masking import working
 from imbalance_lab.training.course import copied
 from imbalance_lab.training.phases import make_optimizer, mixed
 from imbalance_lab.training.precision import matrix_products, training_autocast
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.training_config import TrainingConfig
 
 
 @dataclass(frozen=True)

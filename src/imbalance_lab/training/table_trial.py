@@ -18,9 +18,15 @@ from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
-from imbalance_lab.strategies.ledger import power_of_shares
-from imbalance_lab.strategies.slots import StrategySpec
-from imbalance_lab.strategies.tables import ENSEMBLES, RESAMPLERS, class_probabilities, fit_table_model, too_few_rows
+from imbalance_lab.strategies.language.ledger import power_of_shares
+from imbalance_lab.strategies.language.slots import StrategySpec
+from imbalance_lab.strategies.table_methods import (
+    ENSEMBLES,
+    RESAMPLERS,
+    class_probabilities,
+    fit_table_model,
+    too_few_rows,
+)
 from imbalance_lab.training.fit import Epoch, Selection
 from imbalance_lab.training.predict import to_predictions
 

@@ -1,0 +1,1 @@
+"""G-code: blocks read, labelled by command, and written as tokens."""

@@ -1,0 +1,237 @@
+"""What each source of real data may be told in the ``data:`` section of an experiment file."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+OPERATION_PATTERN = r"^(.+)_\d+$"
+"""A recording's operation is the first group: ``face150025_014`` is ``face150025``."""
+
+Fractions = tuple[float, float, float]
+
+
+class _Section(BaseModel):
+    """A frozen section that refuses unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def _sums_to_one(fractions: Fractions) -> Fractions:
+    if min(fractions) <= 0:
+        raise ValueError(f"fractions {list(fractions)} must all be above 0 (train, val, test)")
+    if abs(sum(fractions) - 1.0) > 1e-6:
+        raise ValueError(f"fractions {list(fractions)} sum to {sum(fractions):g}, expected 1 (train, val, test)")
+    return fractions
+
+
+class Window(_Section):
+    """Rows of a window and the rows between the starts of two training windows."""
+
+    length: int = Field(default=64, ge=1)
+    stride: int = Field(default=16, ge=1)
+
+    @model_validator(mode="after")
+    def _stride_within_length(self) -> Self:
+        if self.stride > self.length:
+            raise ValueError(
+                f"stride {self.stride} is longer than the window's length {self.length}: "
+                f"rows between windows would never be seen; allowed: 1..{self.length}"
+            )
+        return self
+
+
+class RecordingSplit(_Section):
+    """How recordings fall into train, val and test.
+
+    ``by: sequence`` shuffles the *windows*, as the legacy preprocessing did: windows of one
+    recording then lie on both sides, which is a leak. It exists so that the leak can be shown.
+    """
+
+    by: Literal["recording", "sequence"] = "recording"
+    stratify: Literal["operation", "none"] = "operation"
+    fractions: Fractions = (0.7, 0.15, 0.15)
+    seed: int = Field(default=0, ge=0)
+
+    _sum = field_validator("fractions")(_sums_to_one)
+
+
+class GroupSplit(_Section):
+    """How the groups of sequence files and tables fall into train, val and test."""
+
+    stratify: Literal["target", "none"] = "target"
+    fractions: Fractions = (0.7, 0.15, 0.15)
+    seed: int = Field(default=0, ge=0)
+
+    _sum = field_validator("fractions")(_sums_to_one)
+
+
+class EncodingOptions(_Section):
+    """How a recordings table becomes windows and targets; shared by real and simulated recordings."""
+
+    task: Literal["steps", "tokens"] = "steps"
+    window: Window = Window()
+    exclude: tuple[str, ...] = ("line", "pos*", "feed", "momo")
+    encoding: Literal["masked", "legacy"] = "masked"
+    labels: Literal["controller", "text"] = "controller"
+    vocabulary: str | None = None
+    min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
+    operation: str = OPERATION_PATTERN
+    split: RecordingSplit = RecordingSplit()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _legacy_split(cls, values: Any) -> Any:
+        if isinstance(values, Mapping) and values.get("encoding") == "legacy" and "split" not in values:
+            return {**values, "split": {"by": "sequence", "stratify": "none"}}
+        return values
+
+    @field_validator("operation")
+    @classmethod
+    def _one_group(cls, pattern: str) -> str:
+        try:
+            groups = re.compile(pattern).groups
+        except re.error as error:
+            raise ValueError(f"{pattern!r} is not a regular expression: {error}") from error
+        if groups < 1:
+            raise ValueError(
+                f"{pattern!r} has no group; the first group names the operation, as in {OPERATION_PATTERN!r}"
+            )
+        return pattern
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.encoding == "legacy" and self.task != "tokens":
+            raise ValueError("encoding 'legacy' describes token targets only; set task: tokens, or encoding: masked")
+        if self.vocabulary is not None and self.task != "tokens":
+            raise ValueError("vocabulary is used by task 'tokens' only; remove it, or set task: tokens")
+        return self
+
+
+class RecordingsOptions(EncodingOptions):
+    """Real recordings: a folder of ``*_aligned.csv``, or one file with a ``recording`` column."""
+
+    source: Literal["recordings"]
+    path: str
+
+
+class SequencesOptions(_Section):
+    """Processed sequences: one ``.npz``/``.pt`` file, or a folder with train, val and test files."""
+
+    source: Literal["sequences"]
+    path: str
+    vocabulary: str | None = None
+    encoding: Literal["masked", "legacy"] = "masked"
+    split: GroupSplit = GroupSplit()
+
+
+_Point = Literal[".", ","]
+_GroupSign = Literal[",", ".", " ", "'"]
+
+
+class TableOptions(_Section):
+    """Any table (CSV or Parquet) with one or more target columns.
+
+    ``missing`` are words that mean "no value", beside the empty cell. ``decimal``, ``thousands``,
+    ``separator`` and ``encoding`` tell how a text file writes numbers and cells; the first two are a
+    sign, or columns with their signs where a file has several notations. ``timestamps`` are
+    columns that become seconds. ``target_kind: classes`` takes the numbers of a target as classes
+    although they look like a measured quantity.
+    """
+
+    source: Literal["table"]
+    path: str
+    target: tuple[str, ...]
+    target_kind: Literal["auto", "classes"] = "auto"
+    group: str | None = None
+    categorical: tuple[str, ...] = ()
+    timestamps: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    missing: tuple[str, ...] = ()
+    decimal: _Point | dict[str, _Point] = "."
+    thousands: _GroupSign | dict[str, _GroupSign] | None = None
+    separator: str = Field(default=",", min_length=1, max_length=1)
+    encoding: str = "utf-8"
+    split: GroupSplit = GroupSplit()
+
+    @field_validator("encoding")
+    @classmethod
+    def _known_encoding(cls, value: str) -> str:
+        try:
+            codecs.lookup(value)
+        except LookupError:
+            raise ValueError(f"encoding {value!r} is unknown; allowed: utf-8, latin-1, cp1252, utf-16 ...") from None
+        return value
+
+    @property
+    def notation_columns(self) -> tuple[str, ...]:
+        """Columns with a notation of their own."""
+        own = (given for given in (self.decimal, self.thousands) if isinstance(given, dict))
+        return tuple(sorted({name for given in own for name in given}))
+
+    def notation(self, column: str | None = None) -> tuple[str, str | None]:
+        """Sign before the fraction and sign between thousands, of a column or of the file."""
+        own_point = self.decimal.get(column or "") if isinstance(self.decimal, dict) else None
+        own_group = self.thousands.get(column or "") if isinstance(self.thousands, dict) else None
+        point = own_point or (self.decimal if isinstance(self.decimal, str) else ".")
+        group = own_group or (self.thousands if isinstance(self.thousands, str) else None)
+        if point == group and own_point and not own_group:  # the column's own sign is not the one of the file
+            return point, None
+        if point == group and own_group and not own_point:
+            return ("," if group == "." else "."), group
+        return point, group
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        if not self.target:
+            raise ValueError("target names no column; give one column or a list of columns")
+        if len(set(self.target)) != len(self.target):
+            raise ValueError(f"target {list(self.target)} names a column twice")
+        if self.group in self.target:
+            raise ValueError(f"column {self.group!r} is both target and group")
+        for name in (None, *self.notation_columns):
+            point, group = self.notation(name)
+            if point == group:
+                of = f" of column {name!r}" if name else ""
+                raise ValueError(
+                    f"decimal and thousands{of} are both {point!r}; they must differ (in a file of several notations "
+                    "name the columns, as in decimal: {width: ','})"
+                )
+        both = sorted(set(self.timestamps) & {*self.categorical, *self.target})
+        if both:
+            raise ValueError(f"column {both[0]!r} is under timestamps and under categorical or target")
+        return self
+
+
+class DigitsSplit(_Section):
+    """``test_fraction`` of all images is set aside first; val is a share of the *rest*.
+
+    The defaults are scikit-learn's ``train_test_split(test_size=0.3, random_state=42)``.
+    """
+
+    test_fraction: float = Field(default=0.3, gt=0.0, lt=1.0)
+    val_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
+    seed: int = Field(default=42, ge=0)
+
+
+class DigitsOptions(_Section):
+    """scikit-learn's digits, made long-tailed.
+
+    Class c of K keeps ``n_max * imbalance_ratio ** (-c / (K - 1))`` images (Cui et al. 2019), so
+    digit 9 is the rarest; ratio 1 leaves them as they are. ``imbalance_on: train`` leaves the
+    test images balanced (the usual benchmark), ``all`` thins them before the split.
+    """
+
+    source: Literal["digits"]
+    imbalance_ratio: float = Field(default=20.0, ge=1.0)
+    imbalance_on: Literal["train", "all"] = "train"
+    split: DigitsSplit = DigitsSplit()

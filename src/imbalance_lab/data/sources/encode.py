@@ -1,0 +1,319 @@
+"""A recordings table, real or simulated, to windows, targets and splits."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from imbalance_lab.data.channels import Inputs, select_inputs
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.dataset import IGNORE, LoadedData, Presence, RawText, SequenceDataset, Splits
+from imbalance_lab.data.gcode.blocks import BlockColumn, parse_column
+from imbalance_lab.data.gcode.labels import COMMANDS, address_rows, command_rows, controller_motion, require_targets
+from imbalance_lab.data.gcode.tokens import TokenTable, legacy_table, masked_table
+from imbalance_lab.data.gcode.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
+from imbalance_lab.data.source_options import EncodingOptions
+from imbalance_lab.data.sources.recordings import tidy
+from imbalance_lab.data.splits import assign_groups, class_counts
+from imbalance_lab.data.windows import (
+    Windows,
+    apart_starts,
+    covering_starts,
+    cut,
+    join,
+    most_frequent,
+    take,
+    whole_starts,
+)
+from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+TRAIN, VAL, TEST = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A tidy recordings table with what every encoding needs of it."""
+
+    frame: pd.DataFrame
+    names: NDArray[np.str_]  # (R,) recordings, sorted
+    recording: NDArray[np.int64]  # (n,) index of each row's recording
+    starts: NDArray[np.int64]  # (R,) first row of each recording
+    lengths: NDArray[np.int64]  # (R,) rows of each recording
+    operation: NDArray[np.str_]  # (R,)
+    blocks: BlockColumn
+    facts: dict[str, object]
+    coding: Coding | None  # of a model that exists
+
+
+def encode_recordings(
+    frame: pd.DataFrame,
+    options: EncodingOptions,
+    facts: Mapping[str, object] | None = None,
+    base_dir: Path | None = None,
+    coding: Coding | None = None,
+) -> LoadedData:
+    """Cut windows, make targets, split and choose the inputs.
+
+    Training windows overlap and score all their rows. Validation and test windows of the steps
+    task overlap by half and score their centres, so that every row is scored exactly once with
+    context on both sides; those of the tokens task share no row. With ``split.by: sequence``
+    the windows of all recordings are cut as for training and shuffled.
+
+    Parameters
+    ----------
+    frame : table with ``recording``, ``gcode_string`` and number columns
+    options : the encoding part of the ``data:`` section
+    facts : what is already known about the source; returned among ``dataset.facts``
+    base_dir : folder that a relative ``vocabulary`` path starts from
+    coding : of a model that exists: the inputs are its channels, coded as it knows them
+
+    Raises
+    ------
+    InputError
+        If nothing can be encoded: no label, no input left, too few recordings, malformed blocks.
+    """
+    table = _prepare(frame, options, facts, coding)
+    if options.task == "steps":
+        return _encode_steps(table, options)
+    return _encode_tokens(table, options, base_dir)
+
+
+def _prepare(
+    frame: pd.DataFrame, options: EncodingOptions, facts: Mapping[str, object] | None, coding: Coding | None
+) -> _Table:
+    tidied = tidy(frame, facts)
+    frame, names = tidied.frame, tidied.frame["recording"].to_numpy().astype(np.str_)
+    change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
+    starts = np.flatnonzero(change).astype(np.int64)
+    if len(starts) < 3 and options.split.by == "recording":
+        raise InputError(
+            f"{len(starts)} recording(s) found, at least 3 are needed to split by recording (train, val, test)"
+        )
+    recording = (np.cumsum(change) - 1).astype(np.int64)
+    try:
+        blocks = parse_column(frame["gcode_string"])
+    except InputError as error:
+        match = re.match(r"row (\d+): (.*)", str(error), re.DOTALL)
+        if match is None:
+            raise
+        row = int(match.group(1))
+        place = row - int(starts[recording[row]])
+        raise InputError(f"recording {str(names[row])!r}, row {place} (from 0): {match.group(2)}") from error
+    known = dict(tidied.facts)
+    known["rows_without_text"] = int((blocks.codes < 0).sum())
+    lengths = np.diff(np.append(starts, len(names))).astype(np.int64)
+    operation, unmatched = _operations(names[starts], options.operation)
+    if unmatched:
+        known["recordings_without_operation"] = unmatched
+    return _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known, coding)
+
+
+def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_], int]:
+    matches = [re.match(pattern, name) for name in names.tolist()]
+    found = [m.group(1) if m and m.group(1) is not None else "unknown" for m in matches]
+    return np.array(found, dtype=np.str_), sum(m is None for m in matches)
+
+
+def _parts(
+    table: _Table, options: EncodingOptions, counts: sparse.csr_array, held_out: sparse.csr_array | None = None
+) -> NDArray[np.int64]:
+    """Part of each recording; all of them train where the windows are shuffled later."""
+    if options.split.by == "sequence":
+        return np.zeros(len(table.names), dtype=np.int64)
+    strata = table.operation if options.split.stratify == "operation" else np.full(len(table.names), "all")
+    return assign_groups(strata, counts, options.split.fractions, options.split.seed, held_out=held_out)
+
+
+def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDArray[np.int64]) -> Splits:
+    if options.split.by == "sequence":
+        if len(windows) < 3:
+            raise InputError(f"{len(windows)} window(s) found, at least 3 are needed to split by sequence")
+        operation = table.operation[windows.recording]
+        strata = operation if options.split.stratify == "operation" else np.full(len(windows), "all")
+        nothing = np.zeros((len(windows), 0), dtype=np.int64)
+        side = assign_groups(strata, nothing, options.split.fractions, options.split.seed, tries=1)
+    else:
+        side = part[windows.recording]
+    train, val, test = (np.flatnonzero(side == p).astype(np.int64) for p in (TRAIN, VAL, TEST))
+    for name, index in (("train", train), ("val", val), ("test", test)):
+        if not len(index):
+            raise InputError(f"the {name} split holds no window; give more recordings or a shorter window")
+    return Splits(train, val, test)
+
+
+def _inputs(table: _Table, options: EncodingOptions, part: NDArray[np.int64]) -> Inputs:
+    train = part == TRAIN
+    return select_inputs(table.frame, options.exclude, table.recording, train, options.min_coverage, table.coding)
+
+
+def _gather(inputs: Inputs, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Inputs of windows (N, T): NaN and code 0 where ``rows`` is -1."""
+    continuous = inputs.continuous[rows]
+    categorical = inputs.categorical[rows]
+    padding = rows < 0
+    if padding.any():
+        continuous[padding] = np.nan
+        categorical[padding] = 0
+    return continuous, categorical
+
+
+def _raw_text(table: _Table, encoded: NDArray[np.str_], vocabulary: Mapping[str, int] | None = None) -> RawText:
+    rows = np.arange(len(table.recording)) - table.starts[table.recording]
+    controller = np.array([*COMMANDS, ""])[controller_motion(table.frame)]
+    return RawText(
+        recording=table.names[table.recording],
+        row=rows.astype(np.int64),
+        block=table.blocks.text,
+        controller=controller,
+        encoded=encoded,
+        vocabulary=dict(vocabulary or {}),
+    )
+
+
+def _encode_steps(table: _Table, options: EncodingOptions) -> LoadedData:
+    command, source = command_rows(table.frame, table.blocks, table.starts, options.labels)
+    addresses, address_classes = address_rows(table.blocks)
+    by_row = {"command": command, "addresses": addresses}
+    require_targets(by_row)
+    heads = {"command": COMMANDS, "addresses": address_classes or ("none",)}
+    counts = class_counts(table.recording, len(table.names), [t[:, None] for t in by_row.values()])
+    part = _parts(table, options, counts)
+    length, stride = options.window.length, options.window.stride
+    seen = np.where(part == TRAIN, table.lengths, 0)
+    scored_once = np.where(part == TRAIN, 0, table.lengths)
+    windows = join(
+        [
+            cut(seen, covering_starts, length, stride, centre=False),
+            cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
+        ]
+    )
+    rows = windows.rows(table.starts)
+    inputs = _inputs(table, options, part)
+    continuous, categorical = _gather(inputs, rows)
+    dataset = SequenceDataset(
+        continuous=continuous,
+        categorical=categorical,
+        targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in by_row.items()},
+        heads=heads,
+        groups=table.names[windows.recording],
+        channels=inputs.coding.channels,
+        unit=windows.recording,
+        unit_position=windows.position,
+        unit_length=table.lengths,
+        slices={"operation": table.operation[windows.recording]},
+        categorical_channels=inputs.coding.categorical_channels,
+        categories=inputs.coding.categories,
+        scaling=inputs.coding.scaling,
+        channel_groups=inputs.groups,
+        facts={
+            **table.facts,
+            **inputs.facts,
+            "labels": source,
+            "rows_without_command": int((command == IGNORE).sum()),
+            "windows": len(windows),
+        },
+    )
+    encoded = np.array([*COMMANDS, ""])[np.where(command == IGNORE, -1, command)]
+    return LoadedData(dataset, _splits(table, options, windows, part), _raw_text(table, encoded))
+
+
+def _window_labels(table: _Table, windows: Windows) -> NDArray[np.int64]:
+    """Most frequent block of each window, int64 (N,), -1 where it holds no text."""
+    rows = windows.rows(table.starts)
+    return most_frequent(np.where(rows >= 0, table.blocks.codes[rows], -1))
+
+
+def _vocabulary(table: _Table, options: EncodingOptions, base_dir: Path | None) -> Vocabulary:
+    if options.vocabulary is not None:
+        return read_vocabulary((base_dir or Path()) / options.vocabulary)
+    codes = table.blocks.codes
+    rows = np.bincount(codes[codes >= 0], minlength=len(table.blocks.blocks))
+    return build_vocabulary({b.text: int(n) for b, n in zip(table.blocks.blocks, rows, strict=True)})
+
+
+def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | None) -> LoadedData:
+    if not table.blocks.blocks:
+        raise InputError("no row carries a label: column 'gcode_string' is empty")
+    vocabulary = _vocabulary(table, options, base_dir)
+    legacy = options.encoding == "legacy"
+    facts: dict[str, object] = {"encoding": options.encoding, "vocabulary_size": len(vocabulary.tokens)}
+    if legacy:
+        tokens, facts["unknown_token_share"] = legacy_table(table.blocks, vocabulary)
+    else:
+        tokens = masked_table(table.blocks.blocks, vocabulary)
+    length, stride = options.window.length, options.window.stride
+    starts_of = whole_starts if legacy else covering_starts
+    everywhere = cut(table.lengths, starts_of, length, stride, centre=False)
+    apart = cut(table.lengths, apart_starts, length, length, centre=False)
+    counts, held_out = (_token_counts(table, windows, tokens) for windows in (everywhere, apart))
+    part = _parts(table, options, counts, held_out)
+    if options.split.by != "recording":
+        return _assemble_tokens(table, options, everywhere, part, tokens, vocabulary, facts)
+    trained = part == TRAIN
+    windows = join([take(everywhere, trained[everywhere.recording]), take(apart, ~trained[apart.recording])])
+    loaded = _assemble_tokens(table, options, windows, part, tokens, vocabulary, facts)
+    ends = np.cumsum([len(classes) for classes in tokens.heads.values()])[:-1]
+    train, outside = (
+        dict(zip(tokens.heads, np.split(c.toarray() > 0, ends, axis=1), strict=True)) for c in (counts, held_out)
+    )
+    return replace(loaded, presence=Presence(table.names, train, outside))
+
+
+def _token_counts(table: _Table, windows: Windows, tokens: TokenTable) -> sparse.csr_array:
+    """Positions of each class of each head in each recording, of the windows that hold text."""
+    label = _window_labels(table, windows)
+    told = label >= 0
+    targets = [tokens.targets[head][label[told]] for head in tokens.heads]
+    widths = [len(classes) for classes in tokens.heads.values()]
+    return class_counts(windows.recording[told], len(table.names), targets, widths)
+
+
+def _assemble_tokens(
+    table: _Table,
+    options: EncodingOptions,
+    windows: Windows,
+    part: NDArray[np.int64],
+    tokens: TokenTable,
+    vocabulary: Vocabulary,
+    facts: dict[str, object],
+) -> LoadedData:
+    label = _window_labels(table, windows)
+    facts["windows_without_text_dropped"] = int((label < 0).sum())
+    windows, label = take(windows, label >= 0), label[label >= 0]
+    facts["windows"] = len(windows)
+    longest = int(tokens.lengths[label].max(initial=1))
+    place = np.arange(longest)
+    inputs = _inputs(table, options, part)
+    continuous, categorical = _gather(inputs, windows.rows(table.starts))
+    dataset = SequenceDataset(
+        continuous=continuous,
+        categorical=categorical,
+        targets={head: target[label][:, :longest] for head, target in tokens.targets.items()},
+        heads=tokens.heads,
+        groups=table.names[windows.recording],
+        channels=inputs.coding.channels,
+        unit=np.arange(len(windows), dtype=np.int64),
+        unit_position=np.where(place < tokens.lengths[label][:, None], place, -1),
+        unit_length=tokens.lengths[label],
+        slices={"operation": table.operation[windows.recording]},
+        categorical_channels=inputs.coding.categorical_channels,
+        categories=inputs.coding.categories,
+        scaling=inputs.coding.scaling,
+        channel_groups=inputs.groups,
+        facts={**table.facts, **inputs.facts, **facts},
+    )
+    encoded = np.array([*tokens.first_command, ""], dtype=np.str_)[table.blocks.codes]
+    raw = _raw_text(table, encoded, vocabulary.tokens)
+    splits = _splits(table, options, windows, part)
+    fitted = "all" if options.encoding == "legacy" else "train"
+    return LoadedData(dataset, splits, raw, scaler_fitted_on=fitted)

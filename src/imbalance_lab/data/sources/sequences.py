@@ -1,0 +1,374 @@
+"""Processed sequences: ``.npz`` and ``.pt`` files. Nothing in them is ever unpickled freely."""
+
+from __future__ import annotations
+
+import re
+import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
+from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.files import existing
+from imbalance_lab.data.gcode.targets import decode_masked, head_classes, token_targets
+from imbalance_lab.data.gcode.vocabulary import read_vocabulary
+from imbalance_lab.data.source_options import SequencesOptions
+from imbalance_lab.data.splits import split_rows
+from imbalance_lab.errors import InputError
+
+SUFFIXES = (".npz", ".pt", ".pth")
+_GROUPS = ("groups", "group", "recordings", "recording")
+_SLICES = ("operation", "operation_type")
+_MASKS = ("mask", "masks")
+_NAMES = {"continuous": ("channels", "channel_names"), "categorical": ("categorical_channels", "categorical_names")}
+_KNOWN = {"continuous", "categorical", "tokens", *_GROUPS, *_SLICES, *_MASKS, *(n for v in _NAMES.values() for n in v)}
+
+
+@dataclass(frozen=True)
+class _Arrays:
+    """Plain arrays of one file, and the names of those that would have needed unpickling."""
+
+    path: Path
+    plain: Mapping[str, NDArray[Any]]
+    pickled: tuple[str, ...]
+
+    def first(self, names: tuple[str, ...]) -> NDArray[Any] | None:
+        return next((self.plain[n] for n in names if n in self.plain), None)
+
+
+def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None = None) -> LoadedData:
+    """Load one file (then split by group), or a folder with ``train*``, ``val*`` and ``test*`` files.
+
+    ``coding`` is that of a model that exists: its channels are the inputs, as it codes them.
+
+    Raises
+    ------
+    InputError
+        Missing or broken file, a needed array that is missing, pickled or of the wrong shape.
+    """
+    path = existing(base / options.path, "path")
+    files = _split_files(path) if path.is_dir() else [path]
+    parts = [_read(file) for file in files]
+    vocabulary = read_vocabulary(base / options.vocabulary) if options.vocabulary else None
+    targets = _joined_targets([_targets(part) for part in parts])
+    if not targets:
+        if any("tokens" not in part.plain for part in parts):
+            raise InputError(f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {_holds(parts[0])}")
+        if vocabulary is None:
+            raise InputError(f"{files[0]} holds 'tokens' but no '<head>_targets': give data.vocabulary, a JSON file")
+        targets = token_targets(_joined_targets([{"t": _needed(p, "tokens", 2)} for p in parts])["t"], vocabulary, path)
+    heads = head_classes(targets, vocabulary)
+    sizes = [len(_needed(part, "continuous", 3)) for part in parts]
+    if 0 in sizes:
+        raise InputError(f"{files[sizes.index(0)]} holds no sequences")
+    facts = _facts(parts, options)
+    unit_length_mask = _mask(parts, next(iter(targets.values())).shape)
+    if options.encoding == "masked":
+        targets, real = decode_masked(targets, unit_length_mask, path)
+    else:
+        real = unit_length_mask if unit_length_mask is not None else np.ones_like(next(iter(targets.values())), bool)
+    groups, slices = _groups(parts, sizes, facts), _slices(parts)
+    splits = _splits(parts, sizes, groups, targets, options)
+    return LoadedData(_dataset(parts, targets, heads, groups, slices, real, facts, splits, coding), splits)
+
+
+def _split_files(folder: Path) -> list[Path]:
+    out = []
+    for name in ("train", "val", "test"):
+        found = sorted(p for p in folder.iterdir() if p.name.startswith(name) and p.suffix in SUFFIXES)
+        if len(found) != 1:
+            raise InputError(
+                f"folder {folder} holds {len(found)} files {name}*.npz or {name}*.pt, "
+                "expected one each of train, val, test"
+            )
+        out.append(found[0])
+    return out
+
+
+def _read(path: Path) -> _Arrays:
+    if path.suffix not in SUFFIXES:
+        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, allowed: {', '.join(SUFFIXES)}")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is an empty file")
+    return _read_npz(path) if path.suffix == ".npz" else _read_pt(path)
+
+
+def _read_npz(path: Path) -> _Arrays:
+    plain, pickled = {}, []
+    try:
+        # np.load leaves a file open that it fails to read, unless it did not open it itself.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise InputError(f"{path} holds one array, expected an .npz archive of named arrays")
+            for name in archive.files:
+                try:
+                    plain[name] = archive[name]
+                except ValueError as error:
+                    if "allow_pickle" not in str(error):
+                        raise
+                    pickled.append(name)
+    except (OSError, zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path} cannot be read as npz: {' '.join(str(error).split())}") from error
+    return _Arrays(path, plain, tuple(pickled))
+
+
+def _read_pt(path: Path) -> _Arrays:
+    import pickle
+
+    import torch
+
+    try:
+        with torch.serialization.safe_globals(_numpy_globals()):
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+        # PyTorch's own text advises to load the file unsafely; only the culprit is passed on.
+        culprit = re.search(r"GLOBAL (\S+)", str(error))
+        reason = f"it holds a {culprit.group(1)}" if culprit else "it is broken, or no file of torch.save"
+        raise InputError(
+            f"{path} cannot be read with weights_only=True (allowed: tensors, NumPy arrays of numbers or text, "
+            f"plain values): {reason}"
+        ) from error
+    if not isinstance(content, dict):
+        raise InputError(f"{path} holds a {type(content).__name__}, expected a mapping of names to arrays")
+    plain, pickled = {}, []
+    for name, value in content.items():
+        if isinstance(value, torch.Tensor):
+            plain[str(name)] = value.detach().numpy()
+        elif isinstance(value, list | tuple | np.ndarray):
+            try:
+                array = np.asarray(value)
+            except ValueError:
+                array = np.empty(0, dtype=object)
+            if array.dtype == object:
+                pickled.append(str(name))
+            else:
+                plain[str(name)] = array
+    return _Arrays(path, plain, tuple(pickled))
+
+
+def _numpy_globals() -> list[Any]:
+    """What rebuilding a plain NumPy array calls; nothing here runs code from the file."""
+    rebuild, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
+    # NumPy 1 and 2 write these two under different names into the file.
+    named = [
+        (function, f"numpy.{core}.multiarray.{name}")
+        for core in ("core", "_core")
+        for function, name in ((rebuild, "_reconstruct"), (scalar, "scalar"))
+    ]
+    # "O" only so that a file which holds an object array beside the needed ones can be opened: its
+    # elements are still limited to what is allowed here, and the array is named and not used.
+    dtypes = list(dict.fromkeys(type(np.dtype(code)) for code in "?bBhHiIlLqQefdSUO"))
+    return [np.ndarray, np.dtype, *dtypes, *named]
+
+
+def _holds(part: _Arrays) -> str:
+    pickled = f" and the pickled arrays {', '.join(part.pickled)}, which are never unpickled" if part.pickled else ""
+    return f"it holds {', '.join(sorted(part.plain)) or 'no plain array'}{pickled}"
+
+
+def _needed(part: _Arrays, name: str, dimensions: int) -> NDArray[Any]:
+    if name in part.pickled:
+        raise InputError(
+            f"{part.path}, array {name!r} is a pickled object array, which is never unpickled; save it as plain numbers"
+        )
+    if name not in part.plain:
+        raise InputError(f"{part.path} has no array {name!r}; {_holds(part)}")
+    array = part.plain[name]
+    if array.ndim != dimensions or array.dtype.kind not in "iufb":
+        raise InputError(
+            f"{part.path}, array {name!r} has shape {array.shape} and type {array.dtype}, "
+            f"expected {dimensions} dimensions of numbers"
+        )
+    return array
+
+
+def _targets(part: _Arrays) -> dict[str, NDArray[np.int64]]:
+    out = {}
+    n = len(_needed(part, "continuous", 3))
+    for key in (*part.plain, *part.pickled):
+        if not key.endswith("_targets"):
+            continue
+        array = part.plain.get(key)
+        if array is not None and array.ndim == 1:
+            array = array[:, None]
+        if array is None or array.ndim != 2 or array.dtype.kind not in "iuf":
+            _needed(part, key, 2)
+        assert array is not None
+        if array.dtype.kind == "f":
+            bad = ~np.isfinite(array) | (array != np.round(array))
+            if bad.any():
+                row = int(np.argwhere(bad)[0][0])
+                found = array[row][bad[row]][0]
+                raise InputError(f"{part.path}, array {key!r}, sequence {row}: found {found}, expected class numbers")
+        if len(array) != n:
+            raise InputError(f"{part.path}, array {key!r} has {len(array)} sequences, 'continuous' has {n}")
+        if ((array < 0) & (array != IGNORE)).any():
+            row = int(np.argwhere((array < 0) & (array != IGNORE))[0][0])
+            raise InputError(
+                f"{part.path}, array {key!r}, sequence {row}: found a negative class, allowed: 0.., {IGNORE}"
+            )
+        out[key.removesuffix("_targets")] = array.astype(np.int64)
+    lengths = {array.shape[1] for array in out.values()}
+    if len(lengths) > 1:
+        raise InputError(f"{part.path}: target arrays differ in length ({sorted(lengths)} positions)")
+    return out
+
+
+def _joined_targets(parts: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
+    """Targets of all files, one after the other, padded at the end to the longest."""
+    names = set(parts[0])
+    if any(set(p) != names for p in parts):
+        raise InputError(f"the files hold different heads: {[sorted(p) for p in parts]}")
+    longest = max((a.shape[1] for p in parts for a in p.values()), default=0)
+    pad = {"t": 0}
+    return {
+        name: np.concatenate(
+            [
+                np.pad(p[name], ((0, 0), (0, longest - p[name].shape[1])), constant_values=pad.get(name, IGNORE))
+                for p in parts
+            ]
+        ).astype(np.int64)
+        for name in parts[0]
+    }
+
+
+def _mask(parts: list[_Arrays], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+    masks = [part.first(_MASKS) for part in parts]
+    if any(mask is None for mask in masks):
+        return None
+    for part, mask in zip(parts, masks, strict=True):
+        expected = (len(part.plain["continuous"]), shape[1])
+        if mask is not None and mask.shape != expected:
+            raise InputError(f"{part.path}, array 'mask' has shape {mask.shape}, expected {expected} as the targets")
+    return np.concatenate([m for m in masks if m is not None]).astype(bool)
+
+
+def _groups(parts: list[_Arrays], sizes: list[int], facts: dict[str, object]) -> NDArray[np.str_]:
+    found = [part.first(_GROUPS) for part in parts]
+    if all(g is not None and g.shape == (n,) for g, n in zip(found, sizes, strict=True)):
+        return np.concatenate([np.asarray(g).astype(np.str_) for g in found])
+    facts["groups"] = "none given: each sequence is its own group, so leakage between splits cannot be excluded"
+    width = len(str(sum(sizes)))
+    return np.char.zfill(np.arange(sum(sizes)).astype(np.str_), width)
+
+
+def _slices(parts: list[_Arrays]) -> dict[str, NDArray[np.str_]]:
+    found = [part.first(_SLICES) for part in parts]
+    if any(s is None or s.ndim != 1 for s in found):
+        return {}
+    return {"operation": np.concatenate([np.asarray(s).astype(np.str_) for s in found])}
+
+
+def _splits(
+    parts: list[_Arrays],
+    sizes: list[int],
+    groups: NDArray[np.str_],
+    targets: Mapping[str, NDArray[np.int64]],
+    options: SequencesOptions,
+) -> Splits:
+    if len(parts) == 3:
+        ends = np.cumsum([0, *sizes])
+        return Splits(*(np.arange(ends[i], ends[i + 1], dtype=np.int64) for i in range(3)))
+    strata = np.full(len(groups), "all")
+    if options.split.stratify == "target":
+        rarest = _rarest_class(list(targets.values()))
+        strata = rarest.astype(np.str_)
+    return split_rows(groups, strata, list(targets.values()), options.split.fractions, options.split.seed)
+
+
+def _rarest_class(targets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    """Number of the rarest class (of any head) that each sequence holds; -1 where it holds none."""
+    best_count = np.full(len(targets[0]), np.iinfo(np.int64).max)
+    best, offset = np.full(len(targets[0]), -1, dtype=np.int64), 0
+    for target in targets:
+        counts = np.bincount(target[target >= 0], minlength=1)
+        count = np.where(target >= 0, counts[np.maximum(target, 0)], np.iinfo(np.int64).max)
+        place = count.argmin(axis=1)
+        rows = np.arange(len(target))
+        better = count[rows, place] < best_count
+        best = np.where(better, target[rows, place] + offset, best)
+        best_count = np.minimum(best_count, count[rows, place])
+        offset += len(counts)
+    return best
+
+
+def _facts(parts: list[_Arrays], options: SequencesOptions) -> dict[str, object]:
+    facts: dict[str, object] = {"files": ", ".join(part.path.name for part in parts), "encoding": options.encoding}
+    pickled = sorted({name for part in parts for name in part.pickled})
+    if pickled:
+        facts["object_arrays_ignored"] = ", ".join(pickled)
+    unused = sorted({n for part in parts for n in part.plain if n not in _KNOWN and not n.endswith("_targets")})
+    if unused:
+        facts["arrays_not_used"] = ", ".join(unused)
+    return facts
+
+
+def _names(parts: list[_Arrays], kind: str, n: int) -> tuple[str, ...]:
+    given = parts[0].first(_NAMES[kind])
+    if given is not None and given.shape == (n,):
+        return tuple(str(name) for name in given.tolist())
+    return tuple(f"{kind}_{i}" for i in range(n))
+
+
+def _dataset(
+    parts: list[_Arrays],
+    targets: Mapping[str, NDArray[np.int64]],
+    heads: Mapping[str, tuple[str, ...]],
+    groups: NDArray[np.str_],
+    slices: dict[str, NDArray[np.str_]],
+    real: NDArray[np.bool_],
+    facts: dict[str, object],
+    splits: Splits,
+    coding: Coding | None,
+) -> SequenceDataset:
+    shapes = {part.plain["continuous"].shape[1:] for part in parts}
+    if len(shapes) > 1:
+        raise InputError(f"the files differ in steps or channels: 'continuous' has {sorted(shapes)} per sequence")
+    continuous = np.concatenate([part.plain["continuous"] for part in parts])
+    n, steps = continuous.shape[:2]
+    if any("categorical" in part.plain or "categorical" in part.pickled for part in parts):
+        categorical = np.concatenate([_needed(part, "categorical", 3) for part in parts]).astype(np.int64)
+        if categorical.shape[:2] != (n, steps):
+            raise InputError(
+                f"{parts[0].path}, array 'categorical' has shape {categorical.shape}, expected ({n}, {steps}, K)"
+            )
+    else:
+        categorical = np.zeros((n, steps, 0), dtype=np.int64)
+    numbers = {name: continuous[..., i] for i, name in enumerate(_names(parts, "continuous", continuous.shape[2]))}
+    texts = {
+        name: _code_texts(categorical[..., k])
+        for k, name in enumerate(_names(parts, "categorical", categorical.shape[2]))
+    }
+    coding = coding or fit_coding(numbers, texts, splits.train)
+    coded = coding.encode({**numbers, **texts})
+    place = np.broadcast_to(np.arange(real.shape[1]), real.shape)
+    return SequenceDataset(
+        continuous=coded.continuous,
+        categorical=coded.categorical,
+        targets=dict(targets),
+        heads=heads,
+        groups=groups,
+        channels=coding.channels,
+        unit=np.arange(n, dtype=np.int64),
+        unit_position=np.where(real, place, -1).astype(np.int64),
+        unit_length=np.where(real, place + 1, 0).max(axis=1, initial=0).astype(np.int64),
+        slices=slices,
+        categorical_channels=coding.categorical_channels,
+        categories=coding.categories,
+        scaling=coding.scaling,
+        facts={**facts, **coded.facts},
+    )
+
+
+def _code_texts(codes: NDArray[np.int64]) -> Texts:
+    """Codes of a file as text; negative ones are missing."""
+    texts = texts_of(codes)
+    texts[codes < 0] = None
+    return texts

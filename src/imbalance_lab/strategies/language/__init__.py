@@ -1,0 +1,1 @@
+"""How strategies are written down: slots, options, the registry, search spaces, the prior ledger."""

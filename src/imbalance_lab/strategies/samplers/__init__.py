@@ -1,0 +1,1 @@
+"""Samplers: which training sequences an epoch sees, and how often."""

@@ -1,0 +1,133 @@
+"""One trial without any tracking: bind, build, train, predict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from imbalance_lab.data import preprocessing
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.metrics.counts import metric_by_name
+from imbalance_lab.models.build import Blueprint, build_network, make_blueprint
+from imbalance_lab.models.model_config import ModelConfig
+from imbalance_lab.models.network import Network
+from imbalance_lab.predictions import Predictions
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.classifier_heads import fit_tau_norm
+from imbalance_lab.training.evaluate import predict_scores
+from imbalance_lab.training.feature_phase import head_features
+from imbalance_lab.training.fit import Epoch, Selection, fit_steps
+from imbalance_lab.training.predict import to_predictions
+from imbalance_lab.training.resident import make_resident
+from imbalance_lab.training.training_config import TrainingConfig, resolve_device
+
+MAX_TAU_ROWS = 200_000
+"""Validation positions of a head that the exponent of tau-normalisation is chosen on."""
+
+
+@dataclass(frozen=True)
+class PreparedTrial:
+    """A network that is ready to be trained on a data set with a strategy."""
+
+    loaded: LoadedData
+    strategy: BoundStrategy
+    model: ModelConfig
+    training: TrainingConfig
+    seed: int
+    network: Network
+    blueprint: Blueprint
+    device: str
+
+    def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
+        """Train; see :func:`imbalance_lab.training.fit.fit_steps`."""
+        return (e for e in self.steps(selection, checkpoint, fingerprint) if e is not None)
+
+    def steps(
+        self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "", graphs: bool = True
+    ) -> Iterator[Epoch | None]:
+        """Train beside others in one thread; see :func:`imbalance_lab.training.fit.fit_steps`."""
+        device = torch.device(self.device)
+        splits = self.loaded.splits
+        yield from fit_steps(
+            self.network,
+            make_resident(self.network, self.loaded.dataset, splits.train, device),
+            make_resident(self.network, self.loaded.dataset, splits.val, device),
+            self.strategy,
+            self.training,
+            selection,
+            seed=self.seed,
+            denoising_weight=self.model.denoising.weight,
+            checkpoint=checkpoint,
+            fingerprint=fingerprint,
+            graphs=graphs,
+        )
+
+    def after_training(self, metric: str) -> dict[str, dict[str, float]]:
+        """Tau-normalise the classifiers of heads that ask for it; call once, when the training has ended.
+
+        The exponent is the given one, or the one with the best ``metric`` on validation. It goes into
+        ``class_scale``, so that the saved weights serve the same scores. Returns ``{head: {"tau": t}}``.
+        """
+        asked = {h: steps["tau-norm"] for h, steps in self.strategy.posthoc.items() if "tau-norm" in steps}
+        if not asked:
+            return {}
+        device = torch.device(self.device)
+        val = make_resident(self.network, self.loaded.dataset, self.loaded.splits.val, device)
+        features = head_features(self.network, val, MAX_TAU_ROWS)
+        return {
+            h: {"tau": _tau_normalise(self.network, h, options, features[h], metric)} for h, options in asked.items()
+        }
+
+    def predict(self, split: str, meta: Mapping[str, Any]) -> Predictions:
+        """The predictions table of one split (``val``, ``test`` or ``train``)."""
+        index = getattr(self.loaded.splits, split)
+        device = torch.device(self.device)
+        data = make_resident(self.network, self.loaded.dataset, index, device)
+        scores = predict_scores(self.network, data)
+        return to_predictions(self.loaded.dataset, self.loaded.splits, index, scores, {"split": split, **meta})
+
+
+def _tau_normalise(
+    network: Network, head: str, options: Mapping[str, Any], val: tuple[NDArray[Any], NDArray[Any]], metric: str
+) -> float:
+    """Divide the class vectors of ``head`` by the tau-th power of their length, in place; returns tau."""
+    classifier = network.classifier(head)
+    features, true = val
+    with torch.no_grad():
+        vectors: torch.Tensor = classifier.weight.detach()
+        if classifier.kind == "cosine":
+            vectors = torch.nn.functional.normalize(vectors, dim=-1)
+            features = features / np.maximum(np.linalg.norm(features, axis=1, keepdims=True), 1e-12)
+        vectors = vectors * classifier.class_scale[:, None]
+        bias = None if classifier.bias is None else classifier.bias.cpu().numpy()
+        tau = options.get("tau", "auto")
+        if tau == "auto":
+            tau = fit_tau_norm(features, true, vectors.cpu().numpy(), bias, metric) if len(true) else 0.0
+        length = vectors.norm(dim=1)
+        classifier.class_scale /= torch.where(length > 0, length, 1.0) ** float(tau)
+    return float(tau)
+
+
+def prepare_trial(
+    loaded: LoadedData, strategy: BoundStrategy, model: ModelConfig, training: TrainingConfig, seed: int
+) -> PreparedTrial:
+    """Fit the scaling on train (on everything for the legacy encoding) and build the network on its device."""
+    dataset, splits = loaded.dataset, loaded.splits
+    fit_on = splits.train if loaded.scaler_fitted_on == "train" else np.arange(len(dataset))
+    scaling = preprocessing.fit(dataset, fit_on, on=loaded.scaler_fitted_on)
+    blueprint = make_blueprint(dataset, model, strategy.head_kinds, strategy.head_scales)
+    network = build_network(blueprint, scaling.mean, scaling.std, dataset, splits.train, seed)
+    device = resolve_device(training.device)
+    return PreparedTrial(loaded, strategy, model, training, seed, network.to(device), blueprint, device)
+
+
+def selection_of(metric: str, heads: Mapping[str, tuple[str, ...]], primary: str) -> Selection:
+    """``head/metric`` of a spec to a :class:`Selection`; ``auto`` is the primary head."""
+    head, _, name = metric.rpartition("/")
+    return Selection(primary if head == "auto" else head, metric_by_name(name))
