@@ -18,7 +18,7 @@ from pathlib import Path
 
 from _common import ROOT, CaseError, Outcome, Row, run
 
-TESTS = {"tiny": "tests/test_training_together.py"}
+TESTS = {"tiny": "tests/training/test_together.py"}
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:

@@ -28,7 +28,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, parse_options
 from mlflow_project.__main__ import main
 
-CASES = Path(__file__).parent / "cases"
+CASES = Path(__file__).resolve().parents[1] / "cases"
 _BASE: dict[str, Any] = {
     "name": "case",
     "description": "a small input",

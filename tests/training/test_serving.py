@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import skops.io
 import torch
-from test_strategies_wiring import rows, table_trial
+from strategies.test_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
 from imbalance_lab.strategies.table_methods import ENSEMBLES, Classifier

@@ -11,7 +11,7 @@ import pytest
 from imbalance_lab.interpretation.randomised import randomised
 from imbalance_lab.load import load_data
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

@@ -176,7 +176,7 @@ def test_one_order_in_every_process(tmp_path: Path) -> None:
     path = csv(tmp_path, rows([str(x) for x in X], labels=["G1", "G01", "1", "1.0", "01"] * 8))
     code = (
         "import sys; from imbalance_lab.load import load_data;"
-        "from imbalance_lab.data.source_options import parse_options;"
+        "from imbalance_lab.load import parse_options;"
         "print(load_data(parse_options(dict(source='table', path=sys.argv[1], target='class'))).dataset.digest)"
     )
     digests = {

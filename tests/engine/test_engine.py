@@ -26,7 +26,7 @@ from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project.tuning import SearchTask
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @settings(deadline=None, max_examples=50)

@@ -1,16 +1,16 @@
 """Conformance with the official implementations: every file and case of a folder of golden values.
 
-`pytest tests/test_golden.py --golden-dir DIR` runs another folder of the same schema. A file or a
+`pytest tests/golden/test_golden.py --golden-dir DIR` runs another folder of the same schema. A file or a
 kind of case that is not known here fails.
 """
 
 import json
 from pathlib import Path
 
-import golden_analysis
-import golden_strategies
 import pytest
 from conftest import shared_folder
+
+from golden import golden_analysis, golden_strategies
 
 CHECKS = {**golden_strategies.CHECKS, **golden_analysis.CHECKS}
 EXPECTED = set(CHECKS)

@@ -26,7 +26,7 @@ from imbalance_lab.strategies.language import registry
 from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.table_trial import TableInputs, bind_table, prepare_table_trial
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = yaml.safe_load((ROOT / "experiments/strategies.yaml").read_text(encoding="utf-8"))["strategies"]
 TABLES = [e.name for e in registry.REGISTRY if e.slot == "table"]
 
@@ -129,7 +129,7 @@ def table_trial(text, loaded, seed=0):
 def test_every_table_strategy_fits_and_predicts(name):
     loaded = rows()
     options = {"plain": {}, "rus-boost": {"estimators": 5}}.get(name, {"estimators": 5})
-    text = f"table: {{{name}: {options}}}" if name in registry.tables.ENSEMBLES else f"table: {name}"
+    text = f"table: {{{name}: {options}}}" if name in registry.table_methods.ENSEMBLES else f"table: {name}"
     trial = table_trial(text, loaded)
     (epoch,) = trial.train(selection(loaded))
     val, test = (trial.predict(s, {"seed": 0}) for s in ("val", "test"))

@@ -12,7 +12,7 @@ from imbalance_lab.spec import parse_experiment
 from imbalance_lab.strategies.language import registry
 from imbalance_lab.strategies.language.parse import parse_strategy
 
-ROOT = Path(__file__).parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = yaml.safe_load((ROOT / "experiments/strategies.yaml").read_text())["strategies"]
 SCHEDULED = sorted(name for name, plan in CATALOGUE.items() if "schedule" in plan)
 LISTS = {

@@ -20,7 +20,7 @@ import pytest
 
 from imbalance_lab.predictions import read_parquet
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 TRIALS = (engine_cases.FIRST, engine_cases.SECOND)
 EPOCHS = 3
 
