@@ -8,13 +8,13 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import DataOptions
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
+from imbalance_lab.plain_yaml import read_yaml
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.strategies.language.catalogue import chosen_strategies
 from imbalance_lab.strategies.language.parse import StrategySpec, parse_strategy
@@ -154,11 +154,10 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     if not path.is_file():
         raise InputError(f"{path}: no such experiment file")
     try:
-        raw = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{path}{where}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
+        text = path.read_text(encoding="utf-8")
+    except (UnicodeDecodeError, OSError) as error:
+        raise InputError(f"{path}: cannot be read as UTF-8 text ({error})") from None
+    raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: found {type(raw).__name__} at the top, expected a mapping of keys")
     return parse_experiment(raw, where=str(path), overrides=overrides)
