@@ -9,7 +9,7 @@ ARGS ?=
 .PHONY: run test lint format bench gpu docs clean ui
 
 $(BIN)/python:
-	$(PYTHON) -c 'import sys; assert sys.version_info[:2] in ((3, 11), (3, 12)), "Python 3.11 or 3.12 is needed, found " + sys.version'
+	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 14), "Python 3.11 to 3.14 is needed, found " + sys.version'
 	$(PYTHON) -m venv $(VENV)
 
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
@@ -24,8 +24,9 @@ $(DEV_STAMP): $(STAMP)
 run: $(STAMP)
 	$(BIN)/python -m mlflow_project run $(ARGS)
 
+# Files of tests go to as many processes as there are cores, four at most.
 test: $(DEV_STAMP) lint
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .
