@@ -21,6 +21,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.source_options import EncodingOptions
 from imbalance_lab.data.sources.encode import encode_recordings
+from imbalance_lab.data.sources.recordings import Recordings
 from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.intervals import wilson
 from imbalance_lab.simulator.mill import SimulatedMill, plant, simulate
@@ -115,8 +116,8 @@ CAN_FAIL = ("frequencies", "vocabulary", "placeholder", "splits", "split leakage
 def simulated(seed: int) -> LoadedData:
     """27 recordings of about 200 rows, as the steps task."""
     return encode_recordings(
-        simulate(SimulatedMill(n_recordings=27, rows_per_recording=200, seed=seed)), EncodingOptions()
-    )
+        Recordings(simulate(SimulatedMill(n_recordings=27, rows_per_recording=200, seed=seed))), EncodingOptions()
+    )(None)
 
 
 def _only_command(loaded: LoadedData) -> LoadedData:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -10,13 +10,14 @@ from typing import Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from imbalance_lab.data.coding import Coding
-from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.dataset import ByFold, LoadedData
 from imbalance_lab.data.source_options import (
     DigitsOptions,
     RecordingsOptions,
     SequencesOptions,
     TableOptions,
 )
+from imbalance_lab.errors import InputError
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 
 DataOptions = Annotated[
@@ -32,7 +33,14 @@ def parse_options(values: Mapping[str, Any]) -> DataOptions:
     return adapter.validate_python(values)
 
 
-def load_data(options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None) -> LoadedData:
+def folds_of(options: DataOptions) -> int | None:
+    """Number of folds of the split, None where it is no cross-validation."""
+    return options.split.folds
+
+
+def load_data(
+    options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None, fold: int | None = None
+) -> LoadedData:
     """Load, encode and split the data that ``options`` describe; heads that train has no label of are left out.
 
     Parameters
@@ -40,33 +48,61 @@ def load_data(options: DataOptions, base_dir: Path | None = None, coding: Coding
     options : what :func:`parse_options` returns
     base_dir : folder that relative paths start from (default: the working directory)
     coding : of a model that exists: the inputs are its columns, coded as it knows them
+    fold : 0 ... K - 1, of a split in K folds; all folds at once are :func:`load_folds`
 
     Raises
     ------
     InputError
-        Whatever is wrong with the data, in one sentence.
+        Whatever is wrong with the data, in one sentence; a fold that the split does not have, or
+        none where it has folds.
     """
-    base = base_dir or Path()
-    loaded = _load(options, base, coding)
+    folds = folds_of(options)
+    if folds is None and fold is not None:
+        raise InputError(f"fold {fold} is asked for, but data.split.folds is not set")
+    if folds is not None and (fold is None or not 0 <= fold < folds):
+        raise InputError(f"data.split.folds is {folds}: expected a fold of 0 to {folds - 1}, found {fold}")
+    return _finished(options, _open(options, base_dir or Path(), coding)(fold))
+
+
+def load_folds(
+    options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None
+) -> Iterator[LoadedData]:
+    """The data of each fold in turn, or the one split where there are no folds; the files are read once.
+
+    Scaling, choice of channels and categories are fitted on the train part of each fold. Parameters and
+    errors are those of :func:`load_data`.
+    """
+    of = _open(options, base_dir or Path(), coding)
+    folds = folds_of(options)
+    for fold in (None,) if folds is None else range(folds):
+        yield _finished(options, of(fold))
+
+
+def _finished(options: DataOptions, loaded: LoadedData) -> LoadedData:
     place = {"path": options.path} if hasattr(options, "path") else {}
-    facts = {"source": options.source, **place, "simulated": options.source == "simulated", **loaded.dataset.facts}
+    part = {"fold": f"{loaded.fold.number} (of 0 to {loaded.fold.count - 1})"} if loaded.fold else {}
+    about = {"source": options.source, **place, "simulated": options.source == "simulated", **part}
+    facts = {**about, **loaded.dataset.facts}
     return replace(loaded, dataset=replace(loaded.dataset, facts=facts)).without_unlabelled()
 
 
-def _load(options: DataOptions, base: Path, coding: Coding | None) -> LoadedData:
+def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:
     match options:
         case RecordingsOptions():
             from imbalance_lab.data.sources.encode import encode_recordings
-            from imbalance_lab.data.sources.recordings import read_recordings
+            from imbalance_lab.data.sources.recordings import read_sides
 
-            recordings = read_recordings(base / options.path)
-            return encode_recordings(recordings.frame, options, recordings.facts, base, coding)
+            further = {side: base / path for side, path in options.split.files.items()}
+            recordings = read_sides(base / options.path, further, options.split.column)
+            return encode_recordings(recordings, options, base, coding)
         case SimulatedOptions():
             from imbalance_lab.data.sources.encode import encode_recordings
+            from imbalance_lab.data.sources.recordings import Recordings
             from imbalance_lab.simulator.mill import plant_remaining, simulate
 
             mill = options.mill()
-            return plant_remaining(encode_recordings(simulate(mill), options, base_dir=base, coding=coding), mill)
+            encode = encode_recordings(Recordings(simulate(mill)), options, base, coding)
+            return lambda fold: plant_remaining(encode(fold), mill)
         case SequencesOptions():
             from imbalance_lab.data.sources.sequences import load_sequences
 

@@ -14,6 +14,7 @@ from imbalance_lab.data.gcode.tokens import leading, masked_table
 from imbalance_lab.data.gcode.vocabulary import build_vocabulary, legacy_targets, read_vocabulary, tokenize
 from imbalance_lab.data.preprocessing import fit
 from imbalance_lab.data.sources.encode import encode_recordings
+from imbalance_lab.data.sources.recordings import Recordings
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, parse_options
 
@@ -45,7 +46,7 @@ def mill(recordings: int = 9, rows: int = 50, seed: int = 0) -> pd.DataFrame:
 
 
 def encode(frame: pd.DataFrame, **options: object) -> LoadedData:
-    return encode_recordings(frame, parse_options({"source": "recordings", "path": "-", **options}))
+    return encode_recordings(Recordings(frame), parse_options({"source": "recordings", "path": "-", **options}))(None)
 
 
 SMALL = {"window": {"length": 16, "stride": 4}}
@@ -195,7 +196,7 @@ def test_masks_of_tokens(seed: int, length: int) -> None:
         assert ((d.targets[head] != IGNORE) == expected).all()
     end = kind == names.index("end")
     assert (end.sum(axis=1) == 1).all()
-    assert (end.argmax(axis=1) + 1 == d.unit_length).all()
+    assert (end.argmax(axis=1) + 1 == d.unit_length[d.unit]).all()
 
 
 def test_held_out_token_windows_share_no_row() -> None:
@@ -263,7 +264,7 @@ def test_bad_vocabulary(tmp_path: Path, content: str, message: str) -> None:
         {"source": "recordings", "path": "-", "task": "tokens", "encoding": "legacy", "vocabulary": "v.json", **SMALL}
     )
     with pytest.raises(InputError, match=None) as error:
-        encode_recordings(mill(), options, base_dir=tmp_path)
+        encode_recordings(Recordings(mill()), options, base_dir=tmp_path)
     assert message in str(error.value)
 
 

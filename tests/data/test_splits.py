@@ -8,11 +8,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import sparse
 
-from imbalance_lab.data.splits import assign_groups, class_counts, split_rows
+from imbalance_lab.data.source_options import GroupSplit
+from imbalance_lab.data.split_plan import groups_of_rows, plan_split, splits_of
+from imbalance_lab.data.splits import assign_groups, class_counts
 from imbalance_lab.data.stratify import Demand, allot, deal, mend
 from imbalance_lab.errors import InputError
 
 FRACTIONS = (0.7, 0.15, 0.15)
+
+
+def split_rows(groups, strata, targets, fractions, seed):
+    heads = {str(i): [str(c) for c in range(int(t.max(initial=-1)) + 1)] for i, t in enumerate(targets)}
+    of, group = groups_of_rows(groups, strata, {str(i): t for i, t in enumerate(targets)}, heads)
+    return splits_of(plan_split(of, GroupSplit(fractions=fractions, seed=seed), fractions).side(None), group)
 
 
 @pytest.mark.parametrize(

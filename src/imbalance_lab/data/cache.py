@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from imbalance_lab.data.coding import Coding
-from imbalance_lab.data.dataset import LoadedData, RawText, SequenceDataset, Splits
+from imbalance_lab.data.dataset import Fold, LoadedData, RawText, SequenceDataset, Splits
 
 
 def save_loaded(loaded: LoadedData, folder: Path) -> None:
@@ -43,6 +44,7 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         "facts": dict(d.facts),
         "scaler_fitted_on": loaded.scaler_fitted_on,
         "digest": d.digest,
+        "fold": asdict(loaded.fold) if loaded.fold is not None else None,
         "vocabulary": dict(loaded.raw.vocabulary) if loaded.raw is not None else None,
     }
     (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
@@ -85,4 +87,5 @@ def load_cached(folder: Path) -> LoadedData:
     if about["vocabulary"] is not None:
         names = ("recording", "row", "block", "controller", "encoded")
         raw = RawText(**{n: array(f"raw.{n}") for n in names}, vocabulary=about["vocabulary"])
-    return LoadedData(dataset, splits, raw, about["scaler_fitted_on"])
+    fold = Fold(**about["fold"]) if about["fold"] is not None else None
+    return LoadedData(dataset, splits, raw, about["scaler_fitted_on"], fold=fold)

@@ -47,6 +47,7 @@ class Table:
     thousands: str | None = None
     options: bool = True
     own: Mapping[str, tuple[str, str | None]] = field(default_factory=dict)
+    more: tuple[tuple[int, Path], ...] = ()  # first row and path of each further file
 
     def of(self, name: str) -> Table:
         """How a column is read that has a notation of its own, under ``own``: decimal sign and thousands sign."""
@@ -57,7 +58,13 @@ class Table:
 
     def place(self, row: int, name: str) -> str:
         """``FILE, row N, column 'NAME'`` for data row ``row`` (from 0)."""
-        return f"{self.path}, row {row_number(self.path, row, self.form)}, column {name!r}"
+        path, row = self.file(row)
+        return f"{path}, row {row_number(path, row, self.form)}, column {name!r}"
+
+    def file(self, row: int) -> tuple[Path, int]:
+        """The file that holds data row ``row``, and the row's number in it, from 0."""
+        start, path = next(((s, p) for s, p in reversed(self.more) if s <= row), (0, self.path))
+        return path, row - start
 
 
 def plain_column(column: Any, name: str, table: Table, needed: bool = False) -> Any:

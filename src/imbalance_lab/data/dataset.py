@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
@@ -187,13 +187,30 @@ class Presence:
 
 
 @dataclass(frozen=True)
+class Fold:
+    """Which part of a cross-validation a split is.
+
+    Attributes
+    ----------
+    number : 0 ... count - 1
+    count : number of folds
+    digest : of the data and of the folds' sides (16 hex digits), equal in all folds; the digest of
+        the data set differs, since windows and scaling are those of a fold
+    """
+
+    number: int
+    count: int
+    digest: str
+
+
+@dataclass(frozen=True)
 class LoadedData:
     """What a source returns: the data, how it is split, and what the audit needs beside it.
 
     ``scaler_fitted_on`` is ``"train"`` or ``"all"`` (the legacy fault); ``raw`` is None where
     the source has no text; ``presence`` is None where a recording holds the same on either side.
     ``left_out`` maps a head that train has no label of to its labels in each split: such a head is
-    not in the data set, since nothing can learn it.
+    not in the data set, since nothing can learn it. ``fold`` is None where the split is no fold.
     """
 
     dataset: SequenceDataset
@@ -202,6 +219,7 @@ class LoadedData:
     scaler_fitted_on: str = "train"
     presence: Presence | None = None
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    fold: Fold | None = None
 
     def without_unlabelled(self) -> LoadedData:
         """The data without the heads that train has no label of; those are in ``left_out`` then.
@@ -225,3 +243,19 @@ class LoadedData:
         return replace(
             self, dataset=replace(data, targets=targets, heads=heads, facts=facts), left_out={**self.left_out, **gone}
         )
+
+
+ByFold = Callable[[int | None], LoadedData]
+"""A source that is read and parsed: fold (None where the split has none) to what is loaded."""
+
+
+def digest_of(*arrays: NDArray[Any]) -> str:
+    """Digest (16 hex digits) of numbers and text; text may hold None."""
+    import pandas as pd
+
+    h = hashlib.sha256()
+    for array in arrays:
+        plain = pd.util.hash_array(array, categorize=True) if array.dtype.kind in "OU" else array
+        h.update(str((array.shape, plain.dtype)).encode())
+        h.update(np.ascontiguousarray(plain).data)
+    return h.hexdigest()[:16]

@@ -13,6 +13,8 @@ _SAID = {
     "columns_with_infinite_values": "columns with infinite values, which are taken as missing: {}",
     "channels_that_float32_cannot_resolve": "columns whose values float32 cannot tell apart: {}",
     "unknown_categories": "{}",
+    "unlabelled": "without a label, never scored: {}",
+    "notes_on_folds": "{}",
 }
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, ClassVar, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -45,7 +45,84 @@ class Window(_Section):
         return self
 
 
-class RecordingSplit(_Section):
+class SplitOptions(_Section):
+    """What a split may be told, whatever the source: at most one of ``folds``, ``column`` and ``test``.
+
+    Attributes
+    ----------
+    folds : parts of a cross-validation; each group is tested in exactly one
+    column : column of the words train, val and test
+    test : groups that are tested, or the path of a second file of the same source
+    val : as ``test``; without it validation is drawn from the groups that are not tested
+    seed : of everything that is drawn
+    """
+
+    folds: int | None = Field(default=None, ge=2)
+    column: str | None = None
+    test: tuple[str, ...] | str | None = None
+    val: tuple[str, ...] | str | None = None
+    seed: int = Field(default=0, ge=0)
+
+    shares: ClassVar[tuple[str, ...]] = ("fractions",)
+    """Keys of a split that is drawn, which folds and given splits have no use for."""
+
+    @field_validator("test", "val", mode="before")
+    @classmethod
+    def _names_are_text(cls, value: Any) -> Any:
+        if not isinstance(value, list | tuple):
+            return value
+        if not value:
+            raise ValueError("the list names no recording; name at least one, or leave the key out")
+        return tuple(str(v) if isinstance(v, int | float) and not isinstance(v, bool) else v for v in value)
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        given = [name for name in ("folds", "column", "test") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"{' and '.join(given)} are different ways to split; allowed: one of them")
+        if self.val is not None and self.test is None:
+            raise ValueError("val is given without test; give test as well, a list of names or a file")
+        drawn = [name for name in self.shares if name in self.model_fields_set]
+        if given and drawn:
+            raise ValueError(
+                f"{given[0]} and {drawn[0]} are different ways to split; allowed: one of them "
+                "(validation is drawn from what is not tested, in the proportion of the default)"
+            )
+        both = sorted(set(self.names.get(1, ())) & set(self.names.get(2, ())))
+        if both:
+            raise ValueError(f"{both[0]!r} is under test and under val; allowed: one of them")
+        return self
+
+    @property
+    def files(self) -> dict[int, str]:
+        """Side (1 val, 2 test) to the path of the file that holds it."""
+        return {side: value for side, value in ((1, self.val), (2, self.test)) if isinstance(value, str)}
+
+    @property
+    def names(self) -> dict[int, tuple[str, ...]]:
+        """Side (1 val, 2 test) to the groups that are named for it."""
+        return {side: value for side, value in ((1, self.val), (2, self.test)) if isinstance(value, tuple)}
+
+    @property
+    def drawn(self) -> bool:
+        """Whether train, val and test are drawn by their shares."""
+        return self.folds is None and self.column is None and self.test is None
+
+
+class FractionSplit(SplitOptions):
+    """A split that is drawn by the shares of train, val and test."""
+
+    fractions: Fractions = (0.7, 0.15, 0.15)
+
+    _sum = field_validator("fractions")(_sums_to_one)
+
+    @property
+    def val_share(self) -> float:
+        """Share of validation in what is not tested."""
+        return self.fractions[1] / (self.fractions[0] + self.fractions[1])
+
+
+class RecordingSplit(FractionSplit):
     """How recordings fall into train, val and test.
 
     ``by: sequence`` shuffles the *windows*, as the legacy preprocessing did: windows of one
@@ -54,20 +131,22 @@ class RecordingSplit(_Section):
 
     by: Literal["recording", "sequence"] = "recording"
     stratify: Literal["operation", "none"] = "operation"
-    fractions: Fractions = (0.7, 0.15, 0.15)
-    seed: int = Field(default=0, ge=0)
 
-    _sum = field_validator("fractions")(_sums_to_one)
+    @model_validator(mode="after")
+    def _shuffled_by_fractions(self) -> Self:
+        if self.by == "sequence" and not self.drawn:
+            raise ValueError("by: sequence shuffles windows by fractions; folds, column and test need by: recording")
+        return self
 
 
-class GroupSplit(_Section):
+class GroupSplit(FractionSplit):
     """How the groups of sequence files and tables fall into train, val and test."""
 
     stratify: Literal["target", "none"] = "target"
-    fractions: Fractions = (0.7, 0.15, 0.15)
-    seed: int = Field(default=0, ge=0)
 
-    _sum = field_validator("fractions")(_sums_to_one)
+
+Unlabelled = Literal["error", "mask"]
+"""What is done with a position that has no label: refuse the data, or never score it."""
 
 
 class EncodingOptions(_Section):
@@ -81,6 +160,7 @@ class EncodingOptions(_Section):
     vocabulary: str | None = None
     min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
     operation: str = OPERATION_PATTERN
+    unlabelled: Unlabelled = "mask"
     split: RecordingSplit = RecordingSplit()
 
     @model_validator(mode="before")
@@ -126,6 +206,7 @@ class SequencesOptions(_Section):
     path: str
     vocabulary: str | None = None
     encoding: Literal["masked", "legacy"] = "masked"
+    unlabelled: Unlabelled = "error"
     split: GroupSplit = GroupSplit()
 
 
@@ -156,6 +237,7 @@ class TableOptions(_Section):
     thousands: _GroupSign | dict[str, _GroupSign] | None = None
     separator: str = Field(default=",", min_length=1, max_length=1)
     encoding: str = "utf-8"
+    unlabelled: Unlabelled = "error"
     split: GroupSplit = GroupSplit()
 
     @field_validator("encoding")
@@ -198,6 +280,8 @@ class TableOptions(_Section):
             raise ValueError(f"target {list(self.target)} names a column twice")
         if self.group in self.target:
             raise ValueError(f"column {self.group!r} is both target and group")
+        if self.split.column is not None and self.split.column in {*self.target, self.group}:
+            raise ValueError(f"column {self.split.column!r} is target or group and split.column as well")
         for name in (None, *self.notation_columns):
             point, group = self.notation(name)
             if point == group:
@@ -212,15 +296,29 @@ class TableOptions(_Section):
         return self
 
 
-class DigitsSplit(_Section):
+class DigitsSplit(SplitOptions):
     """``test_fraction`` of all images is set aside first; val is a share of the *rest*.
 
+    ``test`` and ``val`` are numbers of images in scikit-learn's data set, written with four digits.
     The defaults are scikit-learn's ``train_test_split(test_size=0.3, random_state=42)``.
     """
 
     test_fraction: float = Field(default=0.3, gt=0.0, lt=1.0)
     val_fraction: float = Field(default=0.15, gt=0.0, lt=1.0)
     seed: int = Field(default=42, ge=0)
+
+    shares: ClassVar[tuple[str, ...]] = ("test_fraction",)
+
+    @property
+    def val_share(self) -> float:
+        """Share of validation in what is not tested."""
+        return self.val_fraction
+
+    @model_validator(mode="after")
+    def _no_file(self) -> Self:
+        if self.column is not None or self.files:
+            raise ValueError("digits come without a file: split takes folds, or test with a list of image numbers")
+        return self
 
 
 class DigitsOptions(_Section):

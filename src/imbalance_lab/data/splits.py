@@ -11,13 +11,13 @@ are left are mended by exchanges of groups.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from imbalance_lab.data.dataset import Splits
 from imbalance_lab.data.stratify import Demand, allot, deal, mend
 from imbalance_lab.errors import InputError
 from imbalance_lab.randomness import derive_seed
@@ -34,7 +34,7 @@ def assign_groups(
     tries: int = TRIES,
     held_out: sparse.csr_array | None = None,
 ) -> NDArray[np.int64]:
-    """Part (0 train, 1 val, 2 test) of each group.
+    """Part (0 train, 1 val, 2 test) of each group; with two fractions train and val alone.
 
     Parameters
     ----------
@@ -56,38 +56,89 @@ def assign_groups(
     """
     counts = sparse.csr_array(counts)
     n_groups, n_classes = counts.shape
-    if n_groups < 3:
-        raise InputError(f"{n_groups} group(s) to split, at least 3 are needed: one each for train, val and test")
+    if n_groups < len(fractions):
+        names = "train, val and test" if len(fractions) == 3 else "train and val"
+        raise InputError(f"{n_groups} group(s) to split, at least {len(fractions)} are needed: one each for {names}")
     rng = np.random.default_rng(derive_seed(seed, "split"))
     codes = np.unique(strata, return_inverse=True)[1].reshape(-1).astype(np.int64)
     demand = Demand.of(counts, held_out, len(fractions))
     if n_groups * max(1, n_classes) > _SMALL:
         part = deal(counts, codes, fractions, rng, demand.few)
     else:
-        part = _best_permutation(codes, counts, fractions, demand, rng, tries)
+        pools = _pools(codes, fractions)
+        part = _best((_permuted(pools, n_groups, rng) for _ in range(tries)), counts, fractions, demand)
     size = np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
     return mend(part, demand, codes, size, fractions)
 
 
-def _best_permutation(
-    codes: NDArray[np.int64],
+def assign_folds(
+    strata: NDArray[np.str_],
+    counts: NDArray[np.int64] | sparse.csr_array,
+    folds: int,
+    seed: int,
+    tries: int = TRIES,
+) -> NDArray[np.int64]:
+    """The fold (0 ... folds - 1) that tests each group, int64 array of shape (G,); see :func:`assign_groups`.
+
+    A class lies in as many folds as it can: in all of them, or each of its groups in one of its own.
+    Folds differ by at most one group.
+    """
+    counts = sparse.csr_array(counts)
+    n_groups, n_classes = counts.shape
+    rng = np.random.default_rng(derive_seed(seed, "folds"))
+    codes = np.unique(strata, return_inverse=True)[1].reshape(-1).astype(np.int64)
+    fractions = [1 / folds] * folds
+    demand = Demand.of(counts, None, folds, least=2)
+    demand = replace(demand, few=np.zeros_like(demand.few))  # one group cannot be divided
+    if n_groups * max(1, n_classes) > _SMALL:
+        part = _levelled(deal(counts, codes, fractions, rng), folds)
+    else:
+        part = _best((_dealt_in_turn(codes, folds, rng) for _ in range(tries)), counts, fractions, demand)
+    size = np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
+    return mend(part, demand, codes, size, fractions)
+
+
+def _dealt_in_turn(codes: NDArray[np.int64], folds: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """Each stratum, in a drawn order, goes to the folds in turn."""
+    order = np.lexsort((rng.permutation(len(codes)), rng.permutation(codes.max() + 1)[codes]))
+    part = np.empty(len(codes), dtype=np.int64)
+    part[order] = rng.permutation(folds)[np.arange(len(codes)) % folds]
+    return part
+
+
+def _levelled(part: NDArray[np.int64], folds: int) -> NDArray[np.int64]:
+    """``part`` with the surplus of large folds given to small ones, so that sizes differ by one at most."""
+    part, sizes = part.copy(), np.bincount(part, minlength=folds)
+    due = np.full(folds, len(part) // folds)
+    due[np.argsort(-sizes, kind="stable")[: len(part) % folds]] += 1
+    surplus = [np.flatnonzero(part == k)[due[k] :] for k in range(folds)]
+    part[np.concatenate(surplus)] = np.repeat(np.arange(folds), np.maximum(due - sizes, 0))
+    return part
+
+
+def _permuted(
+    pools: list[tuple[NDArray[np.int64], NDArray[np.int64]]], n_groups: int, rng: np.random.Generator
+) -> NDArray[np.int64]:
+    part = np.empty(n_groups, dtype=np.int64)
+    for rows, label in pools:
+        part[rows] = rng.permutation(label)
+    return part
+
+
+def _best(
+    candidates: Iterable[NDArray[np.int64]],
     counts: sparse.csr_array,
     fractions: Sequence[float],
     demand: Demand,
-    rng: np.random.Generator,
-    tries: int,
 ) -> NDArray[np.int64]:
-    n_groups = len(codes)
-    pools = _pools(codes, fractions)
+    """The candidate of the fewest faults, and of those the one whose shares of every class are closest."""
+    n_groups = counts.shape[0]
     weights = np.concatenate([np.ones((n_groups, 1)), counts.toarray()], axis=1).astype(np.float64)
     weights = weights[:, weights.sum(axis=0) > 0]
     total = weights.sum(axis=0)[:, None]
     first, others = (demand.side(p).toarray().astype(np.float64) for p in (0, 1))
     best, best_cost = np.zeros(n_groups, dtype=np.int64), (np.inf, np.inf)
-    for _ in range(tries):
-        part = np.empty(n_groups, dtype=np.int64)
-        for rows, label in pools:
-            part[rows] = rng.permutation(label)
+    for part in candidates:
         placed = np.eye(len(fractions))[part]
         held = placed.T @ others
         held[0] = placed[:, 0] @ first
@@ -99,10 +150,10 @@ def _best_permutation(
 
 
 def _pools(codes: NDArray[np.int64], fractions: Sequence[float]) -> list[tuple[NDArray[np.int64], NDArray[np.int64]]]:
-    """(groups of a stratum, the parts to deal out among them); strata below three groups are pooled."""
-    sizes = np.bincount(codes)
-    pools = [np.flatnonzero(codes == i) for i in np.flatnonzero(sizes >= 3)]
-    rest = np.flatnonzero((sizes < 3)[codes])
+    """(groups of a stratum, the parts to deal out among them); strata of fewer groups than parts are pooled."""
+    sizes, least = np.bincount(codes), len(fractions)
+    pools = [np.flatnonzero(codes == i) for i in np.flatnonzero(sizes >= least)]
+    rest = np.flatnonzero((sizes < least)[codes])
     if rest.size:
         pools.append(rest)
     out, owed = [], np.zeros(len(fractions))
@@ -113,25 +164,10 @@ def _pools(codes: NDArray[np.int64], fractions: Sequence[float]) -> list[tuple[N
     return out
 
 
-def split_rows(
-    groups: NDArray[np.str_],
-    strata: NDArray[np.str_],
-    targets: Sequence[NDArray[np.int64]],
-    fractions: Sequence[float],
-    seed: int,
-) -> Splits:
-    """Split rows so that no group lies on two sides; the order of the rows does not matter.
-
-    Parameters
-    ----------
-    groups, strata : str arrays of shape (n,); a group's stratum is that of most of its rows
-    targets : per head an int64 array of shape (n, L), negative where not scored
-    """
-    names, group = np.unique(groups, return_inverse=True)
-    strata_names, stratum = np.unique(strata, return_inverse=True)
-    counts = class_counts(group, len(names), targets)
-    part = assign_groups(strata_names[_most_frequent(group, stratum)], counts, fractions, seed)[group]
-    return Splits(*(np.flatnonzero(part == i) for i in range(3)))
+def group_strata(group: NDArray[np.int64], strata: NDArray[np.str_]) -> NDArray[np.str_]:
+    """The stratum of most rows of each group, str array of shape (G,); ``group`` and ``strata`` have shape (n,)."""
+    names, stratum = np.unique(strata, return_inverse=True)
+    return names[_most_frequent(group, stratum)]
 
 
 def _most_frequent(group: NDArray[np.int64], stratum: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -241,6 +241,8 @@ def _faulty(demand: Demand, held: Ints) -> list[tuple[int, int]]:
     """(part, class) of every fault, the rarest class first."""
     groups = demand.groups
     lacking = demand.required & (held == 0)
+    if demand.first is demand.others:  # each group of a class in a part of its own: no exchange brings it to more
+        lacking &= held.max(axis=0) > 1
     lacking[0] |= demand.few & (held[0] < groups)
     p, c = np.nonzero(lacking)
     order = np.lexsort((p, c, groups[c]))

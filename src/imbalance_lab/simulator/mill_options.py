@@ -32,6 +32,8 @@ class SimulatedOptions(EncodingOptions):
     @model_validator(mode="after")
     def _mill_is_possible(self) -> Self:
         self.mill()
+        if self.split.column is not None or self.split.files:
+            raise ValueError("simulated recordings come without a file: split takes folds, or test with names")
         return self
 
     def mill(self) -> SimulatedMill:

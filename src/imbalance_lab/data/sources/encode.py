@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,13 +14,22 @@ from scipy import sparse
 
 from imbalance_lab.data.channels import Inputs, select_inputs
 from imbalance_lab.data.coding import Coding
-from imbalance_lab.data.dataset import IGNORE, LoadedData, Presence, RawText, SequenceDataset, Splits
+from imbalance_lab.data.dataset import (
+    IGNORE,
+    ByFold,
+    LoadedData,
+    Presence,
+    RawText,
+    SequenceDataset,
+    Splits,
+)
 from imbalance_lab.data.gcode.blocks import BlockColumn, parse_column
 from imbalance_lab.data.gcode.labels import COMMANDS, address_rows, command_rows, controller_motion, require_targets
 from imbalance_lab.data.gcode.tokens import TokenTable, legacy_table, masked_table
 from imbalance_lab.data.gcode.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
 from imbalance_lab.data.source_options import EncodingOptions
-from imbalance_lab.data.sources.recordings import tidy
+from imbalance_lab.data.sources.recordings import Recordings, tidy
+from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, Plan, plan_split, sides_of_words
 from imbalance_lab.data.splits import assign_groups, class_counts
 from imbalance_lab.data.windows import (
     Windows,
@@ -37,8 +46,6 @@ from imbalance_lab.errors import InputError
 if TYPE_CHECKING:
     import pandas as pd
 
-TRAIN, VAL, TEST = 0, 1, 2
-
 
 @dataclass(frozen=True)
 class _Table:
@@ -53,27 +60,29 @@ class _Table:
     blocks: BlockColumn
     facts: dict[str, object]
     coding: Coding | None  # of a model that exists
+    given: NDArray[np.int64] | None  # (R,) side that a file or a column gives, -1 where it is drawn
+
+    def place(self, row: int) -> str:
+        """Recording and row of a row of the table."""
+        r = self.recording[row]
+        return f"recording {str(self.names[r])!r}, row {row - int(self.starts[r])} (from 0)"
 
 
 def encode_recordings(
-    frame: pd.DataFrame,
-    options: EncodingOptions,
-    facts: Mapping[str, object] | None = None,
-    base_dir: Path | None = None,
-    coding: Coding | None = None,
-) -> LoadedData:
-    """Cut windows, make targets, split and choose the inputs.
+    recordings: Recordings, options: EncodingOptions, base_dir: Path | None = None, coding: Coding | None = None
+) -> ByFold:
+    """Cut windows, make targets, split and choose the inputs, fold by fold.
 
     Training windows overlap and score all their rows. Validation and test windows of the steps
     task overlap by half and score their centres, so that every row is scored exactly once with
     context on both sides; those of the tokens task share no row. With ``split.by: sequence``
-    the windows of all recordings are cut as for training and shuffled.
+    the windows of all recordings are cut as for training and shuffled. A unit has the same number
+    in all folds and for all splits.
 
     Parameters
     ----------
-    frame : table with ``recording``, ``gcode_string`` and number columns
+    recordings : table with ``recording``, ``gcode_string`` and number columns, and its facts
     options : the encoding part of the ``data:`` section
-    facts : what is already known about the source; returned among ``dataset.facts``
     base_dir : folder that a relative ``vocabulary`` path starts from
     coding : of a model that exists: the inputs are its channels, coded as it knows them
 
@@ -82,16 +91,15 @@ def encode_recordings(
     InputError
         If nothing can be encoded: no label, no input left, too few recordings, malformed blocks.
     """
-    table = _prepare(frame, options, facts, coding)
+    table = _prepare(recordings, options, coding)
     if options.task == "steps":
         return _encode_steps(table, options)
     return _encode_tokens(table, options, base_dir)
 
 
-def _prepare(
-    frame: pd.DataFrame, options: EncodingOptions, facts: Mapping[str, object] | None, coding: Coding | None
-) -> _Table:
-    tidied = tidy(frame, facts)
+def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | None) -> _Table:
+    column = options.split.column
+    tidied = tidy(recordings.frame, recordings.facts, (column,) if column else ())
     frame, names = tidied.frame, tidied.frame["recording"].to_numpy().astype(np.str_)
     change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
     starts = np.flatnonzero(change).astype(np.int64)
@@ -115,7 +123,14 @@ def _prepare(
     operation, unmatched = _operations(names[starts], options.operation)
     if unmatched:
         known["recordings_without_operation"] = unmatched
-    return _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known, coding)
+    of_file = recordings.sides
+    given = np.array([of_file[n] for n in names[starts].tolist()], dtype=np.int64) if of_file else None
+    table = _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known, coding, given)
+    if not column:
+        return table
+    words = frame[column].to_numpy()
+    given = sides_of_words(words, recording, table.names, lambda row: f"{table.place(row)}, column {column!r}")
+    return replace(table, given=given, frame=frame.drop(columns=column))
 
 
 def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_], int]:
@@ -124,14 +139,21 @@ def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_]
     return np.array(found, dtype=np.str_), sum(m is None for m in matches)
 
 
-def _parts(
-    table: _Table, options: EncodingOptions, counts: sparse.csr_array, held_out: sparse.csr_array | None = None
-) -> NDArray[np.int64]:
-    """Part of each recording; all of them train where the windows are shuffled later."""
+def _plan(
+    table: _Table,
+    options: EncodingOptions,
+    counts: sparse.csr_array,
+    heads: Mapping[str, Sequence[str]],
+    held_out: sparse.csr_array | None = None,
+) -> Plan:
+    """Side of each recording; all of them train where the windows are shuffled later."""
     if options.split.by == "sequence":
-        return np.zeros(len(table.names), dtype=np.int64)
+        return Plan(np.zeros((1, len(table.names)), dtype=np.int64))
     strata = table.operation if options.split.stratify == "operation" else np.full(len(table.names), "all")
-    return assign_groups(strata, counts, options.split.fractions, options.split.seed, held_out=held_out)
+    classes = tuple((head, str(name)) for head, names in heads.items() for name in names)
+    groups = Groups(table.names, strata, counts, classes, held_out, table.given)
+    plan = plan_split(groups, options.split, options.split.fractions)
+    return plan.of_data(table.frame[name].to_numpy() for name in table.frame.columns)
 
 
 def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDArray[np.int64]) -> Splits:
@@ -180,51 +202,67 @@ def _raw_text(table: _Table, encoded: NDArray[np.str_], vocabulary: Mapping[str,
     )
 
 
-def _encode_steps(table: _Table, options: EncodingOptions) -> LoadedData:
+def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
     command, source = command_rows(table.frame, table.blocks, table.starts, options.labels)
     addresses, address_classes = address_rows(table.blocks)
     by_row = {"command": command, "addresses": addresses}
     require_targets(by_row)
+    _require_labels(table, options, np.all([target == IGNORE for target in by_row.values()], axis=0))
     heads = {"command": COMMANDS, "addresses": address_classes or ("none",)}
-    counts = class_counts(table.recording, len(table.names), [t[:, None] for t in by_row.values()])
-    part = _parts(table, options, counts)
-    length, stride = options.window.length, options.window.stride
-    seen = np.where(part == TRAIN, table.lengths, 0)
-    scored_once = np.where(part == TRAIN, 0, table.lengths)
-    windows = join(
-        [
-            cut(seen, covering_starts, length, stride, centre=False),
-            cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
-        ]
-    )
-    rows = windows.rows(table.starts)
-    inputs = _inputs(table, options, part)
-    continuous, categorical = _gather(inputs, rows)
-    dataset = SequenceDataset(
-        continuous=continuous,
-        categorical=categorical,
-        targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in by_row.items()},
-        heads=heads,
-        groups=table.names[windows.recording],
-        channels=inputs.coding.channels,
-        unit=windows.recording,
-        unit_position=windows.position,
-        unit_length=table.lengths,
-        slices={"operation": table.operation[windows.recording]},
-        categorical_channels=inputs.coding.categorical_channels,
-        categories=inputs.coding.categories,
-        scaling=inputs.coding.scaling,
-        channel_groups=inputs.groups,
-        facts={
-            **table.facts,
-            **inputs.facts,
-            "labels": source,
-            "rows_without_command": int((command == IGNORE).sum()),
-            "windows": len(windows),
-        },
-    )
+    targets = [t[:, None] for t in by_row.values()]
+    counts = class_counts(table.recording, len(table.names), targets, [len(c) for c in heads.values()])
+    plan = _plan(table, options, counts, heads)
     encoded = np.array([*COMMANDS, ""])[np.where(command == IGNORE, -1, command)]
-    return LoadedData(dataset, _splits(table, options, windows, part), _raw_text(table, encoded))
+    raw, length, stride = _raw_text(table, encoded), options.window.length, options.window.stride
+
+    def of(fold: int | None) -> LoadedData:
+        part = plan.side(fold)
+        seen = np.where(part == TRAIN, table.lengths, 0)
+        scored_once = np.where(part == TRAIN, 0, table.lengths)
+        windows = join(
+            [
+                cut(seen, covering_starts, length, stride, centre=False),
+                cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
+            ]
+        )
+        rows = windows.rows(table.starts)
+        inputs = _inputs(table, options, part)
+        continuous, categorical = _gather(inputs, rows)
+        dataset = SequenceDataset(
+            continuous=continuous,
+            categorical=categorical,
+            targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in by_row.items()},
+            heads=heads,
+            groups=table.names[windows.recording],
+            channels=inputs.coding.channels,
+            unit=windows.recording,
+            unit_position=windows.position,
+            unit_length=table.lengths,
+            slices={"operation": table.operation[windows.recording]},
+            categorical_channels=inputs.coding.categorical_channels,
+            categories=inputs.coding.categories,
+            scaling=inputs.coding.scaling,
+            channel_groups=inputs.groups,
+            facts={
+                **table.facts,
+                **inputs.facts,
+                **plan.facts,
+                "labels": source,
+                "rows_without_command": int((command == IGNORE).sum()),
+                "windows": len(windows),
+            },
+        )
+        return LoadedData(dataset, _splits(table, options, windows, part), raw, fold=plan.fold(fold))
+
+    return of
+
+
+def _require_labels(table: _Table, options: EncodingOptions, without: NDArray[np.bool_]) -> None:
+    if options.unlabelled == "error" and without.any():
+        raise InputError(
+            f"{table.place(int(without.argmax()))}: the label is missing ({int(without.sum())} such rows); "
+            "set data.unlabelled: mask to leave them unscored"
+        )
 
 
 def _window_labels(table: _Table, windows: Windows) -> NDArray[np.int64]:
@@ -241,9 +279,23 @@ def _vocabulary(table: _Table, options: EncodingOptions, base_dir: Path | None) 
     return build_vocabulary({b.text: int(n) for b, n in zip(table.blocks.blocks, rows, strict=True)})
 
 
-def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | None) -> LoadedData:
+@dataclass(frozen=True)
+class _TokenWindows:
+    """All windows that any split could use, with the block that each is about."""
+
+    windows: Windows
+    label: NDArray[np.int64]  # (N,) block, -1 where a window holds no text
+    in_train: NDArray[np.bool_]  # (N,) cut as for training
+
+    def chosen(self, part: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Windows of training cut for recordings in train, the others for those outside; shape (N,)."""
+        return self.in_train == (part[self.windows.recording] == TRAIN)
+
+
+def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | None) -> ByFold:
     if not table.blocks.blocks:
         raise InputError("no row carries a label: column 'gcode_string' is empty")
+    _require_labels(table, options, table.blocks.codes < 0)
     vocabulary = _vocabulary(table, options, base_dir)
     legacy = options.encoding == "legacy"
     facts: dict[str, object] = {"encoding": options.encoding, "vocabulary_size": len(vocabulary.tokens)}
@@ -253,45 +305,53 @@ def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | Non
         tokens = masked_table(table.blocks.blocks, vocabulary)
     length, stride = options.window.length, options.window.stride
     starts_of = whole_starts if legacy else covering_starts
-    everywhere = cut(table.lengths, starts_of, length, stride, centre=False)
-    apart = cut(table.lengths, apart_starts, length, length, centre=False)
-    counts, held_out = (_token_counts(table, windows, tokens) for windows in (everywhere, apart))
-    part = _parts(table, options, counts, held_out)
-    if options.split.by != "recording":
-        return _assemble_tokens(table, options, everywhere, part, tokens, vocabulary, facts)
-    trained = part == TRAIN
-    windows = join([take(everywhere, trained[everywhere.recording]), take(apart, ~trained[apart.recording])])
-    loaded = _assemble_tokens(table, options, windows, part, tokens, vocabulary, facts)
+    cuts = [cut(table.lengths, starts_of, length, stride, centre=False)]
+    if options.split.by == "recording":
+        cuts.append(cut(table.lengths, apart_starts, length, length, centre=False))
+    labels = [_window_labels(table, windows) for windows in cuts]
+    counts, held_out = (_token_counts(table, cuts[i], labels[i], tokens) for i in (0, -1))
+    plan = _plan(table, options, counts, tokens.heads, held_out)
     ends = np.cumsum([len(classes) for classes in tokens.heads.values()])[:-1]
-    train, outside = (
-        dict(zip(tokens.heads, np.split(c.toarray() > 0, ends, axis=1), strict=True)) for c in (counts, held_out)
-    )
-    return replace(loaded, presence=Presence(table.names, train, outside))
+    sides = [dict(zip(tokens.heads, np.split(c.toarray() > 0, ends, axis=1), strict=True)) for c in (counts, held_out)]
+    presence = Presence(table.names, *sides) if options.split.by == "recording" else None
+    in_train = np.repeat([True, False], [len(cuts[0]), sum(map(len, cuts[1:]))])
+    candidates = _TokenWindows(join(cuts), np.concatenate(labels), in_train)
+    encoded = np.array([*tokens.first_command, ""], dtype=np.str_)[table.blocks.codes]
+    raw = _raw_text(table, encoded, vocabulary.tokens)
+
+    def of(fold: int | None) -> LoadedData:
+        part = plan.side(fold)
+        dataset, windows = _token_data(table, options, candidates, part, tokens, {**facts, **plan.facts})
+        splits = _splits(table, options, windows, part)
+        return LoadedData(dataset, splits, raw, "all" if legacy else "train", presence, fold=plan.fold(fold))
+
+    return of
 
 
-def _token_counts(table: _Table, windows: Windows, tokens: TokenTable) -> sparse.csr_array:
+def _token_counts(table: _Table, windows: Windows, label: NDArray[np.int64], tokens: TokenTable) -> sparse.csr_array:
     """Positions of each class of each head in each recording, of the windows that hold text."""
-    label = _window_labels(table, windows)
     told = label >= 0
     targets = [tokens.targets[head][label[told]] for head in tokens.heads]
     widths = [len(classes) for classes in tokens.heads.values()]
     return class_counts(windows.recording[told], len(table.names), targets, widths)
 
 
-def _assemble_tokens(
+def _token_data(
     table: _Table,
     options: EncodingOptions,
-    windows: Windows,
+    candidates: _TokenWindows,
     part: NDArray[np.int64],
     tokens: TokenTable,
-    vocabulary: Vocabulary,
     facts: dict[str, object],
-) -> LoadedData:
-    label = _window_labels(table, windows)
-    facts["windows_without_text_dropped"] = int((label < 0).sum())
-    windows, label = take(windows, label >= 0), label[label >= 0]
+) -> tuple[SequenceDataset, Windows]:
+    """The data set, and its windows: of those that fit the sides the ones that hold text."""
+    chosen, told = candidates.chosen(part), candidates.label >= 0
+    facts["windows_without_text_dropped"] = int((chosen & ~told).sum())
+    kept = chosen & told
+    windows, label = take(candidates.windows, kept), candidates.label[kept]
     facts["windows"] = len(windows)
-    longest = int(tokens.lengths[label].max(initial=1))
+    lengths = np.where(told, tokens.lengths[candidates.label], 0)  # a unit is a window, whether it is used or not
+    longest = int(lengths.max(initial=1))
     place = np.arange(longest)
     inputs = _inputs(table, options, part)
     continuous, categorical = _gather(inputs, windows.rows(table.starts))
@@ -302,9 +362,9 @@ def _assemble_tokens(
         heads=tokens.heads,
         groups=table.names[windows.recording],
         channels=inputs.coding.channels,
-        unit=np.arange(len(windows), dtype=np.int64),
+        unit=np.flatnonzero(kept),
         unit_position=np.where(place < tokens.lengths[label][:, None], place, -1),
-        unit_length=tokens.lengths[label],
+        unit_length=lengths,
         slices={"operation": table.operation[windows.recording]},
         categorical_channels=inputs.coding.categorical_channels,
         categories=inputs.coding.categories,
@@ -312,8 +372,4 @@ def _assemble_tokens(
         channel_groups=inputs.groups,
         facts={**table.facts, **inputs.facts, **facts},
     )
-    encoded = np.array([*tokens.first_command, ""], dtype=np.str_)[table.blocks.codes]
-    raw = _raw_text(table, encoded, vocabulary.tokens)
-    splits = _splits(table, options, windows, part)
-    fitted = "all" if options.encoding == "legacy" else "train"
-    return LoadedData(dataset, splits, raw, scaler_fitted_on=fitted)
+    return dataset, windows

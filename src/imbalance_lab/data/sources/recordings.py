@@ -30,15 +30,50 @@ class Recordings:
     ``frame`` has the columns ``recording`` (sorted, rows of a recording in their order),
     ``gcode_string`` (None where there is none) and number columns: float32 (NaN = missing), or the type
     of the file where float32 would lose their differences.
-    ``facts`` tells what was dropped or missing on the way.
+    ``facts`` tells what was dropped or missing on the way. ``sides`` maps each recording to the side
+    (0 train, 1 val, 2 test, -1 to be drawn) that its file gives it; empty where there is one file.
     """
 
     frame: pd.DataFrame
     facts: Mapping[str, object] = field(default_factory=dict)
+    sides: Mapping[str, int] = field(default_factory=dict)
 
 
-def read_recordings(path: Path) -> Recordings:
+def read_sides(path: Path, further: Mapping[int, Path], column: str | None = None) -> Recordings:
+    """Recordings of ``path``, and of further files or folders that are a side of the split (1 val, 2 test).
+
+    ``column`` is the text column that gives the split, kept beside the others.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_recordings`; a recording that two files hold.
+    """
+    import pandas as pd
+
+    first = read_recordings(path, (column,) if column else ())
+    if not further:
+        return first
+    read = {-1: first} | {side: read_recordings(other) for side, other in further.items()}
+    paths = {-1: path, **further}
+    sides: dict[str, int] = {}
+    for side, recordings in read.items():
+        for name in recordings.frame["recording"].unique().tolist():
+            if name in sides:
+                raise InputError(
+                    f"recording {name!r} is in {paths[sides[name]]} and in {paths[side]}; "
+                    "allowed: one side of the split"
+                )
+            sides[name] = side
+    frame = pd.concat([recordings.frame for recordings in read.values()], ignore_index=True)
+    facts = {**first.facts, "files_of_the_split": ", ".join(str(other) for other in further.values())}
+    return Recordings(tidy(frame, facts).frame, facts, sides)
+
+
+def read_recordings(path: Path, keep: tuple[str, ...] = ()) -> Recordings:
     """Read a folder of ``*_aligned.csv`` or one CSV/Parquet file with a ``recording`` column.
+
+    ``keep`` are text columns to keep beside the block.
 
     Raises
     ------
@@ -47,26 +82,26 @@ def read_recordings(path: Path) -> Recordings:
     """
     existing(path, "path")
     if not path.is_dir():
-        numbers, text, ignored = _columns(path)
+        numbers, text, ignored = _columns(path, keep)
         if "recording" not in text:
             raise InputError(f"{path} has no column 'recording', expected one that names the recording of each row")
         missing = text["recording"].null_count
         if missing:
             raise InputError(f"{path} has {missing} rows without a value in column 'recording'")
-        return tidy(_to_frame(numbers, text), {"text_columns_ignored": ", ".join(ignored)} if ignored else {})
+        return tidy(_to_frame(numbers, text), {"text_columns_ignored": ", ".join(ignored)} if ignored else {}, keep)
     files = sorted(path.glob(f"*{SUFFIX}"))
     if not files:
         found = sorted(p.name for p in path.iterdir())[:3]
         raise InputError(f"folder {path} holds no *{SUFFIX} file (it holds {', '.join(found) or 'nothing'})")
-    return _read_folder(files)
+    return _read_folder(files, keep)
 
 
-def _read_folder(files: list[Path]) -> Recordings:
+def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
     import pyarrow as pa
 
     tables, present, ignored = [], {}, {}
     for file in files:
-        found, text, texts_ignored = _columns(file)
+        found, text, texts_ignored = _columns(file, keep)
         present[file.name] = set(found)
         ignored.update(dict.fromkeys(texts_ignored, file))
         rows = len(text["gcode_string"])
@@ -88,11 +123,11 @@ def _read_folder(files: list[Path]) -> Recordings:
     if ignored:
         facts["text_columns_ignored"] = ", ".join(sorted(ignored))
     table = pa.concat_tables(tables, promote_options="permissive")  # whole numbers in one file, fractions in the next
-    numbers = {n: table[n] for n in table.column_names if n not in _TEXT}
-    text = {n: table[n] for n in _TEXT if n in table.column_names}
+    numbers = {n: table[n] for n in table.column_names if n not in _TEXT + keep}
+    text = {n: table[n] for n in _TEXT + keep if n in table.column_names}
     tables.clear()
     del table
-    return tidy(_to_frame(numbers, text), facts)
+    return tidy(_to_frame(numbers, text), facts, keep)
 
 
 def _frame_of(column: str) -> str:
@@ -100,18 +135,21 @@ def _frame_of(column: str) -> str:
     return f"{column.partition('.')[0]}.*" if "." in column else column
 
 
-def _columns(path: Path) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def _columns(path: Path, keep: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Number columns, the known text columns, and the names of the columns that are neither."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
-    table = read_arrow(path, drop=_DROPPED.__contains__, text=_TEXT)
+    table = read_arrow(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
     if "gcode_string" not in table.column_names:
         raise InputError(
             f"{path} has no column 'gcode_string' (the block being executed); "
             f"it has {', '.join(table.column_names[:6])} and {max(0, table.num_columns - 6)} more"
         )
-    text = {name: pc.cast(table[name], pa.string()) for name in _TEXT if name in table.column_names}
+    for name in keep:
+        if name not in table.column_names:
+            raise InputError(f"{path} has no column {name!r} (data.split.column)")
+    text = {name: pc.cast(table[name], pa.string()) for name in _TEXT + keep if name in table.column_names}
     numbers, ignored = {}, []
     for name in table.column_names:
         if name in text:
@@ -192,7 +230,7 @@ def _narrow(column: Any) -> pd.Series | NDArray[np.float32]:
     return narrow
 
 
-def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Recordings:
+def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None, keep: tuple[str, ...] = ()) -> Recordings:
     """Sort by recording, drop repeated rows, always-empty columns and what is never an input.
 
     A row is a repetition when all its values, the time ``t_console`` included, equal those of
@@ -203,6 +241,7 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Reco
     ----------
     frame : table with ``recording``, ``gcode_string`` and number columns
     facts : what is already known about the source
+    keep : further columns of text to keep
     """
     for name in ("recording", "gcode_string"):
         if name not in frame.columns:
@@ -225,7 +264,7 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None) -> Reco
         out["empty_columns_dropped"] = ", ".join(sorted({_frame_of(c) for c in empty.index[empty]}))
     kept = [c for c in numbers if not empty[c]]
     out["rows"], out["recordings"] = len(frame), int(frame["recording"].nunique())
-    tidied = frame[["recording", "gcode_string", *kept]]
+    tidied = frame[["recording", "gcode_string", *keep, *(c for c in kept if c not in keep)]]
     return Recordings(tidied, out)
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
-from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset
 from imbalance_lab.data.files import existing
 from imbalance_lab.data.gcode.targets import decode_masked, head_classes, token_targets
 from imbalance_lab.data.gcode.vocabulary import read_vocabulary
 from imbalance_lab.data.source_options import SequencesOptions
-from imbalance_lab.data.splits import split_rows
+from imbalance_lab.data.split_plan import Plan, groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
 
 SUFFIXES = (".npz", ".pt", ".pth")
@@ -41,9 +42,10 @@ class _Arrays:
         return next((self.plain[n] for n in names if n in self.plain), None)
 
 
-def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None = None) -> LoadedData:
-    """Load one file (then split by group), or a folder with ``train*``, ``val*`` and ``test*`` files.
+def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None = None) -> ByFold:
+    """Load one file, or a folder with ``train*``, ``val*`` and ``test*`` files, fold by fold.
 
+    One file is split by group; so is a folder where ``split`` names folds, a column or groups.
     ``coding`` is that of a model that exists: its channels are the inputs, as it codes them.
 
     Raises
@@ -53,9 +55,12 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     """
     path = existing(base / options.path, "path")
     files = _split_files(path) if path.is_dir() else [path]
-    parts = [_read(file) for file in files]
+    further = {side: existing(base / other, "file") for side, other in options.split.files.items()}
+    parts = [_read(file) for file in (*files, *further.values())]
     vocabulary = read_vocabulary(base / options.vocabulary) if options.vocabulary else None
-    targets = _joined_targets([_targets(part) for part in parts])
+    masked = options.unlabelled == "mask"
+    found = [_targets(part, masked) for part in parts]
+    targets = _joined_targets([t for t, _ in found])
     if not targets:
         if any("tokens" not in part.plain for part in parts):
             raise InputError(f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {_holds(parts[0])}")
@@ -65,16 +70,28 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     heads = head_classes(targets, vocabulary)
     sizes = [len(_needed(part, "continuous", 3)) for part in parts]
     if 0 in sizes:
-        raise InputError(f"{files[sizes.index(0)]} holds no sequences")
+        raise InputError(f"{parts[sizes.index(0)].path} holds no sequences")
     facts = _facts(parts, options)
+    unlabelled = sum(n for _, n in found)
+    if unlabelled:
+        facts["unlabelled"] = f"{unlabelled} positions"
     unit_length_mask = _mask(parts, next(iter(targets.values())).shape)
     if options.encoding == "masked":
         targets, real = decode_masked(targets, unit_length_mask, path)
     else:
         real = unit_length_mask if unit_length_mask is not None else np.ones_like(next(iter(targets.values())), bool)
     groups, slices = _groups(parts, sizes, facts), _slices(parts)
-    splits = _splits(parts, sizes, groups, targets, options)
-    return LoadedData(_dataset(parts, targets, heads, groups, slices, real, facts, splits, coding), splits)
+    plan, group = _plan(parts, sizes, list(further), groups, targets, heads, options)
+    raw = _raw_inputs(parts)
+    data = _Sequences(parts, raw, targets, heads, groups, slices, real, {**facts, **plan.facts})
+    plan = plan.of_data([groups, *targets.values(), *raw.values()])
+
+    def of(fold: int | None) -> LoadedData:
+        splits = splits_of(plan.side(fold), group)
+        fitted = coding or fit_coding(data.numbers, data.texts, splits.train)
+        return LoadedData(_dataset(data, fitted), splits, fold=plan.fold(fold))
+
+    return of
 
 
 def _split_files(folder: Path) -> list[Path]:
@@ -189,8 +206,9 @@ def _needed(part: _Arrays, name: str, dimensions: int) -> NDArray[Any]:
     return array
 
 
-def _targets(part: _Arrays) -> dict[str, NDArray[np.int64]]:
-    out = {}
+def _targets(part: _Arrays, masked: bool) -> tuple[dict[str, NDArray[np.int64]], int]:
+    """Targets of each head, and the positions without a label (NaN or -1) that are ``masked``."""
+    out, unlabelled = {}, 0
     n = len(_needed(part, "continuous", 3))
     for key in (*part.plain, *part.pickled):
         if not key.endswith("_targets"):
@@ -201,24 +219,32 @@ def _targets(part: _Arrays) -> dict[str, NDArray[np.int64]]:
         if array is None or array.ndim != 2 or array.dtype.kind not in "iuf":
             _needed(part, key, 2)
         assert array is not None
+        if masked:
+            without = np.isnan(array) | (array == -1)
+            unlabelled += int(without.sum())
+            array = np.where(without, IGNORE, array)
         if array.dtype.kind == "f":
             bad = ~np.isfinite(array) | (array != np.round(array))
             if bad.any():
                 row = int(np.argwhere(bad)[0][0])
                 found = array[row][bad[row]][0]
-                raise InputError(f"{part.path}, array {key!r}, sequence {row}: found {found}, expected class numbers")
+                raise InputError(
+                    f"{part.path}, array {key!r}, sequence {row}: found {found}, expected class numbers"
+                    + ("; set data.unlabelled: mask if it is no label" if np.isnan(found) else "")
+                )
         if len(array) != n:
             raise InputError(f"{part.path}, array {key!r} has {len(array)} sequences, 'continuous' has {n}")
         if ((array < 0) & (array != IGNORE)).any():
             row = int(np.argwhere((array < 0) & (array != IGNORE))[0][0])
             raise InputError(
-                f"{part.path}, array {key!r}, sequence {row}: found a negative class, allowed: 0.., {IGNORE}"
+                f"{part.path}, array {key!r}, sequence {row}: found a negative class, allowed: 0.., {IGNORE} "
+                "(and -1 for no label with data.unlabelled: mask)"
             )
         out[key.removesuffix("_targets")] = array.astype(np.int64)
     lengths = {array.shape[1] for array in out.values()}
     if len(lengths) > 1:
         raise InputError(f"{part.path}: target arrays differ in length ({sorted(lengths)} positions)")
-    return out
+    return out, unlabelled
 
 
 def _joined_targets(parts: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]:
@@ -266,21 +292,48 @@ def _slices(parts: list[_Arrays]) -> dict[str, NDArray[np.str_]]:
     return {"operation": np.concatenate([np.asarray(s).astype(np.str_) for s in found])}
 
 
-def _splits(
+def _plan(
     parts: list[_Arrays],
     sizes: list[int],
+    further: list[int],
     groups: NDArray[np.str_],
     targets: Mapping[str, NDArray[np.int64]],
+    heads: Mapping[str, tuple[str, ...]],
     options: SequencesOptions,
-) -> Splits:
-    if len(parts) == 3:
-        ends = np.cumsum([0, *sizes])
-        return Splits(*(np.arange(ends[i], ends[i + 1], dtype=np.int64) for i in range(3)))
+) -> tuple[Plan, NDArray[np.int64]]:
+    """The plan of the split, and the group of each sequence."""
+    own = len(parts) - len(further)
+    if own == 3 and options.split.drawn:
+        # the files are the split, as they are: the audit tells whether a group lies in several of them
+        rows = np.arange(sum(sizes), dtype=np.int64)
+        return Plan(np.repeat(np.arange(3), sizes)[None]), rows
     strata = np.full(len(groups), "all")
     if options.split.stratify == "target":
-        rarest = _rarest_class(list(targets.values()))
-        strata = rarest.astype(np.str_)
-    return split_rows(groups, strata, list(targets.values()), options.split.fractions, options.split.seed)
+        strata = _rarest_class(list(targets.values())).astype(np.str_)
+    side = np.repeat([-1] * own + further, sizes).astype(np.int64) if further else None
+    of_groups, group = groups_of_rows(groups, strata, targets, heads, side)
+    if side is not None and of_groups.given is not None and (of_groups.given[group] != side).any():
+        row = int((of_groups.given[group] != side).argmax())
+        raise InputError(f"group {str(groups[row])!r} is in two of the files of the split; allowed: one side")
+    column = options.split.column
+    if column:
+        words, place = _words(parts, sizes, column)
+        of_groups = replace(of_groups, given=sides_of_words(words, group, of_groups.names, place))
+    return plan_split(of_groups, options.split, options.split.fractions), group
+
+
+def _words(parts: list[_Arrays], sizes: list[int], name: str) -> tuple[NDArray[Any], Callable[[int], str]]:
+    """Words of the array that gives the split, and where each stands."""
+    for part, size in zip(parts, sizes, strict=True):
+        if name not in part.plain or part.plain[name].shape != (size,):
+            raise InputError(f"{part.path} has no array {name!r} of {size} words (data.split.column); {_holds(part)}")
+    starts = np.cumsum([0, *sizes])
+
+    def place(row: int) -> str:
+        file = int(np.searchsorted(starts, row, side="right")) - 1
+        return f"{parts[file].path}, array {name!r}, sequence {row - int(starts[file])}"
+
+    return np.concatenate([part.plain[name].astype(np.str_) for part in parts]), place
 
 
 def _rarest_class(targets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
@@ -304,7 +357,8 @@ def _facts(parts: list[_Arrays], options: SequencesOptions) -> dict[str, object]
     pickled = sorted({name for part in parts for name in part.pickled})
     if pickled:
         facts["object_arrays_ignored"] = ", ".join(pickled)
-    unused = sorted({n for part in parts for n in part.plain if n not in _KNOWN and not n.endswith("_targets")})
+    known = {*_KNOWN, options.split.column}
+    unused = sorted({n for part in parts for n in part.plain if n not in known and not n.endswith("_targets")})
     if unused:
         facts["arrays_not_used"] = ", ".join(unused)
     return facts
@@ -317,17 +371,34 @@ def _names(parts: list[_Arrays], kind: str, n: int) -> tuple[str, ...]:
     return tuple(f"{kind}_{i}" for i in range(n))
 
 
-def _dataset(
-    parts: list[_Arrays],
-    targets: Mapping[str, NDArray[np.int64]],
-    heads: Mapping[str, tuple[str, ...]],
-    groups: NDArray[np.str_],
-    slices: dict[str, NDArray[np.str_]],
-    real: NDArray[np.bool_],
-    facts: dict[str, object],
-    splits: Splits,
-    coding: Coding | None,
-) -> SequenceDataset:
+@dataclass(frozen=True)
+class _Sequences:
+    """What the files hold, one after the other."""
+
+    parts: list[_Arrays]
+    raw: Mapping[str, NDArray[Any]]  # continuous (N, T, C) and categorical (N, T, K)
+    targets: Mapping[str, NDArray[np.int64]]
+    heads: Mapping[str, tuple[str, ...]]
+    groups: NDArray[np.str_]
+    slices: Mapping[str, NDArray[np.str_]]
+    real: NDArray[np.bool_]
+    facts: Mapping[str, object]
+
+    @cached_property
+    def numbers(self) -> dict[str, NDArray[Any]]:
+        """Continuous channel to its values (N, T)."""
+        values = self.raw["continuous"]
+        return {n: values[..., i] for i, n in enumerate(_names(self.parts, "continuous", values.shape[2]))}
+
+    @cached_property
+    def texts(self) -> dict[str, Texts]:
+        """Categorical channel to its codes as text (N, T)."""
+        codes = self.raw["categorical"]
+        names = enumerate(_names(self.parts, "categorical", codes.shape[2]))
+        return {name: _code_texts(codes[..., k]) for k, name in names}
+
+
+def _raw_inputs(parts: list[_Arrays]) -> dict[str, NDArray[Any]]:
     shapes = {part.plain["continuous"].shape[1:] for part in parts}
     if len(shapes) > 1:
         raise InputError(f"the files differ in steps or channels: 'continuous' has {sorted(shapes)} per sequence")
@@ -341,29 +412,28 @@ def _dataset(
             )
     else:
         categorical = np.zeros((n, steps, 0), dtype=np.int64)
-    numbers = {name: continuous[..., i] for i, name in enumerate(_names(parts, "continuous", continuous.shape[2]))}
-    texts = {
-        name: _code_texts(categorical[..., k])
-        for k, name in enumerate(_names(parts, "categorical", categorical.shape[2]))
-    }
-    coding = coding or fit_coding(numbers, texts, splits.train)
-    coded = coding.encode({**numbers, **texts})
+    return {"continuous": continuous, "categorical": categorical}
+
+
+def _dataset(data: _Sequences, coding: Coding) -> SequenceDataset:
+    coded = coding.encode({**data.numbers, **data.texts})
+    n, real = len(data.groups), data.real
     place = np.broadcast_to(np.arange(real.shape[1]), real.shape)
     return SequenceDataset(
         continuous=coded.continuous,
         categorical=coded.categorical,
-        targets=dict(targets),
-        heads=heads,
-        groups=groups,
+        targets=data.targets,
+        heads=data.heads,
+        groups=data.groups,
         channels=coding.channels,
         unit=np.arange(n, dtype=np.int64),
         unit_position=np.where(real, place, -1).astype(np.int64),
         unit_length=np.where(real, place + 1, 0).max(axis=1, initial=0).astype(np.int64),
-        slices=slices,
+        slices=data.slices,
         categorical_channels=coding.categorical_channels,
         categories=coding.categories,
         scaling=coding.scaling,
-        facts={**facts, **coded.facts},
+        facts={**data.facts, **coded.facts},
     )
 
 

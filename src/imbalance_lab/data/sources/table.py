@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,12 +19,13 @@ from imbalance_lab.data.columns import (
     number_values,
     plain_column,
     seconds,
+    series_of,
     share_seen_once,
 )
-from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset
 from imbalance_lab.data.files import Format, existing, read_arrow
 from imbalance_lab.data.source_options import TableOptions
-from imbalance_lab.data.splits import split_rows
+from imbalance_lab.data.split_plan import groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.formats import percent
 from imbalance_lab.names import natural_key
@@ -37,8 +38,21 @@ _WHOLE = 50  # and so are more whole numbers than this, where they are also many
 _ROWS_PER_CLASS = 10
 
 
-def load_table(options: TableOptions, base: Path, coding: Coding | None = None) -> LoadedData:
-    """Load a CSV or Parquet table.
+@dataclass(frozen=True)
+class _Read:
+    """The columns of the table, or of its files one after the other."""
+
+    columns: Mapping[str, Any]  # pyarrow columns of n rows
+    table: Table
+    side: NDArray[np.int64] | None  # (n,) side that its file gives a row, -1 where it is drawn
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+
+def load_table(options: TableOptions, base: Path, coding: Coding | None = None) -> ByFold:
+    """Load a CSV or Parquet table, fold by fold.
 
     ``coding`` is that of a model that exists: its columns are the inputs, as it codes them.
     Number columns are continuous inputs; text and boolean columns, and those named in
@@ -52,29 +66,103 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         Missing or broken file, unknown column, a target without value, a measured quantity as
         target, a text among numbers, numbers in another notation.
     """
-    path = existing(base / options.path, "file")
-    point, group = options.notation()
-    form = Format(options.separator, options.encoding, point, options.missing)
-    table = Table(path, form, group, own={name: options.notation(name) for name in options.notation_columns})
+    read = _read(options, base, coding)
+    columns, table, n = read.columns, read.table, read.rows
     wanted = _label_columns(options)
-    drop = _dropped(options, coding, wanted)
-    arrow = read_arrow(path, drop, wanted | _text_columns(coding) | table.own.keys(), form)
-    _check_columns(arrow.column_names, options, path)
-    columns = {name: plain_column(arrow[name], name, table, name in wanted) for name in arrow.column_names}
     texts = {name: label_texts(columns[name], name, table) for name in sorted(wanted)}
     heads, targets = {}, {}
     for column in options.target:
-        heads[column], targets[column] = _classes(texts[column], column, table, options.target_kind)
-    n = arrow.num_rows
+        heads[column], targets[column] = _classes(texts[column], column, table, options)
     groups = _groups(texts.get(options.group) if options.group else None, options.group, table, n)
+    _require_apart(groups, read)
     first = options.target[0]
-    strata = np.array(heads[first])[targets[first]] if options.split.stratify == "target" else np.full(n, "all")
-    by_head = [target[:, None] for target in targets.values()]
-    splits = split_rows(groups, strata, by_head, options.split.fractions, options.split.seed)
-    used = {*options.target, options.group}
+    named = np.array([*heads[first], ""])  # "" is the stratum of what is not labelled
+    strata = named[np.maximum(targets[first], -1)] if options.split.stratify == "target" else np.full(n, "all")
+    by_head = {head: target[:, None] for head, target in targets.items()}
+    of_groups, group = groups_of_rows(groups, strata, by_head, heads, read.side)
+    part = options.split.column
+    if part:
+        given = sides_of_words(texts[part], group, of_groups.names, lambda row: table.place(row, part))
+        of_groups = replace(of_groups, given=given)
+    plan = plan_split(of_groups, options.split, options.split.fractions)
+    plan = plan.of_data([groups, *by_head.values(), *(series_of(column).to_numpy() for column in columns.values())])
+    used = {*options.target, options.group, part}
     inputs = {name: column for name, column in columns.items() if name not in used}
     found = _known_inputs(inputs, texts, options, table, coding) if coding else _inputs(inputs, texts, options, table)
-    return _assemble(found, texts, options, heads, targets, groups, splits, coding)
+    missing = {head: int((target == IGNORE).sum()) for head, target in targets.items()}
+    roles = {name: texts[name] for name in (*options.target, options.group) if name}
+    facts: dict[str, object] = {
+        "rows": n,
+        "duplicate_rows": int(_frame({**found.numbers, **found.categories, **roles}).duplicated().sum()),
+        "groups": options.group or "none given: each row is its own group",
+        **({"unlabelled": ", ".join(f"{head}: {k}" for head, k in missing.items())} if any(missing.values()) else {}),
+        **plan.facts,
+        **found.facts,
+    }
+
+    def of(fold: int | None) -> LoadedData:
+        splits = splits_of(plan.side(fold), group)
+        dataset = _dataset(
+            found, heads, by_head, groups, coding or fit_coding(found.numbers, found.categories, splits.train)
+        )
+        return LoadedData(replace(dataset, facts={**facts, **dataset.facts}), splits, fold=plan.fold(fold))
+
+    return of
+
+
+def _read(options: TableOptions, base: Path, coding: Coding | None) -> _Read:
+    paths = {-1: existing(base / options.path, "file")}
+    paths |= {side: existing(base / path, "file") for side, path in options.split.files.items()}
+    point, sign = options.notation()
+    form = Format(options.separator, options.encoding, point, options.missing)
+    own = {name: options.notation(name) for name in options.notation_columns}
+    wanted = _label_columns(options)
+    drop = _dropped(options, coding, wanted)
+    parts: list[dict[str, Any]] = []
+    for path in paths.values():
+        table = Table(path, form, sign, own=own)
+        arrow = read_arrow(path, drop, wanted | _text_columns(coding) | own.keys(), form)
+        _check_columns(arrow.column_names, options, path)
+        parts.append({name: plain_column(arrow[name], name, table, name in wanted) for name in arrow.column_names})
+    sizes = [len(next(iter(part.values()))) for part in parts]
+    files = tuple(paths.values())
+    table = Table(files[0], form, sign, own=own, more=tuple(zip(np.cumsum(sizes).tolist(), files[1:], strict=False)))
+    side = np.repeat(list(paths), sizes).astype(np.int64) if len(parts) > 1 else None
+    return _Read(_joined(parts, files) if len(parts) > 1 else parts[0], table, side)
+
+
+def _joined(parts: Sequence[Mapping[str, Any]], files: Sequence[Path]) -> dict[str, Any]:
+    """Columns of the first file, with those of the others below."""
+    import pyarrow as pa
+
+    out = {}
+    for name, column in parts[0].items():
+        pieces = [column]
+        for part, path in zip(parts[1:], files[1:], strict=True):
+            if name not in part:
+                raise InputError(f"{path} has no column {name!r}, which {files[0]} has")
+            pieces.append(part[name])
+        try:
+            tables = [pa.table({name: piece}) for piece in pieces]
+            out[name] = pa.concat_tables(tables, promote_options="permissive")[name]
+        except (pa.ArrowTypeError, pa.ArrowInvalid) as error:
+            kinds = ", ".join(f"{piece.type} in {path}" for piece, path in zip(pieces, files, strict=True))
+            raise InputError(f"column {name!r} is {kinds}; expected one type in all files") from error
+    return out
+
+
+def _require_apart(groups: NDArray[np.str_], read: _Read) -> None:
+    """No group is in two files."""
+    if read.side is None:
+        return
+    names, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    other = np.flatnonzero(read.side != read.side[first][group])
+    if len(other):
+        row = int(other[0])
+        raise InputError(
+            f"group {str(names[group[row]])!r} is in {read.table.file(int(first[group[row]]))[0]} and in "
+            f"{read.table.file(row)[0]}; allowed: one side of the split"
+        )
 
 
 def _dropped(options: TableOptions, coding: Coding | None, wanted: set[str]) -> Any:
@@ -84,7 +172,8 @@ def _dropped(options: TableOptions, coding: Coding | None, wanted: set[str]) -> 
 
 
 def _label_columns(options: TableOptions) -> set[str]:
-    return {*options.target, *([options.group] if options.group else []), *options.categorical}
+    roles = (options.group, options.split.column)
+    return {*options.target, *options.categorical, *(name for name in roles if name)}
 
 
 def _text_columns(coding: Coding | None) -> set[str]:
@@ -95,6 +184,7 @@ def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> N
     for role, wanted in (
         ("target", options.target),
         ("group", [options.group] if options.group else []),
+        ("split.column", [options.split.column] if options.split.column else []),
         ("categorical", options.categorical),
         ("timestamps", options.timestamps),
         ("decimal or thousands", options.notation_columns),
@@ -108,24 +198,25 @@ def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> N
 
 
 def _classes(
-    texts: NDArray[np.object_], name: str, table: Table, kind: str
+    texts: NDArray[np.object_], name: str, table: Table, options: TableOptions
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     import pandas as pd
 
     codes, distinct = pd.factorize(texts)
     missing = codes < 0
-    if missing.any():
+    if missing.any() and options.unlabelled == "error":
         raise InputError(
             f"{table.place(int(missing.argmax()), name)}: the label is missing ({int(missing.sum())} such rows), "
-            "expected a class in every row"
+            "expected a class in every row; set data.unlabelled: mask to leave such rows unscored"
         )
     classes = tuple(sorted(distinct.tolist(), key=natural_key))
     if len(classes) < 2:
-        raise InputError(f"{table.path}, column {name!r}: found the one class {classes[0]!r}, expected at least two")
-    if kind == "auto":
-        _refuse_quantity(classes, len(texts), name, table)
+        found = f"the one class {classes[0]!r}" if classes else "no label"
+        raise InputError(f"{table.path}, column {name!r}: found {found}, expected at least two classes")
+    if options.target_kind == "auto":
+        _refuse_quantity(classes, int((~missing).sum()), name, table)
     order = {c: i for i, c in enumerate(classes)}
-    return classes, np.array([order[t] for t in distinct.tolist()], dtype=np.int64)[codes]
+    return classes, np.array([*(order[t] for t in distinct.tolist()), IGNORE], dtype=np.int64)[codes]
 
 
 def _refuse_quantity(classes: Sequence[str], rows: int, name: str, table: Table) -> None:
@@ -247,45 +338,34 @@ def _known_inputs(
     return _Inputs(numbers, categories)
 
 
-def _assemble(
-    inputs: _Inputs,
-    texts: Mapping[str, NDArray[np.object_]],
-    options: TableOptions,
-    heads: dict[str, tuple[str, ...]],
-    targets: dict[str, NDArray[np.int64]],
-    groups: NDArray[np.str_],
-    splits: Splits,
-    known: Coding | None,
-) -> LoadedData:
+def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
-    coding = known or fit_coding(inputs.numbers, inputs.categories, splits.train)
-    columns = {**inputs.numbers, **inputs.categories}
-    coded = coding.encode(columns)
+    return pd.DataFrame(columns)
+
+
+def _dataset(
+    inputs: _Inputs,
+    heads: Mapping[str, tuple[str, ...]],
+    targets: Mapping[str, NDArray[np.int64]],
+    groups: NDArray[np.str_],
+    coding: Coding,
+) -> SequenceDataset:
+    coded = coding.encode({**inputs.numbers, **inputs.categories})
     n = len(groups)
-    roles = {name: texts[name] for name in [*options.target, *([options.group] if options.group else [])]}
-    facts: dict[str, object] = {
-        "rows": n,
-        "duplicate_rows": int(pd.DataFrame({**columns, **roles}).duplicated().sum()),
-        "groups": options.group or "none given: each row is its own group",
-        **coded.facts,
-        **inputs.facts,
-    }
-    rows = np.arange(n, dtype=np.int64)
-    dataset = SequenceDataset(
+    return SequenceDataset(
         continuous=coded.continuous[:, None, :],
         categorical=coded.categorical[:, None, :],
-        targets={head: target[:, None] for head, target in targets.items()},
+        targets=targets,
         heads=heads,
         groups=groups,
         channels=coding.channels,
-        unit=rows,
+        unit=np.arange(n, dtype=np.int64),
         unit_position=np.zeros((n, 1), dtype=np.int64),
         unit_length=np.ones(n, dtype=np.int64),
         categorical_channels=coding.categorical_channels,
         categories=coding.categories,
         scaling=coding.scaling,
         column_types=coding.types,
-        facts=facts,
+        facts=coded.facts,
     )
-    return LoadedData(dataset, splits)
