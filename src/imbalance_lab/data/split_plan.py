@@ -149,7 +149,9 @@ def _in_folds(groups: Groups, split: FractionSplit | DigitsSplit, folds: int) ->
             least = "; folds: 3 works"  # 3 groups in 2 folds: one fold leaves one group for train and val
         raise InputError(f"data.split.folds is {folds}, but there are {n} recording(s){least}")
     _require_members(groups, folds)
-    tested = assign_folds(groups.strata, groups.counts, folds, split.seed)
+    # what a group holds when it is tested and when it is trained on are both spread over the folds
+    both = [groups.counts] if groups.held_out is None else [groups.held_out, groups.counts]
+    tested = assign_folds(groups.strata, sparse.csr_array(sparse.hstack(both, format="csr")), folds, split.seed)
     sides = np.stack(
         [
             _with_validation(
@@ -188,20 +190,24 @@ def _notes(groups: Groups, sides: Ints) -> tuple[str, ...]:
     Raises
     ------
     InputError
-        If no fold has a class in train.
+        If no fold has a class in train that recordings in train could hold.
     """
     found = {side: sparse.csr_array(groups.holds(side) > 0).astype(np.int64) for side in range(3)}
     held = np.stack([[(sides[k] == s).astype(np.int64) @ found[s] for s in range(3)] for k in range(len(sides))])
-    exists = np.maximum(_members(groups.counts), _members(groups.holds(TEST))) > 0
+    trainable = _members(groups.counts) > 0
+    exists = trainable | (_members(groups.holds(TEST)) > 0)
     notes = []
     for c in np.flatnonzero(exists & (held[:, TRAIN] == 0).any(axis=0)).tolist():
         head, name = groups.classes[c]
         lacking = np.flatnonzero(held[:, TRAIN, c] == 0)
         of_class = f"class {name!r} of {head}"
+        if len(lacking) == len(sides) and trainable[c]:
+            raise InputError(f"no fold has {of_class} in train; give fewer folds or another data.split.seed")
         if len(lacking) == len(sides):
-            raise InputError(f"no fold has {of_class} in train, so that nothing can learn it; leave the class out")
-        notes.append(f"Fold {_listed(lacking)} lacks {of_class} in train: it is tested there and was never seen.")
-    members = _members(groups.counts)
+            notes.append(f"No fold has {of_class} in train: only windows that are cut for val and test hold it.")
+        else:
+            notes.append(f"Fold {_listed(lacking)} lacks {of_class} in train: nothing can learn it there.")
+    members = _members(groups.holds(TEST))
     few = np.flatnonzero((members > 0) & (members < len(sides)))
     if len(few):
         shown = [f"{groups.classes[c][1]} of {groups.classes[c][0]} ({members[c]})" for c in few[:_SHOWN].tolist()]

@@ -47,6 +47,7 @@ def load_digits(options: DigitsOptions, coding: Coding | None = None) -> ByFold:
     if split.drawn:
         plan, sides = Plan(np.zeros((1, 0), dtype=np.int64)), None
     else:
+        images = np.sort(images)  # as the groups are
         names, heads = _numbers(images), {"digit": [str(d) for d in range(10)]}
         groups, _ = groups_of_rows(names, label[images].astype(np.str_), {"digit": label[images][:, None]}, heads)
         plan = plan_split(groups, split, ()).of_data([images, label, pixels])
