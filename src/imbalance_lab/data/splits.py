@@ -12,7 +12,6 @@ are left are mended by exchanges of groups.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -88,8 +87,7 @@ def assign_folds(
     rng = np.random.default_rng(derive_seed(seed, "folds"))
     codes = np.unique(strata, return_inverse=True)[1].reshape(-1).astype(np.int64)
     fractions = [1 / folds] * folds
-    demand = Demand.of(counts, None, folds, least=2)
-    demand = replace(demand, few=np.zeros_like(demand.few))  # one group cannot be divided
+    demand = Demand.spread(counts, folds)
     if n_groups * max(1, n_classes) > _SMALL:
         part = _levelled(deal(counts, codes, fractions, rng), folds)
     else:

@@ -79,6 +79,13 @@ class Demand:
         required[0] = groups >= least
         return cls(first, others, required, (groups > 0) & (groups < least))
 
+    @classmethod
+    def spread(cls, counts: sparse.csr_array, parts: int) -> Demand:
+        """The demand that a class lies in as many parts as it has groups; one group cannot be divided."""
+        held = _ones(counts)
+        groups = _column_sums(held)
+        return cls(held, held, np.tile(groups >= 2, (parts, 1)), np.zeros(len(groups), dtype=bool))
+
     def held(self, part: Ints) -> Ints:
         """Groups of each part that hold each class, int64 array of shape (P, K)."""
         parts = len(self.required)
