@@ -117,7 +117,7 @@ def plan_split(groups: Groups, split: FractionSplit | DigitsSplit, fractions: Se
     if given is None:
         side = assign_groups(groups.strata, groups.counts, fractions, split.seed, held_out=groups.held_out)
         return Plan(side[None])
-    if VAL not in given:
+    if VAL not in given and _DRAWN in given:
         given = _with_validation(groups, given, split.val_share, split.seed)
     given = np.where(given == _DRAWN, TRAIN, given)
     for number, name in enumerate(SIDES):
