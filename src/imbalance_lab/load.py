@@ -38,6 +38,16 @@ def folds_of(options: DataOptions) -> int | None:
     return options.split.folds
 
 
+def with_split(options: DataOptions, **given: object) -> DataOptions:
+    """``options`` with another way to split, as ``folds=6`` or ``test="new.parquet"``; seed and strata stay.
+
+    Raises :class:`pydantic.ValidationError` where the source cannot be split so.
+    """
+    kept = {key: getattr(options.split, key) for key in options.split.model_fields_set & {"seed", "stratify"}}
+    values = {key: getattr(options, key) for key in options.model_fields_set}
+    return parse_options({**values, "split": {**kept, **given}})
+
+
 def load_data(
     options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None, fold: int | None = None
 ) -> LoadedData:

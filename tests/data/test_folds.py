@@ -19,7 +19,7 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.source_options import GroupSplit
 from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, groups_of_rows, plan_split
 from imbalance_lab.errors import InputError
-from imbalance_lab.load import folds_of, load_data, load_folds, parse_options
+from imbalance_lab.load import folds_of, load_data, load_folds, parse_options, with_split
 
 FRACTIONS = (0.7, 0.15, 0.15)
 MILL = {"source": "simulated", "n_recordings": 12, "rows_per_recording": 120, "n_frames": 1}
@@ -204,6 +204,18 @@ def test_without_folds_there_is_one_split() -> None:
     (only,) = load_folds(options)
     assert only.fold is None
     assert only.dataset.digest == load_data(options).dataset.digest
+
+
+def test_another_way_to_split_keeps_seed_and_strata() -> None:
+    options = parse_options({**MILL, "split": {"fractions": [0.6, 0.2, 0.2], "stratify": "none", "seed": 3}})
+    folds = with_split(options, folds=4)
+    assert (folds_of(folds), folds.split.seed, folds.split.stratify) == (4, 3, "none")
+    assert folds.model_dump(exclude={"split"}) == options.model_dump(exclude={"split"})
+    assert with_split(folds, test=["a"]).split.names == {TEST: ("a",)}
+    legacy = parse_options({"source": "recordings", "path": "x", "task": "tokens", "encoding": "legacy"})
+    assert with_split(legacy, folds=3).split.by == "recording"
+    with pytest.raises(ValidationError, match="come without a file"):
+        with_split(options, test="more.csv")
 
 
 @pytest.fixture(scope="module")
