@@ -27,6 +27,7 @@ from imbalance_lab.audit.trivial_scores import trivial_scores
 from imbalance_lab.data.dataset import IGNORE, Splits
 from imbalance_lab.data.gcode.vocabulary import Vocabulary
 from imbalance_lab.errors import InputError
+from imbalance_lab.load import load_data, load_folds, parse_options
 
 CONTEXT = AuditContext()
 
@@ -485,3 +486,18 @@ def test_doubtful_names_are_in_the_headline():
     assert report.verdict is Answer.NAMES
     assert "'End'" in report.sentence
     assert not report.failed
+
+
+def test_folds_are_described_and_no_exchange_between_them_is_asked_for() -> None:
+    mill = {"source": "simulated", "n_recordings": 36, "split": {"folds": 6}}
+    lacking = 0
+    for k, loaded in enumerate(load_folds(parse_options(mill))):
+        findings = by_subject(check_splits(loaded, CONTEXT))
+        assert Verdict.FAIL not in {f.verdict for f in findings.values()}
+        folds = findings["folds"]
+        assert folds.verdict is Verdict.WARN
+        assert f"one of 6 folds; the counts here are those of fold {k}. 3 class(es) lie in fewer" in folds.message
+        lacking += findings["addresses/test"].verdict is Verdict.WARN
+    assert lacking == 1  # where three classes of five recordings each are not tested
+    even = load_data(parse_options({**mill, "split": {"folds": 3}}), fold=0)
+    assert by_subject(check_splits(even, CONTEXT))["folds"].verdict is Verdict.PASS

@@ -16,7 +16,7 @@ _MEND = "split by recording, stratified by the rarest class of each recording, o
 
 
 def check_splits(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
-    """One finding per head and split: which classes it lacks though others hold them."""
+    """One finding per head and split: which classes it lacks though others hold them; and one on the folds."""
     empty = [name for name, index in loaded.splits.items() if not len(index)]
     if empty:
         message = f"The splits {', '.join(empty)} hold no sequence."
@@ -33,7 +33,20 @@ def check_splits(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ..
             ),
         )
     given = assignment(loaded, context.thresholds.min_recordings)
-    return tuple(finding for head in loaded.dataset.heads for finding in _head(loaded, head, given, context))
+    of_heads = [finding for head in loaded.dataset.heads for finding in _head(loaded, head, given, context)]
+    return (*of_heads, *_folds(loaded))
+
+
+def _folds(loaded: LoadedData) -> list[Finding]:
+    """What all folds together cannot give, as the split has found it."""
+    if loaded.fold is None:
+        return []
+    count, notes = loaded.fold.count, str(loaded.dataset.facts.get("notes_on_folds", ""))
+    said = notes or "Every class is in train and test of each."
+    number = loaded.fold.number
+    message = f"Each recording is tested in one of {count} folds; the counts here are those of fold {number}. {said}"
+    verdict = Verdict.WARN if notes else Verdict.PASS
+    return [Finding(CHECK, verdict, message, "folds", n=count, mend="use fewer folds" if notes else "")]
 
 
 def _mend(given: Assignment, head: str, c: int, split: int) -> str:
@@ -53,14 +66,16 @@ def _head(loaded: LoadedData, head: str, given: Assignment, context: AuditContex
         name: count_table(scored_positions(data, head, index), len(classes)) for name, index in loaded.splits.items()
     }
     held = {name: table["positions"] > 0 for name, table in tables.items()}
-    able = recordings >= least
     findings = []
     for name, table in tables.items():
         expected = held["train"] if name != "train" else held["val"] | held["test"]
         missing = expected & ~held[name]
         n = int(table["positions"].sum())
         order = np.lexsort((-table["positions"], ~missing))
-        mends = {int(c): _mend(given, head, int(c), SPLITS.index(name)) for c in np.flatnonzero(missing & able)}
+        # a class of fewer recordings than folds is spread over them: an exchange would take it from another fold
+        needed = max(least, loaded.fold.count) if loaded.fold and name == "test" else least
+        able = np.flatnonzero(missing & (recordings >= needed))
+        mends = {int(c): _mend(given, head, int(c), SPLITS.index(name)) for c in able}
         rows = tuple(
             {"head": head, "split": name, "class": classes[c], "missing": bool(missing[c])}
             | {k: int(v[c]) for k, v in table.items()}
@@ -86,7 +101,7 @@ def _head(loaded: LoadedData, head: str, given: Assignment, context: AuditContex
             + (
                 f"{int(avoidable.sum())} of them could have been there."
                 if avoidable.any()
-                else "with these recordings it cannot be otherwise."
+                else f"with these recordings{' and folds' if loaded.fold else ''} it cannot be otherwise."
             )
         )
         # a class that train lacks cannot be learned, but only val and test stop: they would not show it
