@@ -306,6 +306,17 @@ def test_a_fold_that_cannot_learn_a_class_is_noted(tmp_path: Path) -> None:
         assert ("g05" in names_of(data)[0]) == (data.fold.number != fold)
 
 
+def test_many_lacking_classes_are_counted_and_not_all_listed() -> None:
+    label = np.array([0] * 30 + list(range(1, 13)))  # twelve classes in one group each
+    names = np.char.zfill(np.arange(len(label)).astype(str), 2)
+    heads = {"y": [f"c{i}" for i in range(13)]}
+    of, _ = groups_of_rows(names, np.full(len(label), "all"), {"y": label[:, None]}, heads)
+    notes = plan_split(of, GroupSplit(folds=3), FRACTIONS).notes
+    assert len(notes) == 7
+    assert notes[5] == "7 more classes are lacking in the train part of a fold."
+    assert notes[6].startswith("12 class(es) lie in fewer recordings than the 3 folds")
+
+
 @pytest.mark.parametrize(
     ("split", "fold", "message"),
     [

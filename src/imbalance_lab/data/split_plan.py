@@ -197,16 +197,19 @@ def _notes(groups: Groups, sides: Ints) -> tuple[str, ...]:
     trainable = _members(groups.counts) > 0
     exists = trainable | (_members(groups.holds(TEST)) > 0)
     notes = []
-    for c in np.flatnonzero(exists & (held[:, TRAIN] == 0).any(axis=0)).tolist():
+    lacking = held[:, TRAIN] == 0
+    for c in np.flatnonzero(exists & lacking.any(axis=0)).tolist():
         head, name = groups.classes[c]
-        lacking = np.flatnonzero(held[:, TRAIN, c] == 0)
         of_class = f"class {name!r} of {head}"
-        if len(lacking) == len(sides) and trainable[c]:
+        if lacking[:, c].all() and trainable[c]:
             raise InputError(f"no fold has {of_class} in train; give fewer folds or another data.split.seed")
-        if len(lacking) == len(sides):
+        if lacking[:, c].all():
             notes.append(f"No fold has {of_class} in train: only windows that are cut for val and test hold it.")
         else:
-            notes.append(f"Fold {_listed(lacking)} lacks {of_class} in train: nothing can learn it there.")
+            folds = ", ".join(map(str, np.flatnonzero(lacking[:, c]).tolist()))
+            notes.append(f"Fold {folds} lacks {of_class} in train: nothing can learn it there.")
+    if len(notes) > _SHOWN:
+        notes = [*notes[:_SHOWN], f"{len(notes) - _SHOWN} more classes are lacking in the train part of a fold."]
     members = _members(groups.holds(TEST))
     few = np.flatnonzero((members > 0) & (members < len(sides)))
     if len(few):
@@ -217,10 +220,6 @@ def _notes(groups: Groups, sides: Ints) -> tuple[str, ...]:
             f"test them: {', '.join(shown)}{more}."
         )
     return tuple(notes)
-
-
-def _listed(folds: Ints) -> str:
-    return ", ".join(str(k) for k in folds.tolist())
 
 
 def _named(groups: Groups, names: Mapping[int, Sequence[str]]) -> Ints | None:
