@@ -206,6 +206,13 @@ def test_without_folds_there_is_one_split() -> None:
     assert only.dataset.digest == load_data(options).dataset.digest
 
 
+@pytest.mark.parametrize("split", [{"folds": 4}, {"test": ["a", 3], "val": ["b"]}, {"fractions": [0.5, 0.3, 0.2]}])
+@pytest.mark.parametrize("data", [MILL, {"source": "table", "path": "x", "target": "y"}])
+def test_options_that_were_written_out_are_read_again(data: dict[str, object], split: dict[str, object]) -> None:
+    options = parse_options({**data, "split": split})
+    assert parse_options(options.model_dump(mode="json")) == options
+
+
 def test_another_way_to_split_keeps_seed_and_strata() -> None:
     options = parse_options({**MILL, "split": {"fractions": [0.6, 0.2, 0.2], "stratify": "none", "seed": 3}})
     folds = with_split(options, folds=4)

@@ -82,7 +82,8 @@ class SplitOptions(_Section):
             raise ValueError(f"{' and '.join(given)} are different ways to split; allowed: one of them")
         if self.val is not None and self.test is None:
             raise ValueError("val is given without test; give test as well, a list of names or a file")
-        drawn = [name for name in self.shares if name in self.model_fields_set]
+        # the defaults are no contradiction: options that were written out in full are read again
+        drawn = [name for name in self.shares if getattr(self, name) != type(self).model_fields[name].default]
         if given and drawn:
             raise ValueError(
                 f"{given[0]} and {drawn[0]} are different ways to split; allowed: one of them "
