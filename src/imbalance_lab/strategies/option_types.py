@@ -59,7 +59,9 @@ class WeightOptions(Correcting):
 
 
 class LossOptions(Correcting):
-    """A loss."""
+    """A loss; ``needs_features`` where it reads the input of the head's last layer."""
+
+    needs_features: ClassVar[bool] = False
 
     @property
     def cosine_scale(self) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -59,6 +59,7 @@ class InfluenceBalanced(LossOptions):
     Source: Park et al. 2021, Influence-Balanced Loss for Imbalanced Visual Classification.
     """
 
+    needs_features: ClassVar[bool] = True
     alpha: Annotated[float, Field(gt=0, allow_inf_nan=False), LogUniform(10, 10_000)] = 1000.0
     start: Annotated[float, Field(ge=0, lt=1), Uniform(0.25, 0.75)] = 0.5
     detach: bool = False
