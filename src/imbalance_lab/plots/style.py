@@ -24,6 +24,7 @@ from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
+from PIL.Image import Dither, Image, Quantize, fromarray
 
 from imbalance_lab.formats import percent, plural  # noqa: F401 (figures take both from here)
 
@@ -188,24 +189,34 @@ def save_png(fig: Figure, path: Path) -> Path:
 
 
 def png_bytes(fig: Figure) -> bytes:
-    """The figure as PNG, without creation time or version, so equal figures have equal bytes.
+    """The figure as PNG of 256 colours, without creation time or version, so equal figures have equal bytes.
 
-    A figure is drawn once: its bytes stay with it, for the file and for the page that shows it too.
+    A figure is drawn and encoded once: its bytes stay with it, for the file and for the page that shows it too.
     Do not change a figure after it was written.
     """
     drawn: bytes | None = getattr(fig, _DRAWN, None)
     if drawn is None:
-        from PIL import Image
-
-        # What ``savefig`` writes, to the byte, but drawn once: for a constrained layout it draws twice.
+        # What ``savefig`` draws, but drawn once: for a constrained layout it draws twice.
         fig.set_dpi(DPI)
         canvas = FigureCanvasAgg(fig)
         canvas.draw()
         buffer = BytesIO()
-        Image.fromarray(np.asarray(canvas.buffer_rgba())).save(buffer, "PNG", dpi=(DPI, DPI))
+        _palette(fromarray(np.asarray(canvas.buffer_rgba()))).save(buffer, "PNG", dpi=(DPI, DPI))
         drawn = buffer.getvalue()
         setattr(fig, _DRAWN, drawn)
     return drawn
+
+
+def _palette(image: Image) -> Image:
+    """256 colours without dithering: a figure has few, and a third of the bytes and of the time of encoding is left.
+
+    An octree moves no channel of a colour by more than 16 of 255 and takes an eighth of the time of the
+    median cut, which moved some by 73 on the figures of a run.
+    """
+    small = image.convert("RGB").quantize(256, method=Quantize.FASTOCTREE, dither=Dither.NONE)
+    palette = small.getpalette() or []
+    small.putpalette([255 if value == 254 else value for value in palette])  # the octree makes white nearly white
+    return small
 
 
 def empty_figure(message: str, title: str, subtitle: str = "") -> Figure:

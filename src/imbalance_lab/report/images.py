@@ -55,7 +55,7 @@ def data_uri(picture: Picture) -> str:
 
 
 def fit(pngs: Sequence[bytes], budget: int) -> list[Picture | None]:
-    """Encode all pictures alike, in the best of four forms whose base64 text fits into ``budget`` bytes.
+    """All pictures in one form, the best of four (first as they are) whose base64 text fits into ``budget`` bytes.
 
     Returns
     -------
@@ -79,26 +79,14 @@ def _cost(picture: Picture) -> int:
     return 4 * -(-len(picture.data) // 3) + 32
 
 
-def _palette(png: bytes) -> Picture:
-    """256 colours without dithering: figures have few colours, and a third of the bytes is left.
-
-    An octree moves no channel of a colour by more than 16 of 255 and takes an eighth of the time of the
-    median cut, which moved some by 73 on the figures of a run.
-    """
-    with Image.open(BytesIO(png)) as image:
-        small = image.convert("RGB").quantize(256, method=Image.Quantize.FASTOCTREE, dither=Image.Dither.NONE)
-    palette = small.getpalette() or []
-    small.putpalette([255 if value == 254 else value for value in palette])  # the octree makes white nearly white
-    buffer = BytesIO()
-    small.save(buffer, "PNG", compress_level=6)
-    data = buffer.getvalue()
-    return Picture(data if len(data) < len(png) else png, "image/png")
+def _as_it_is(png: bytes) -> Picture:
+    return Picture(png, "image/png")
 
 
 def _webp(quality: int, scale: float) -> Callable[[bytes], Picture]:
     def encode(png: bytes) -> Picture:
         if not features.check("webp"):
-            return _palette(png)
+            return _as_it_is(png)
         with Image.open(BytesIO(png)) as image:
             picture = image.convert("RGB")
             if scale < 1:
@@ -111,4 +99,4 @@ def _webp(quality: int, scale: float) -> Callable[[bytes], Picture]:
     return encode
 
 
-_ENCODERS: tuple[Callable[[bytes], Picture], ...] = (_palette, _webp(100, 1.0), _webp(80, 1.0), _webp(70, 0.6))
+_ENCODERS: tuple[Callable[[bytes], Picture], ...] = (_as_it_is, _webp(100, 1.0), _webp(80, 1.0), _webp(70, 0.6))

@@ -154,7 +154,8 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
     figures = list(_figures(page))
     ids = anchors(page)
     shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles]}
-    bare = _template().render(**shared, source=lambda _: "")
+    template = _template()
+    bare = template.render(**shared, source=lambda _: "")
     room = budget - len(bare.encode())
     if room < 0:
         raise InputError(f"the page's text takes {len(bare.encode()):,} bytes, more than the {budget:,} allowed")
@@ -164,7 +165,7 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
         picture = stored[id(figure)]
         return data_uri(picture) if picture else ""
 
-    return _template().render(**shared, source=source)
+    return template.render(**shared, source=source)
 
 
 def write(page: Page, path: Path, *, budget: int = BUDGET) -> Path:
