@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import LineCollection, PatchCollection
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
@@ -23,7 +24,6 @@ from imbalance_lab.plots.style import (
     label,
     new_figure,
     percent,
-    style_axes,
     titles,
 )
 
@@ -84,40 +84,21 @@ def window_gallery(
     interval_s : seconds from one step to the next, or None to count steps
     """
     examples = [wrong] if right is None else [wrong, right]
-    rows = len(channels)
     fig, axes = new_figure(
-        rows + 1,
-        len(examples),
-        width=8.6 if right is not None else 6.0,
-        height=0.82 * rows + 1.15,
-        sharex="col",
-        height_ratios=[1.0] * rows + [0.75],
+        1, len(examples), width=8.6 if right is not None else 6.0, height=0.82 * len(channels) + 1.15
     )
-    for column, example in enumerate(examples):
-        for i, name in enumerate(channels):
-            ax = style_axes(axes[i, column])
-            _shade(ax, example.span)
-            ax.plot(
-                np.arange(len(example.values)), example.values[:, i], color=ACCENT if column == 0 else MUTED, lw=1.3
-            )
-            both = np.concatenate([e.values[:, i] for e in examples])
-            finite = both[np.isfinite(both)]
-            if finite.size:
-                room = 0.08 * (np.ptp(finite) or abs(finite[0]) or 1.0)
-                ax.set_ylim(finite.min() - room, finite.max() + room)
-            else:
-                ax.text(0.5, 0.5, "missing in this recording", transform=ax.transAxes, ha="center", size=9, color=MUTED)
-            ax.yaxis.set_major_locator(MaxNLocator(nbins=2))
-            if column == 0:
-                ax.set_ylabel(label(name, 16), rotation=0, ha="right", va="center")
-            else:
-                ax.tick_params(labelleft=False)
-        axes[0, column].set_title(
+    limits = [_limits([e.values[:, i] for e in examples]) for i in range(len(channels))]
+    for column, (ax, example) in enumerate(zip(axes[0], examples, strict=True)):
+        _channels(ax, example, limits, color=ACCENT if column == 0 else MUTED)
+        _strips(ax, example, colours or {})
+        _shade(ax, example.span)
+        _name_bands(ax, channels, limits)
+        if column:
+            ax.tick_params(axis="y", which="both", labelleft=False)
+        ax.set_title(
             label(example.title or ("wrong" if column == 0 else "nearest right"), 52), loc="left", size=10, color=INK
         )
-        _strips(style_axes(axes[rows, column]), example, colours or {}, first=column == 0)
-        unit = "step" if interval_s is None else f"step ({interval_s:g} s each)"
-        axes[rows, column].set_xlabel(unit)
+        ax.set_xlabel("step" if interval_s is None else f"step ({interval_s:g} s each)")
     named = [n for n in dict.fromkeys([*map(str, wrong.true), *map(str, wrong.pred)]) if n][:8]
     boxes = [Rectangle((0, 0), 1, 1, fc=(colours or {}).get(n, MAJORITY)) for n in named]
     fig.legend(boxes, [label(n, 16) for n in named], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
@@ -138,10 +119,62 @@ def _shade(ax: Axes, span: tuple[int, int] | None) -> None:
         ax.axvspan(span[0] - 0.5, span[1] + 0.5, color=ALARM, alpha=0.16, lw=0)
 
 
-def _strips(ax: Axes, example: WindowExample, colours: Mapping[str, str], *, first: bool) -> None:
+_STRIP, _TRUE, _READ = 0.34, 0.4, 0.0  # height of a strip of labels and where the two begin
+_FIRST, _NEXT = 0.88, 1.12  # where the lowest channel begins, and from one to the next; each is 1 high
+
+
+def _base(i: int, n: int) -> float:
+    """Where channel ``i`` of ``n`` begins; the first is on top."""
+    return _FIRST + _NEXT * (n - 1 - i)
+
+
+def _limits(values: Sequence[NDArray[np.floating]]) -> tuple[float, float] | None:
+    """Scale of a channel over all windows; None where it is missing in each."""
+    both = np.concatenate(values)
+    finite = both[np.isfinite(both)]
+    if not finite.size:
+        return None
+    room = 0.08 * float(np.ptp(finite) or abs(finite[0]) or 1.0)
+    return float(finite.min()) - room, float(finite.max()) + room
+
+
+def _channels(ax: Axes, example: WindowExample, limits: Sequence[tuple[float, float] | None], *, color: str) -> None:
+    """All channels in one pair of axes, each scaled into its band: a pair of its own takes twenty times as long."""
+    steps, n = len(example.values), len(limits)
+    for i, found in enumerate(limits):
+        if found is None:
+            middle = (steps - 1) / 2
+            ax.text(middle, _base(i, n) + 0.5, "missing in this recording", ha="center", size=9, color=MUTED)
+            continue
+        low, high = found
+        ax.plot(np.arange(steps), _base(i, n) + (example.values[:, i] - low) / (high - low), color=color, lw=1.3)
+    frames = [[(-0.5, _base(i, n) + 1), (-0.5, _base(i, n)), (steps - 0.5, _base(i, n))] for i in range(n)]
+    ax.add_collection(LineCollection(frames, colors=MUTED, linewidths=0.8), autolim=False)
+    ax.set_xlim(-0.5, steps - 0.5)
+    ax.set_ylim(-0.06, _base(0, n) + 1.02)
+    ax.spines["left"].set_visible(False)
+
+
+def _name_bands(ax: Axes, channels: Sequence[str], limits: Sequence[tuple[float, float] | None]) -> None:
+    """Values beside each band, and its name left of them."""
+    at, texts = [_TRUE + _STRIP / 2, _READ + _STRIP / 2], ["true", "read as"]
+    for i, found in enumerate(limits):
+        if found is not None:
+            low, high = found
+            ticks = [t for t in MaxNLocator(nbins=2).tick_values(low, high) if low <= t <= high]
+            at += [_base(i, len(limits)) + (t - low) / (high - low) for t in ticks]
+            texts += [f"{t:.6g}" for t in ticks]
+    ax.set_yticks(at, texts)
+    middles = [_base(i, len(limits)) + 0.5 for i in range(len(limits))]
+    ax.set_yticks(middles, [label(c, 16) for c in channels], minor=True)
+    ax.tick_params(axis="y", which="minor", length=0, labelsize=9.5, labelcolor=INK, pad=7 + 4.9 * max(map(len, texts)))
+
+
+def _strips(ax: Axes, example: WindowExample, colours: Mapping[str, str]) -> None:
     """Runs of equal labels as coloured boxes that carry the class's name where it fits."""
     steps = len(example.true)
-    for level, labels in ((1.05, example.true), (0.0, example.pred)):
+    boxes = []
+    for level, labels in ((_TRUE, example.true), (_READ, example.pred)):
         names = np.asarray(labels, dtype=object)
         starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
         for start, stop in zip(starts, np.r_[starts[1:], steps], strict=True):
@@ -149,23 +182,18 @@ def _strips(ax: Axes, example: WindowExample, colours: Mapping[str, str], *, fir
             if not name:
                 continue
             colour = colours.get(name, MAJORITY)
-            ax.add_patch(Rectangle((start - 0.5, level), stop - start, 0.9, fc=colour, ec="white", lw=0.8))
+            boxes.append(Rectangle((start - 0.5, level), stop - start, _STRIP, fc=colour, ec="white", lw=0.8))
             if stop - start >= max(3, 0.028 * steps * len(label(name, 12))):
                 ax.text(
                     (start + stop - 1) / 2,
-                    level + 0.45,
+                    level + _STRIP / 2,
                     label(name, 12),
                     ha="center",
-                    va="center",
+                    va="center_baseline",
                     size=9,
                     color=_on(colour),
                 )
-    _shade(ax, example.span)
-    ax.set_xlim(-0.5, steps - 0.5)
-    ax.set_ylim(-0.05, 2.0)
-    ax.set_yticks([1.5, 0.45], ["true", "read as"] if first else ["", ""])
-    ax.tick_params(axis="y", length=0)
-    ax.spines["left"].set_visible(False)
+    ax.add_collection(PatchCollection(boxes, match_original=True), autolim=False)
 
 
 def _on(colour: str) -> str:

@@ -23,6 +23,7 @@ from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import FuncFormatter
+from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL.Image import Dither, Image, Quantize, fromarray
 
@@ -115,6 +116,40 @@ def strategy_colours(strategies: Sequence[str], baseline: str | None = None) -> 
     return {s: BASELINE if s == baseline else colours[s] for s in ordered}
 
 
+class _Panel(Axes):
+    """Axes that are measured once for a layout.
+
+    Constrained layout moves the axes twice and measures all their text before each move, which takes as long as
+    drawing them. What stands around axes hardly depends on the first move; with a fixed aspect it does.
+    """
+
+    margins: tuple[float, float, float, float] | None = None
+
+    def get_tightbbox(self, renderer: Any = None, **options: Any) -> Any:
+        """The box around everything drawn, in pixels."""
+        if not options.get("for_layout_only") or self.get_aspect() != "auto":
+            return super().get_tightbbox(renderer, **options)
+        left, low, right, top = self.get_position(original=True).transformed(self.figure.transSubfigure).extents
+        if self.margins is None:
+            box = super().get_tightbbox(renderer, **options)
+            if box is None:
+                return None
+            self.margins = (left - box.x0, low - box.y0, box.x1 - right, box.y1 - top)
+        around = self.margins
+        return Bbox.from_extents(left - around[0], low - around[1], right + around[2], top + around[3])
+
+
+class _Layout(ConstrainedLayoutEngine):
+    """Constrained layout that measures each of its :class:`_Panel` afresh, once."""
+
+    def execute(self, fig: Figure) -> Any:
+        """Place the axes of ``fig``."""
+        for ax in fig.axes:
+            if isinstance(ax, _Panel):
+                ax.margins = None
+        return super().execute(fig)
+
+
 def new_figure(
     rows: int = 1, cols: int = 1, *, width: float = WIDTH, height: float = 4.0, **subplots: Any
 ) -> tuple[Figure, NDArray[Any]]:
@@ -122,9 +157,9 @@ def new_figure(
 
     ``height`` is the height of the plotting area; :func:`titles` adds the header above it.
     """
-    fig = Figure(figsize=(width, height), dpi=DPI, layout="constrained", facecolor="white")
+    fig = Figure(figsize=(width, height), dpi=DPI, layout=_Layout(), facecolor="white")
     FigureCanvasAgg(fig)
-    axes = fig.subplots(rows, cols, squeeze=False, **subplots)
+    axes = fig.subplots(rows, cols, squeeze=False, subplot_kw={"axes_class": _Panel}, **subplots)
     for ax in axes.flat:
         style_axes(ax)
     return fig, axes
