@@ -513,19 +513,21 @@ def test_no_text_is_below_nine_points() -> None:
         assert min(sizes) >= 9
 
 
-def test_drawing_once_gives_what_savefig_draws_in_256_colours():
-    def figure():
+@pytest.mark.parametrize(("mapped", "mode", "most"), [(False, "P", 16), (True, "RGB", 0)])
+def test_drawing_once_gives_what_savefig_draws(mapped: bool, mode: str, most: int) -> None:
+    def figure() -> Figure:
         fig, axes = new_figure(1, 2, height=1.5)
         axes[0, 0].plot([0, 1, 2], [0.1, 0.7, 0.3], label="a long label beside the axis")
         axes[0, 0].legend(loc="upper left", bbox_to_anchor=(1, 1))
-        axes[0, 1].imshow([[0, 1], [2, 3]])
+        if mapped:
+            axes[0, 1].imshow([[0, 1], [2, 3]])
         return titles(fig, "A finding that is long enough to be wrapped " * 3, "its data")
 
     buffer = BytesIO()
     figure().savefig(buffer, format="png", dpi=DPI, metadata={"Software": None})
     with Image.open(BytesIO(png_bytes(figure()))) as found, Image.open(buffer) as wanted:
-        assert found.mode == "P"
+        assert found.mode == mode
         assert found.info["dpi"] == pytest.approx((DPI, DPI), abs=0.1)
         off = np.abs(np.asarray(found.convert("RGB"), dtype=int) - np.asarray(wanted.convert("RGB"), dtype=int))
-    assert off.max() <= 16
+    assert off.max() <= most
     assert (off > 0).mean() < 0.1

@@ -119,24 +119,28 @@ def strategy_colours(strategies: Sequence[str], baseline: str | None = None) -> 
 class _Panel(Axes):
     """Axes that are measured once for a layout.
 
-    Constrained layout moves the axes twice and measures all their text before each move, which takes as long as
-    drawing them. What stands around axes hardly depends on the first move; with a fixed aspect it does.
+    Constrained layout moves the axes twice and measures all their text before each move. What
+    stands around axes hardly depends on the first move; with a fixed aspect it does.
     """
 
-    margins: tuple[float, float, float, float] | None = None
+    _around: tuple[float, float, float, float] | None = None
 
     def get_tightbbox(self, renderer: Any = None, **options: Any) -> Any:
         """The box around everything drawn, in pixels."""
         if not options.get("for_layout_only") or self.get_aspect() != "auto":
             return super().get_tightbbox(renderer, **options)
         left, low, right, top = self.get_position(original=True).transformed(self.figure.transSubfigure).extents
-        if self.margins is None:
+        around = self._around
+        if around is None:
             box = super().get_tightbbox(renderer, **options)
             if box is None:
                 return None
-            self.margins = (left - box.x0, low - box.y0, box.x1 - right, box.y1 - top)
-        around = self.margins
+            around = self._around = (left - box.x0, low - box.y0, box.x1 - right, box.y1 - top)
         return Bbox.from_extents(left - around[0], low - around[1], right + around[2], top + around[3])
+
+    def forget(self) -> None:
+        """Measure again at the next layout."""
+        self._around = None
 
 
 class _Layout(ConstrainedLayoutEngine):
@@ -146,7 +150,7 @@ class _Layout(ConstrainedLayoutEngine):
         """Place the axes of ``fig``."""
         for ax in fig.axes:
             if isinstance(ax, _Panel):
-                ax.margins = None
+                ax.forget()
         return super().execute(fig)
 
 
@@ -224,7 +228,9 @@ def save_png(fig: Figure, path: Path) -> Path:
 
 
 def png_bytes(fig: Figure) -> bytes:
-    """The figure as PNG of 256 colours, without creation time or version, so equal figures have equal bytes.
+    """The figure as PNG, without creation time or version, so equal figures have equal bytes.
+
+    It has 256 colours, unless it shows a map: an octree joins the dark shades of a map.
 
     A figure is drawn and encoded once: its bytes stay with it, for the file and for the page that shows it too.
     Do not change a figure after it was written.
@@ -236,7 +242,10 @@ def png_bytes(fig: Figure) -> bytes:
         canvas = FigureCanvasAgg(fig)
         canvas.draw()
         buffer = BytesIO()
-        _palette(fromarray(np.asarray(canvas.buffer_rgba()))).save(buffer, "PNG", dpi=(DPI, DPI))
+        image = fromarray(np.asarray(canvas.buffer_rgba())).convert("RGB")
+        if not any(ax.images for ax in fig.axes):
+            image = _palette(image)
+        image.save(buffer, "PNG", dpi=(DPI, DPI))
         drawn = buffer.getvalue()
         setattr(fig, _DRAWN, drawn)
     return drawn
@@ -248,7 +257,7 @@ def _palette(image: Image) -> Image:
     An octree moves no channel of a colour by more than 16 of 255 and takes an eighth of the time of the
     median cut, which moved some by 73 on the figures of a run.
     """
-    small = image.convert("RGB").quantize(256, method=Quantize.FASTOCTREE, dither=Dither.NONE)
+    small = image.quantize(256, method=Quantize.FASTOCTREE, dither=Dither.NONE)
     palette = small.getpalette() or []
     small.putpalette([255 if value == 254 else value for value in palette])  # the octree makes white nearly white
     return small
