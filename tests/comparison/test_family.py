@@ -82,12 +82,12 @@ def test_variances_that_agree_are_pooled_and_one_that_does_not_stays_large():
     rng = np.random.default_rng(1)
     df = np.full(12, 4.0)
     alike = rng.chisquare(4, 12)[:, None] / 4
-    pooled, degrees = moderated(alike, df)
+    pooled, degrees = moderated(alike, df[:, None])
     assert np.ptp(pooled) < 0.5 * np.ptp(alike)
     assert (degrees > 6).all()
     wild = alike.copy()
     wild[0] = 400.0
-    drawn, own = moderated(wild, df)
+    drawn, own = moderated(wild, df[:, None])
     assert drawn[0, 0] > 50
     assert (own <= df.sum()).all()
 

@@ -35,6 +35,23 @@ call different from 0, with the family's critical value c, four times in five.
 
 With a single seed per strategy there is no :math:`V_s`: the statement then holds for the models that
 were trained, not for the strategies, and ``seeds_in_interval`` is 0.
+
+*Folds* (cross-validation by recordings, a training with a seed of its own for each strategy, seed and fold): the
+statistic is that of the pooled out-of-fold counts, and
+
+.. math:: V = V_r + V_s - V_{r \cap s}
+
+with :math:`V_s` between trainings, by fold, and :math:`V_{r \cap s}` what recordings and trainings both count
+(:func:`imbalance_lab.comparison.training_noise.fold_noise`); the difference of the last two is no less than 0. Degrees
+of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single seed, the K folds
+are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of fold f, and
+K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for strategies.
+
+References
+----------
+Cameron, Gelbach & Miller (2011), Robust inference with multiway clustering. Satterthwaite (1946), An approximate
+distribution of estimates of variance components. Bell & McCaffrey (2002), Bias reduction in standard errors for linear
+regression with multi-stage samples: why so few clusters need a t distribution.
 """
 
 from __future__ import annotations
@@ -47,7 +64,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.comparison.family import step_down
 from imbalance_lab.comparison.resampling import Resampled
-from imbalance_lab.comparison.training_noise import Noise, run_noise
+from imbalance_lab.comparison.training_noise import Noise, fold_noise, run_noise
 
 Array = NDArray[np.float64]
 
@@ -129,7 +146,11 @@ def contrasts(resampled: Resampled, sides: Sequence[Side], against: Side | None 
     """
     everyone = [*sides, *([] if against is None else [against])]
     trained = [s for s in everyone if s.seeds is not None]
-    noise = run_noise(resampled.point, [s.runs for s in trained], [np.asarray(s.seeds) for s in trained])
+    runs, seeds = [s.runs for s in trained], [np.asarray(s.seeds) for s in trained]
+    if resampled.shift is None or resampled.fold is None:
+        noise = run_noise(resampled.point, runs, seeds)
+    else:
+        noise = fold_noise(resampled.shift, resampled.fold, runs, seeds)
     place = {id(s): i for i, s in enumerate(trained)}
     return [_contrast(resampled, side, against, noise, place) for side in sides]
 
@@ -150,6 +171,8 @@ def _contrast(
     samples = np.einsum("r,brm->bm", weight, resampled.samples[:, used])
     df_r = _effective_recordings(pull) - 1.0
     v_r = samples.var(axis=0) * (g + 1) / g * (df_r + 1) / df_r
+    if resampled.fold is not None and not noise.most and _is_trained(side, against):
+        v_r, df_r = _over_folds(pull, resampled.fold)
     v_s, df_s = np.zeros_like(value), np.zeros_like(value)
     if used.size:
         at = [(place[id(s)], len(s.runs)) for s in (side, against) if s is not None and s.seeds is not None]
@@ -158,8 +181,26 @@ def _contrast(
         v_s = parts.sum(axis=0)
         whole = np.divide(parts**2, degrees, out=np.zeros_like(parts), where=degrees > 0).sum(axis=0)
         df_s = np.minimum(np.divide(v_s**2, whole, out=np.zeros_like(value), where=whole > 0), noise.most)
+        # What recordings and trainings both count is subtracted once. The variance of the estimate stays that of v_s:
+        # with the smaller v_s its degrees are fewer by the square of the ratio.
+        left = np.maximum(v_s - sum((noise.shared[i] / n for i, n in at), start=np.zeros_like(value)), 0.0)
+        df_s *= np.divide(left, v_s, out=np.ones_like(value), where=v_s > 0) ** 2
+        v_s = left
     out = Contrast(value, v_r, df_r, v_s, df_s, samples)
     return replace(out, value=np.where((out.variance == 0) & (np.abs(value) < 1e-12), 0.0, value))  # but for rounding
+
+
+def _is_trained(*sides: Side | None) -> bool:
+    return any(side is not None and side.seeds is not None for side in sides)
+
+
+def _over_folds(pull: Array, fold: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Variance over folds as clusters, each a training with its recordings, and K - 1 degrees of freedom; (M,) each."""
+    folds = int(fold.max()) + 1
+    within = np.zeros((folds, pull.shape[1]))
+    np.add.at(within, fold, pull)
+    variance = folds / (folds - 1) * (within**2).sum(axis=0)
+    return variance, np.full(pull.shape[1], folds - 1.0)
 
 
 def alone(c: Contrast, level: float = 0.95) -> Estimate:

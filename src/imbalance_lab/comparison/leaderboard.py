@@ -76,8 +76,13 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
 def calibration(run: RunRecord, head: str) -> dict[str, float]:
     """ECE and NLL of one run: as trained, at its validation temperature, with its prior shift undone.
 
-    A correction that the run's ``meta`` does not hold gives NaN.
+    A correction that the run's ``meta`` does not hold gives NaN. Pooled folds have a temperature each: the mean over
+    them, weighted by their positions.
     """
+    if run.folds:
+        parts = [calibration(part, head) for part in run.folds]
+        share = [len(head_of(part, head)) for part in run.folds]
+        return {key: float(np.average([part[key] for part in parts], weights=share)) for key in parts[0]}
     found = calibration_scores(head, head_of(run, head), run.test.meta)
     power = (run.test.meta.get("prior_correction") or {}).get(head)
     if power == 0:  # there is no shift to undo

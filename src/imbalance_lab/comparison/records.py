@@ -12,7 +12,7 @@ from imbalance_lab.predictions import HeadPredictions, Predictions
 
 @dataclass(frozen=True)
 class RunRecord:
-    """One run: a strategy trained with one seed.
+    """One run: a strategy trained with one seed, on one fold where there are folds.
 
     Attributes
     ----------
@@ -21,6 +21,8 @@ class RunRecord:
     val_score : the selection metric on validation, larger is better; None where unknown
     seconds : training time in seconds; None where unknown
     report : the run's ``error_analysis_report`` (plain dict), or None
+    fold : which fold of a cross-validation ``test`` is of; None without folds, and for pooled folds
+    folds : the runs that were pooled into this one, by fold; empty otherwise
     """
 
     strategy: str
@@ -30,6 +32,13 @@ class RunRecord:
     val_score: float | None = None
     seconds: float | None = None
     report: Mapping[str, Any] | None = None
+    fold: int | None = None
+    folds: tuple[RunRecord, ...] = ()
+
+    @property
+    def trained(self) -> tuple[RunRecord, ...]:
+        """The single trainings behind this record, in the order of its rows."""
+        return self.folds or (self,)
 
 
 def head_of(run: RunRecord, head: str) -> HeadPredictions:

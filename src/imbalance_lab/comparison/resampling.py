@@ -64,6 +64,8 @@ class Resampled:
     point : array of shape (R, M)
     pull : array of shape (G, R, M): derivative of each statistic in each cluster's weight
     samples : array of shape (B, R, M)
+    shift : array of shape (G, R, M), with folds only: see :func:`shifts`
+    fold : int64 array of shape (G,), the fold of each cluster; None without folds
     """
 
     names: tuple[str, ...]
@@ -71,6 +73,8 @@ class Resampled:
     point: Array
     pull: Array
     samples: Array
+    shift: Array | None = None
+    fold: NDArray[np.int64] | None = None
 
     def index(self, name: str) -> int:
         """Place of a statistic in ``names``."""
@@ -115,6 +119,36 @@ def resample(sums: Sums, weights: Array, classes: Sequence[str], roles: Roles) -
         pull=(near[1:] - near[0]) / _NUDGE,
         samples=samples,
     )
+
+
+def shifts(sums: Sums, strategy: NDArray[np.int64], classes: Sequence[str], roles: Roles) -> Array:
+    """What each cluster's counts in one run move the statistics by, shape (G, R, M).
+
+    To first order at the mean counts of the strategy's seeds: the derivative of each statistic along what the run
+    says of cluster g less what the strategy's runs say of it on the average. The shifts of a run add up to what its
+    score differs by from that of its strategy. Runs beyond ``strategy`` (trivial predictors) have none.
+    """
+    r, g, _ = sums.margins.hit.shape
+    m = len(SCALARS) + len(sums.rates) + 2 * len(classes)
+    out = np.zeros((g, r, m))
+    fields = [sums.margins.hit, sums.margins.true, sums.margins.pred, *sums.rates.values()]
+    for s in np.unique(strategy):
+        own = np.flatnonzero(strategy == s)
+        if len(own) < 2:
+            continue
+        centre = [np.asarray(x[own].mean(axis=0)) for x in fields]
+        total = _at(sums, [c.sum(axis=0)[None] for c in centre], roles)
+        for i in own:
+            moved = [c.sum(axis=0)[None] + _NUDGE * (x[i] - c) for x, c in zip(fields, centre, strict=True)]
+            out[:, i] = (_at(sums, moved, roles) - total) / _NUDGE
+    return out
+
+
+def _at(sums: Sums, totals: Sequence[Array], roles: Roles) -> Array:
+    """All statistics of b rows of summed counts: margins of shape (b, K), rates of shape (b,); shape (b, M)."""
+    hit, true, pred, *rates = totals
+    one = Sums(mg.Margins(hit, true, pred), dict(zip(sums.rates, rates, strict=True)))
+    return _statistics(one, np.eye(len(hit)), roles)
 
 
 def _run(sums: Sums, i: int) -> Sums:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.comparison.folds import pool_folds
 from imbalance_lab.comparison.records import RunRecord, head_of, ordered
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import confusion_counts
@@ -39,6 +40,7 @@ class Joined:
     class_recordings : int64 array of shape (K,), recordings that hold each class
     order : per run, the row of that run for each row of the first one; None where they agree
     confusion : int64 array of shape (R, G, K, K), rows = true, columns = predicted
+    fold : int64 array of shape (G,), the fold that tests each cluster, from 0; None without folds
     """
 
     head: str
@@ -55,6 +57,7 @@ class Joined:
     class_recordings: NDArray[np.int64]
     order: tuple[NDArray[np.int64] | None, ...]
     confusion: NDArray[np.int64]
+    fold: NDArray[np.int64] | None = None
 
     def runs_of(self, strategy: str) -> NDArray[np.int64]:
         """Indices of the runs of one strategy, by seed."""
@@ -71,7 +74,7 @@ class Joined:
 
 
 def join(runs: Sequence[RunRecord], *, baseline: str, head: str, max_clusters: int = MAX_CLUSTERS) -> Joined:
-    """Join the runs by data digest and by (sequence, position), and count each once.
+    """Join the runs by data digest and by (sequence, position), and count each once; folds are pooled before.
 
     With more than ``max_clusters`` recordings (a table whose rows are independent), recordings
     are pooled at random into that many clusters of nearly equal size: the random-groups variance
@@ -84,7 +87,7 @@ def join(runs: Sequence[RunRecord], *, baseline: str, head: str, max_clusters: i
         If the runs are of different data (digests, splits, classes, training counts, positions,
         recordings or true labels), or the positions cannot be joined one to one.
     """
-    runs = ordered(runs, baseline)
+    runs = ordered(pool_folds(runs, head), baseline)
     first, reference = runs[0], head_of(runs[0], head)
     for run in runs[1:]:
         _same_data(first, run, head)
@@ -100,6 +103,8 @@ def join(runs: Sequence[RunRecord], *, baseline: str, head: str, max_clusters: i
     cluster = recording.astype(np.int64)
     if n_recordings > max_clusters:
         pool = np.random.default_rng(0).permutation(n_recordings) % max_clusters
+        if (own := _folds(first, recording, n_recordings, head)) is not None:  # a pool lies within one fold
+            pool = _pools_by_fold(own, max_clusters)
         cluster = pool[cluster]
     names = tuple(dict.fromkeys(run.strategy for run in runs))
     joined = Joined(
@@ -113,10 +118,11 @@ def join(runs: Sequence[RunRecord], *, baseline: str, head: str, max_clusters: i
         true=reference.true,
         cluster=cluster,
         n_recordings=n_recordings,
-        n_clusters=min(n_recordings, max_clusters),
+        n_clusters=int(cluster.max()) + 1,
         class_recordings=holds.sum(axis=0),
         order=order,
         confusion=np.zeros((0, 0, k, k), dtype=np.int64),
+        fold=_folds(first, cluster, int(cluster.max()) + 1, head),
     )
     return replace(joined, confusion=count(joined, lambda run: head_of(run, head).pred))
 
@@ -132,6 +138,28 @@ def count(
         pred = _aligned(predict(joined.runs[i]), joined.order[i])
         out[at] = confusion_counts(joined.true, pred, k, group=joined.cluster, n_groups=joined.n_clusters)
     return out
+
+
+def _folds(run: RunRecord, code: NDArray[np.int64], n: int, head: str) -> NDArray[np.int64] | None:
+    """Fold of each of the n values of ``code`` (one per row of ``run``), or None without folds."""
+    if not run.folds:
+        return None
+    out = np.zeros(n, dtype=np.int64)
+    out[code] = np.repeat(np.arange(len(run.folds)), [len(head_of(part, head)) for part in run.folds])
+    return out
+
+
+def _pools_by_fold(fold: NDArray[np.int64], most: int) -> NDArray[np.int64]:
+    """A pool for each recording: about ``most`` of nearly equal size, none of them in two folds."""
+    rng, folds = np.random.default_rng(0), int(fold.max()) + 1
+    pool = np.empty(len(fold), dtype=np.int64)
+    first = 0
+    for f in range(folds):
+        own = np.flatnonzero(fold == f)
+        size = min(len(own), max(1, most // folds))
+        pool[own] = first + rng.permutation(len(own)) % size
+        first += size
+    return pool
 
 
 def _aligned(column: NDArray[np.int32], order: NDArray[np.int64] | None) -> NDArray[np.int32]:

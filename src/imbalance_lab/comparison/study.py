@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.bootstrap import Side
 from imbalance_lab.comparison.records import RunRecord, head_of
-from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
+from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample, shifts
 from imbalance_lab.comparison.run_counts import Joined, count
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.trivial import trivial_confusions
@@ -160,21 +160,27 @@ def build(
     if costs is not None:
         rates[COST] = np.concatenate([np.einsum("rgij,ij->rg", part, costs) for part in parts])
     weights = recording_weights(joined.n_clusters, resamples, np.random.default_rng(seed))
-    resampled = resample(Sums(margins, rates), weights, joined.classes, roles)
+    sums = Sums(margins, rates)
+    resampled = resample(sums, weights, joined.classes, roles)
+    if joined.fold is not None:
+        strategy = np.concatenate([joined.strategy, len(joined.strategies) + joined.strategy[control_runs]])
+        resampled = replace(resampled, shift=shifts(sums, strategy, joined.classes, roles), fold=joined.fold)
     positions, recordings = _evidence(joined, resampled.names, roles)
     return Study(joined, roles, resampled, control_runs, positions, recordings, costs)
 
 
 def _has_control(run: RunRecord, head: str) -> bool:
-    return head in (run.test.meta.get("free_lunch") or {})
+    return all(head in (part.test.meta.get("free_lunch") or {}) for part in run.trained)
 
 
 def _free_lunch_pred(run: RunRecord, head: str) -> NDArray[np.int32]:
     """What ``Predictions.free_lunch`` predicts, without its probabilities.
 
     The correction multiplies the probabilities by a constant for each class and normalises: what
-    it makes of one uniform row *is* that constant, so only one row goes through it.
+    it makes of one uniform row *is* that constant, so only one row goes through it. Each fold has its own.
     """
+    if run.folds:
+        return np.concatenate([_free_lunch_pred(part, head) for part in run.folds])
     h = head_of(run, head)
     k = len(h.classes)
     columns = {

@@ -42,11 +42,13 @@ class Noise:
     ----------
     variance, df : arrays of shape (P, M); df is 0 where nothing is known (a single seed everywhere)
     most : degrees of freedom of all strategies together
+    shared : array of shape (P, M), the part of ``variance`` that resampled recordings show as well (folds only), or 0
     """
 
     variance: Array
     df: Array
     most: float
+    shared: Array
 
 
 def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[NDArray[np.int64]]) -> Noise:
@@ -63,10 +65,57 @@ def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[N
         The seed's common effect is taken out where all strategies that have several seeds have the same ones. A
         strategy with one seed takes the spread of the others.
     """
+    variance, df, share = _spreads(point, runs, seeds)
+    return _lent(variance, np.repeat(df[:, None], point.shape[1], axis=1), share, np.zeros_like(variance))
+
+
+def fold_noise(
+    shift: Array, fold: NDArray[np.int64], runs: Sequence[NDArray[np.int64]], seeds: Sequence[NDArray[np.int64]]
+) -> Noise:
+    r"""Noise of the trainings of P strategies, each trained once per seed and fold.
+
+    A pooled score moves by the sum of what its trainings, one per fold, move it by; with a seed of their own they are
+    independent. So the variance of one run is :math:`\sum_f s_f^2`, with the variance :math:`s_f^2` between seeds of
+    the shifts that the clusters of fold f add up to. It has (S - 1) degrees of freedom for each of the folds that
+    carry it: :math:`(\sum_f s_f^2)^2 / \sum_f s_f^4` of them (Satterthwaite), the s_f^2 taken as means over
+    strategies. ``shared`` is the same sum over single clusters: noise of a training that differs from recording to
+    recording is in the variance over recordings as well, and is subtracted once (Cameron, Gelbach & Miller 2011).
+
+    Parameters
+    ----------
+    shift : array of shape (G, R, M), see :func:`imbalance_lab.comparison.resampling.shifts`
+    fold : int64 array of shape (G,), the fold of each cluster
+    """
+    g, _, m = shift.shape
+    folds = int(fold.max()) + 1
+    within = np.zeros((folds, *shift.shape[1:]))
+    np.add.at(within, fold, shift)
+    by_fold, df, share = _spreads(_wide(within), runs, seeds)
+    by_fold = by_fold.reshape(len(runs), folds, m)
+    known = df > 0
+    common = by_fold[known].mean(axis=0) if known.any() else np.zeros((folds, m))
+    squares = (common**2).sum(axis=0)
+    carrying = np.where(squares > 0, common.sum(axis=0) ** 2 / np.where(squares > 0, squares, 1.0), 1.0)
+    shared = _spreads(_wide(shift), runs, seeds)[0].reshape(len(runs), g, m).sum(axis=1)
+    return _lent(by_fold.sum(axis=1), df[:, None] * carrying, share, shared)
+
+
+def _wide(shift: Array) -> Array:
+    """(G, R, M) as (R, G M)."""
+    return np.moveaxis(shift, 0, 1).reshape(shift.shape[1], -1)
+
+
+def _spreads(
+    point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[NDArray[np.int64]]
+) -> tuple[Array, Array, float]:
+    """Variance between the seeds of each strategy (P, M), its degrees of freedom (P,), and their share that is left.
+
+    The common effect of a seed takes the rest of them, where it is taken out.
+    """
     many = [i for i, own in enumerate(runs) if len(own) > 1]
-    shape = (len(runs), point.shape[1])
+    df, variance = np.zeros(len(runs)), np.zeros((len(runs), point.shape[1]))
     if not many:
-        return Noise(np.zeros(shape), np.zeros(shape), 0.0)
+        return variance, df, 1.0
     residual = {i: point[runs[i]] - point[runs[i]].mean(axis=0) for i in many}
     number = {i: np.sort(seeds[i]) for i in many}
     paired = len(many) > 1 and all(np.array_equal(number[many[0]], number[i]) for i in many)
@@ -76,18 +125,24 @@ def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[N
         common = np.mean(list(residual.values()), axis=0)
         residual = {i: r - common for i, r in residual.items()}
         share = (len(many) - 1) / len(many)
-    df = np.zeros(len(runs))
-    variance = np.zeros(shape)
     for i, r in residual.items():
         df[i] = (len(r) - 1) * share
         variance[i] = (r**2).sum(axis=0) / df[i]
-    most = float(df.sum())
+    return variance, df, share
+
+
+def _lent(variance: Array, df: Array, share: float, shared: Array) -> Noise:
+    """Variances (P, M) with degrees ``df`` (P, M), drawn towards the common one and lent to strategies without."""
+    known = np.asarray((df > 0).any(axis=1))
+    if not known.any():
+        return Noise(np.zeros_like(variance), np.zeros_like(variance), 0.0, shared)
     drawn, degrees = moderated(variance, df)
-    if len(many) < MIN_STRATEGIES:
+    if known.sum() < MIN_STRATEGIES:
         # Two strategies with the same seeds have one spread between them; one of several seeds lends it to the rest.
-        degrees[:] = min(len(r) - 1 for r in residual.values())
-        drawn = np.where(df[:, None] > 0, drawn, drawn[many].mean(axis=0))
-    return Noise(drawn, degrees, most)
+        degrees = np.repeat(df[known].min(axis=0, keepdims=True) / share, len(variance), axis=0)
+        drawn = np.where(known[:, None], drawn, drawn[known].mean(axis=0))
+    shared = np.where(known[:, None], shared, shared[known].mean(axis=0))
+    return Noise(drawn, degrees, float(df.sum(axis=0).max()), shared)
 
 
 def moderated(variance: Array, df: Array) -> tuple[Array, Array]:
@@ -96,7 +151,7 @@ def moderated(variance: Array, df: Array) -> tuple[Array, Array]:
     Parameters
     ----------
     variance : array of shape (P, M), variances of P strategies for M statistics
-    df : array of shape (P,), degrees of freedom of each strategy's variances, 0 where there is none
+    df : array of shape (P, M), degrees of freedom of each variance, 0 where a strategy has none
 
     Returns
     -------
@@ -104,19 +159,20 @@ def moderated(variance: Array, df: Array) -> tuple[Array, Array]:
         At most those of all strategies together. Where fewer than :data:`MIN_STRATEGIES` have a spread, those given.
         A strategy without a spread of its own takes the common one.
     """
-    out, degrees = variance.copy(), np.repeat(df[:, None], variance.shape[1], axis=1).astype(np.float64)
-    known = df > 0
+    out, degrees = variance.copy(), df.astype(np.float64)
+    known = np.asarray((df > 0).any(axis=1))
     if known.sum() < MIN_STRATEGIES:
         return out, degrees
-    d = df[known, None].astype(np.float64)
     for m in range(variance.shape[1]):
-        own = variance[known, m]
+        own, d, every = variance[known, m], df[known, m].astype(np.float64), df[:, m]
         if not (own > 0).any() or not np.isfinite(own).all():
             continue
-        prior, d0 = _fit(np.maximum(own, _FLOOR * np.median(own[own > 0])), d[:, 0])
+        prior, d0 = _fit(np.maximum(own, _FLOOR * np.median(own[own > 0])), d)
         most = d.sum()
-        out[:, m] = np.where(known, (d0 * prior + df * variance[:, m]) / (d0 + df) if np.isfinite(d0) else prior, prior)
-        degrees[:, m] = np.minimum(d0 + df, most)
+        out[:, m] = np.where(
+            known, (d0 * prior + every * variance[:, m]) / (d0 + every) if np.isfinite(d0) else prior, prior
+        )
+        degrees[:, m] = np.minimum(d0 + every, most)
     return out, degrees
 
 

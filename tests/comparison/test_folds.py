@@ -1,0 +1,131 @@
+"""Cross-validated runs: out-of-fold rows are pooled, each training is a source of variance, wrong folds are said."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from comparison_cases import run
+
+from imbalance_lab.comparison import compare
+from imbalance_lab.comparison.bootstrap import contrasts
+from imbalance_lab.comparison.folds import pool_folds
+from imbalance_lab.comparison.run_counts import join
+from imbalance_lab.comparison.study import build
+from imbalance_lab.comparison.training_noise import fold_noise
+from imbalance_lab.errors import InputError
+
+
+def part(whole, fold, of=3):
+    """One fold of a run: the rows whose recording is dealt to it, with names of its own recordings only."""
+    h = whole.test.heads["command"]
+    rows = np.flatnonzero(h.group % of == fold)
+    own, code = np.unique(h.group[rows], return_inverse=True)
+    names = ("sequence", "position", "from_start", "from_end", "true", "pred", "probabilities")
+    cut = replace(
+        h,
+        **{name: getattr(h, name)[rows] for name in names},
+        group=code.astype(np.int32),
+        group_names=tuple(h.group_names[i] for i in own),
+        slices={"operation": h.slices["operation"][rows]},
+    )
+    table = replace(whole.test, heads={"command": cut})
+    return replace(whole, run_id=f"{whole.run_id}-f{fold}", test=table, fold=fold)
+
+
+def crossed(whole, of=3):
+    return [part(whole, fold, of) for fold in range(of)]
+
+
+def grid(strategies, seeds=(0, 1), of=3):
+    return [p for name, how in strategies.items() for s in seeds for p in crossed(run(name, s, **how), of)]
+
+
+def test_pooled_folds_count_what_the_whole_run_counts():
+    whole = [run("ce", 0), run("b", 0, noise=0.5)]
+    plain = join(whole, baseline="ce", head="command")
+    pooled = join([p for r in whole for p in crossed(r)], baseline="ce", head="command")
+    assert pooled.n_recordings == plain.n_recordings == 12
+    np.testing.assert_array_equal(pooled.confusion.sum(axis=1), plain.confusion.sum(axis=1))
+    assert len(pooled.runs) == 2
+    assert np.bincount(pooled.fold).tolist() == [4, 4, 4]
+
+
+def test_a_comparison_of_folds_has_the_scores_of_the_pooled_rows():
+    runs = grid({"ce": {}, "good": {"rare_gain": 2.0}})
+    found = compare(runs, baseline="ce", primary_head="command", resamples=300)
+    whole = [run(n, s, **h) for n, h in (("ce", {}), ("good", {"rare_gain": 2.0})) for s in (0, 1)]
+    plain = compare(whole, baseline="ce", primary_head="command", resamples=300)
+    metrics = ["strategy", "macro_f1", "recall/G3", "ece"]
+    a, b = (f.leaderboard.set_index("strategy")[metrics[1:]].sort_index() for f in (found, plain))
+    np.testing.assert_allclose(a["macro_f1"].filter(regex="^(ce|good)$"), b["macro_f1"].filter(regex="^(ce|good)$"))
+    assert found.runs["seconds"].tolist() == [30.0] * 4
+    assert found.facts["recordings"] == 12
+    row = found.differences.query("strategy == 'good' and against == 'ce' and metric == 'macro_f1'").iloc[0]
+    assert row["verdict"] == "better"
+    assert row["low"] > 0
+
+
+def test_shifts_add_up_to_what_the_run_differs_by():
+    study = build(join(grid({"ce": {}, "b": {"noise": 0.5}}), baseline="ce", head="command"), resamples=100, seed=0)
+    r = study.resampled
+    for name in ("ce", "b"):
+        own = study.joined.runs_of(name)
+        differ = r.point[own] - r.point[own].mean(axis=0)
+        at = r.index("macro_f1")
+        np.testing.assert_allclose(r.shift[:, own].sum(axis=0)[:, at], differ[:, at], atol=2e-3)
+
+
+def test_noise_by_fold_is_the_sum_over_folds_and_recordings_are_subtracted_once():
+    rng = np.random.default_rng(0)
+    fold = np.repeat(np.arange(6), 50)
+    sizes = {"training": 1.0, "cell": 1.0}
+    training = sizes["training"] * rng.normal(size=(6, 40, 1))[fold] / 50
+    cell = sizes["cell"] * rng.normal(size=(300, 40, 1)) / np.sqrt(50)
+    noise = fold_noise(training + cell, fold, [np.arange(40)], [np.arange(40)])
+    assert noise.variance[0, 0] == pytest.approx(12, rel=0.25)  # six folds, each 1 of the training and 1 of the cells
+    assert noise.shared[0, 0] == pytest.approx(6, rel=0.25)
+    assert 39 * 4 < noise.df[0, 0] <= 39 * 6
+
+
+def test_one_seed_takes_the_folds_as_clusters():
+    study = build(
+        join(grid({"ce": {}, "b": {"noise": 0.5}}, (0,), of=6), baseline="ce", head="command"), resamples=100, seed=0
+    )
+    r = study.resampled
+    c = contrasts(r, [study.side("b")], study.side("ce"))[0]
+    at = r.index("macro_f1")
+    u = np.array([(r.pull[r.fold == f, 1, at] - r.pull[r.fold == f, 0, at]).sum() for f in range(6)])
+    assert c.df[at] == 5
+    assert c.variance[at] == pytest.approx(6 / 5 * (u**2).sum())
+
+
+def test_the_variance_is_no_less_than_that_over_recordings():
+    study = build(join(grid({"ce": {}, "b": {"noise": 0.5}}), baseline="ce", head="command"), resamples=200, seed=0)
+    c = contrasts(study.resampled, [study.side("b")], study.side("ce"))[0]
+    assert (c.v_seeds >= 0).all()
+    assert (c.variance >= c.v_recordings * (1 - 1e-12)).all()
+
+
+def _drop(runs):
+    return [r for r in runs if not (r.strategy == "b" and r.fold == 2)]
+
+
+def _other_folds(runs):
+    return [r for r in runs if r.strategy == "ce"] + crossed(run("b", 0, noise=0.5, recordings=12), of=4)[:3]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_drop, "strategy 'b' with seed 0 has no fold 2; its folds are 0, 1, those of the comparison 0, 1, 2"),
+        (_other_folds, "tests other recordings in fold 0"),
+        (lambda runs: [*runs, replace(runs[0], run_id="again")], "both fold 0 of strategy 'ce' with seed 0"),
+        (lambda runs: [*runs[:-1], replace(runs[-1], fold=None)], "has no fold; they test different recordings"),
+        (lambda runs: [replace(r, test=runs[0].test) for r in runs], "folds 0 and 1 both test recording 'rec0'"),
+        (lambda runs: [r for r in runs if r.fold == 0], "one fold"),
+    ],
+)
+def test_wrong_folds_are_said_in_one_sentence(change, message):
+    runs = change(grid({"ce": {}, "b": {"noise": 0.5}}, (0,)))
+    with pytest.raises(InputError, match=message):
+        pool_folds(runs, "command")
