@@ -47,7 +47,14 @@ def log_comparison(
     head = runs[0].test.primary
     strategies = {run.strategy for run in runs}
     baseline = spec.baseline if spec.baseline in strategies else runs[0].strategy
-    found = compare(runs, baseline=baseline, primary_head=head, costs=spec.costs.get(head), metric=metric)
+    found = compare(
+        runs,
+        baseline=baseline,
+        primary_head=head,
+        costs=spec.costs.get(head),
+        metric=metric,
+        margin=spec.comparison.margin,
+    )
     simulated = bool(loaded.dataset.facts.get("simulated"))
     folder = work / "comparison"
     experiments = dict.fromkeys((run.run_id for run in runs), logger.store.experiment_id)
@@ -89,7 +96,7 @@ def write_comparison(
     """
     tables = tables_of_comparison(found, metric=metric)
     write_tables(tables, folder / "tables")
-    figures = figures_of_comparison(found, metric=metric, headline=_headline(found, metric))
+    figures = figures_of_comparison(found, metric=metric, headline=found.choice.title)
     for name, figure in figures.items():
         save_png(figure, folder / "figures" / f"{name}.png")
         if name in ROOT_FIGURES:
@@ -101,6 +108,7 @@ def write_comparison(
                 "use_free_lunch": found.choice.use_free_lunch,
                 "selected": found.choice.selected,
                 "reason": found.choice.reason,
+                "case": found.choice.case,
                 "evidence": found.choice.evidence,
                 "facts": dict(found.facts),
             },
@@ -110,8 +118,7 @@ def write_comparison(
         encoding="utf-8",
     )
     note = "Simulated recordings: every number here is of simulated data. " if simulated else ""
-    headline, _, detail = found.choice.reason.partition(". ")
-    headline = headline.rstrip(".") + "."
+    headline, detail = found.choice.headline, found.choice.detail
     page = render_comparison_page(
         board_of(found, metric=metric),
         title=title,
@@ -169,7 +176,7 @@ def description(
     Markdown of at most :data:`~mlflow_project.tracking.NOTE_LENGTH` characters. Where a long leaderboard does not
     fit, the links to the single runs go first, then the last rows.
     """
-    headline, _, detail = found.choice.reason.partition(". ")
+    headline, detail = found.choice.headline, found.choice.detail
     lines = [
         _views(found, logger, experiments, only),  # first: the page folds a description after a few lines
         "",
@@ -249,15 +256,6 @@ def _known(value: Any) -> bool:
 def _metric(spec: ExperimentSpec) -> str:
     name = spec.selection.metric.rpartition("/")[2]
     return name if name in ("macro_f1", "balanced_accuracy", "mcc") else "macro_f1"
-
-
-def _headline(found: Comparison, metric: str) -> str | None:
-    """Title of the leaderboard figure: the verdict with its number, so that figure and page agree."""
-    chosen = found.choice.strategy
-    if chosen is None:
-        return "The data cannot tell the strategies apart"
-    row = found.leaderboard[found.leaderboard["strategy"] == chosen].iloc[0]
-    return f"Choose {chosen}: {METRIC_WORDS.get(metric, metric)} {row[metric]:.3f}"
 
 
 def _numbers(found: Comparison, metric: str) -> list[Number]:

@@ -65,6 +65,12 @@ class SelectionSection(_Section):
         return value
 
 
+class ComparisonSection(_Section):
+    """Strategies whose difference in the metric lies within ``margin`` count as equivalent."""
+
+    margin: float = Field(0.01, gt=0, lt=1)
+
+
 class TuneSection(_Section):
     """Trials of each strategy's hyper-parameters, judged on validation by the first seed."""
 
@@ -88,6 +94,7 @@ class ExperimentSpec(_Section):
     baseline: str = "cross-entropy"
     strategies: Mapping[str, StrategySpec]
     selection: SelectionSection = SelectionSection()
+    comparison: ComparisonSection = ComparisonSection()
     costs: Mapping[str, Path] = Field(default_factory=dict)
     tune: TuneSection | None = None
 

@@ -2,6 +2,6 @@
 
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.records import RunRecord
-from imbalance_lab.comparison.verdict import Choice
+from imbalance_lab.comparison.verdict import Decision
 
-__all__ = ["Choice", "Comparison", "RunRecord", "compare"]
+__all__ = ["Comparison", "Decision", "RunRecord", "compare"]

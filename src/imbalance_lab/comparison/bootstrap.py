@@ -125,12 +125,14 @@ class Contrast:
 class Estimate:
     """A contrast with its interval and test; arrays of shape (M,).
 
-    ``p`` is two-sided against 0 and corrected for the family that it was estimated with; ``seeds_in_interval`` tells
+    ``p`` is two-sided against 0 and corrected for the family that it was estimated with; ``se_recordings`` is
+    the part of ``se`` that more recordings would take away; ``seeds_in_interval`` tells
     whether seeds contributed to ``se``.
     """
 
     value: Array
     se: Array
+    se_recordings: Array
     df: Array
     low: Array
     high: Array
@@ -255,6 +257,7 @@ def _estimate(c: Contrast, critical: Array, p: Array, columns: NDArray[np.int64]
     return Estimate(
         value=value,
         se=se,
+        se_recordings=np.sqrt(c.v_recordings[columns]),
         df=df,
         low=value - half,
         high=value + half,

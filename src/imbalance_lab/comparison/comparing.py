@@ -19,7 +19,7 @@ from imbalance_lab.comparison.leaderboard import leaderboard
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.run_counts import Joined, join
 from imbalance_lab.comparison.study import Study, build
-from imbalance_lab.comparison.verdict import Choice, choose
+from imbalance_lab.comparison.verdict import Decision, choose
 from imbalance_lab.errors import InputError
 
 METRICS = ("macro_f1", "balanced_accuracy", "mcc")
@@ -39,7 +39,7 @@ class Comparison:
     cost_ranges : see :func:`imbalance_lab.comparison.costs.cost_ranges`
     failures : see :func:`imbalance_lab.comparison.failure_tracking.track`, with ``strategy`` and
         ``seed``; the baseline's report against each strategy's of the same seed; empty without reports
-    choice : which strategy to take
+    choice : which strategy to take, by the decision table of :mod:`imbalance_lab.comparison.verdict`
     facts : plain values to state beside the tables (classes averaged, rare classes, recordings, ...)
     """
 
@@ -50,7 +50,7 @@ class Comparison:
     bill: pd.DataFrame
     cost_ranges: pd.DataFrame
     failures: pd.DataFrame
-    choice: Choice
+    choice: Decision
     facts: Mapping[str, Any]
 
 
@@ -62,6 +62,7 @@ def compare(
     costs: Path | NDArray[np.float64] | None = None,
     rare: Sequence[str] | None = None,
     metric: str = "macro_f1",
+    margin: float = 0.01,
     resamples: int = 2000,
     seed: int = 0,
 ) -> Comparison:
@@ -75,6 +76,7 @@ def compare(
         :func:`imbalance_lab.comparison.costs.read_costs`
     rare : rare classes; default those under 1 % of train, or all but the majority
     metric : decides the verdict: ``macro_f1``, ``balanced_accuracy`` or ``mcc``
+    margin : differences within it do not matter (equivalence), in the metric's unit
     resamples, seed : of the bootstrap over recordings
 
     Raises
@@ -86,6 +88,8 @@ def compare(
         raise InputError(f"metric {metric!r} cannot decide a comparison; allowed are {', '.join(METRICS)}")
     if resamples < 100:
         raise InputError(f"resamples is {resamples}; at least 100 are needed for a variance")
+    if not 0 < margin < 1:
+        raise InputError(f"margin is {margin}; allowed is more than 0 and less than 1")
     joined = join(runs, baseline=baseline, head=primary_head)
     matrix = None
     if costs is not None:
@@ -94,16 +98,17 @@ def compare(
     study = build(joined, resamples=resamples, seed=seed, rare=rare, costs=matrix)
     table = differences(study)
     others = joined.strategies[1:]
+    board = leaderboard(study, table, metric)
     return Comparison(
-        leaderboard=leaderboard(study, table, metric),
+        leaderboard=board,
         runs=_runs(study),
         differences=table,
         flows=pd.concat([flows(joined, s, baseline) for s in others or (baseline,)], ignore_index=True),
         bill=bill(study, table),
         cost_ranges=cost_ranges(study, seed=seed),
         failures=_failures(joined),
-        choice=choose(study, table, metric),
-        facts=_facts(study, resamples, seed),
+        choice=choose(study, table, board, metric, margin),
+        facts=_facts(study, resamples, seed, margin),
     )
 
 
@@ -138,7 +143,7 @@ def _failures(joined: Joined) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else empty
 
 
-def _facts(study: Study, resamples: int, seed: int) -> dict[str, Any]:
+def _facts(study: Study, resamples: int, seed: int, margin: float) -> dict[str, Any]:
     j, names = study.joined, np.array(study.joined.classes)
     return {
         "head": j.head,
@@ -154,6 +159,7 @@ def _facts(study: Study, resamples: int, seed: int) -> dict[str, Any]:
         "majority_class": names[study.roles.majority].tolist(),
         "class_positions": dict(zip(j.classes, j.support.tolist(), strict=True)),
         "class_recordings": dict(zip(j.classes, j.class_recordings.tolist(), strict=True)),
+        "margin": margin,
         "resamples": resamples,
         "seed": seed,
         "without_free_lunch": [s for s in j.strategies if study.control(s) is None],

@@ -1,39 +1,330 @@
-"""The choice: which strategy to take, or that the data cannot tell, in plain words."""
+"""The decision: which strategy to take, or that the data cannot tell, by a table of cases, in plain words.
+
+==================  ==========================================================================  =====================
+case                holds where                                                                 taken
+==================  ==========================================================================  =====================
+better than both    some strategy is better than the baseline and than its free correction      that strategy
+better              some is better than the baseline, none of these than its free correction    that strategy, or the
+                                                                                                corrected baseline
+worse               none is better, some are worse                                              the baseline
+equivalent          every interval lies within the margin                                       the baseline
+only the free       no strategy can be told; the baseline's correction is better than it, and   the corrected baseline
+correction is       validation's first is the baseline or worse than the correction
+better
+cannot tell         otherwise                                                                   none
+==================  ==========================================================================  =====================
+
+The first line that holds counts. Intervals are the simultaneous ones of :mod:`imbalance_lab.comparison.family`; one
+that lies within (-margin, margin) rejects both one-sided hypotheses (Schuirmann 1987) at 2.5 %, for all strategies
+together. Of several better strategies the one with the highest validation mean is taken, and only if validation puts
+it above the baseline too: test confirms, it does not select.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.comparison.bootstrap import BETTER, INSUFFICIENT, WORSE
+from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
-from imbalance_lab.comparison.study import CONTROL, Study
+from imbalance_lab.comparison.study import CONTROL, COST, Study
+from imbalance_lab.metrics.power import Needed, recordings_needed
 
 METRIC_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}
+BOTH, ONLY_BASELINE, SOME_WORSE, EQUIVALENT, CORRECTED, CANNOT_TELL = (
+    "better than both",
+    "better than the baseline",
+    "none better, some worse",
+    "equivalent",
+    "only the free correction is better",
+    "cannot tell",
+)
+
+Row = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Which strategy to take.
+class Results:
+    """What the families say, in the metric that decides; rows as of :func:`imbalance_lab.comparison.differences.row`.
 
     Attributes
     ----------
-    strategy : the chosen one, or None where the data cannot tell
-    use_free_lunch : take it with its post-hoc correction: none of the trained strategies beats that
-    selected : the strategy that validation put first, or None without validation scores
-    reason : two to five sentences, plain words with the numbers
-    evidence : plain values behind them (validation means, the rows of the differences, ...)
+    baseline, metric : names
+    margin : differences below it do not matter to the team
+    against_baseline : row of each other strategy against the baseline
+    over_control : row of each strategy against the baseline after its free post-hoc correction; empty without one
+    control : that correction against the baseline, or None
+    validation : mean validation score of each strategy that has one
+    scores : test score of each strategy
+    majority : test score of always predicting the majority class
     """
 
+    baseline: str
+    metric: str
+    margin: float
+    against_baseline: Mapping[str, Row]
+    over_control: Mapping[str, Row] = field(default_factory=dict)
+    control: Row | None = None
+    validation: Mapping[str, float] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    majority: float = 0.0
+
+
+@dataclass(frozen=True)
+class Decision:
+    """Which strategy to take, and every sentence that is said about it.
+
+    Attributes
+    ----------
+    case : line of the table above
+    strategy : the chosen one, or None where nothing is chosen
+    use_free_lunch : take it with its post-hoc correction
+    selected : the strategy that validation put first, or None without validation scores
+    headline : the verdict in one sentence, with its interval
+    title : the same without numbers, for a figure
+    details : further sentences: who else, free lunch, majority, seeds
+    price : what the chosen one gains and costs, at most four sentences; empty where it is the baseline or nothing
+    needed : what it would take to see a difference of the margin, in words; "" where unknown
+    verdicts : better, worse, cannot distinguish or insufficient, of each strategy against the baseline
+    evidence : plain values behind all this
+    """
+
+    case: str
     strategy: str | None
     use_free_lunch: bool
     selected: str | None
-    reason: str
-    evidence: Mapping[str, Any]
+    headline: str
+    title: str
+    details: tuple[str, ...] = ()
+    price: tuple[str, ...] = ()
+    needed: str = ""
+    verdicts: Mapping[str, str] = field(default_factory=dict)
+    evidence: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def reason(self) -> str:
+        """Headline, price, details and what it would take, as one text."""
+        return f"{self.headline} {self.detail}".rstrip()
+
+    @property
+    def detail(self) -> str:
+        """What follows the headline: price, further sentences, what it would take."""
+        return " ".join(part for part in (*self.price, *self.details, self.needed) if part)
+
+
+def told(d: Row) -> str:
+    """The verdict that agrees with the interval: ``better`` or ``worse`` if and only if it excludes 0."""
+    if not np.isfinite(d["low"]):
+        return str(d["verdict"])
+    return BETTER if d["low"] > 0 else WORSE if d["high"] < 0 else CANNOT
+
+
+def decide(r: Results) -> Decision:
+    """The line of the table that holds, and its words; needs nothing but the rows."""
+    verdicts = {name: told(d) for name, d in r.against_baseline.items()}
+    over = {name: told(d) for name, d in r.over_control.items()}
+    better = [name for name, v in verdicts.items() if v == BETTER]
+    both = [name for name in better if over.get(name) == BETTER]
+    worse = [name for name, v in verdicts.items() if v == WORSE]
+    selected = max(r.validation, key=lambda name: r.validation[name]) if r.validation else None
+    if both:
+        case, (strategy, free) = BOTH, (_first(r, both), False)
+    elif better:
+        case, (strategy, free) = ONLY_BASELINE, _corrected(r, _first(r, better), over)
+    elif worse:
+        case, (strategy, free) = SOME_WORSE, (r.baseline, _improves(r))
+    elif verdicts and all(_within(d, r.margin) for d in r.against_baseline.values()):
+        case, (strategy, free) = EQUIVALENT, (r.baseline, _improves(r))
+    else:
+        corrected = _improves(r) and (selected in (None, r.baseline) or over.get(str(selected)) == WORSE)
+        strategy, free = (r.baseline if corrected or not verdicts else None), corrected
+        case = CORRECTED if corrected else CANNOT_TELL
+    none = None
+    if not r.validation:
+        none = "No run carries a validation score, so nothing can be selected without looking at test"
+    taken = strategy or selected or r.baseline
+    if none is None and not free and r.scores.get(taken, np.inf) <= r.majority + 1e-9:
+        score = f"scores {r.scores[taken]:.3f} in {_word(r)} on test"
+        none = f"Choose none: {taken} {score}, no more than always predicting the majority class"
+    if none is not None:
+        strategy, free = None, False
+    headline = none or _headline(r, case, strategy, free, _Groups(better, both, worse))
+    details = [
+        *_selected_sentence(r, case, strategy, selected, verdicts),
+        *_control_sentence(r, strategy, selected, over),
+    ]
+    details.append(f"Always predicting the majority class scores {r.majority:.3f} in {_word(r)}.")
+    missing = [name for name in (r.baseline, *r.against_baseline) if name not in r.validation]
+    if r.validation and missing:
+        details.append(f"Without validation scores, and so not chosen: {', '.join(missing)}.")
+    title = _title(r, case, strategy, free) if none is None else "No strategy is chosen"
+    return Decision(case, strategy, free, selected, headline + ".", title, tuple(details), verdicts=verdicts)
+
+
+@dataclass(frozen=True)
+class _Groups:
+    better: Sequence[str]
+    both: Sequence[str]
+    worse: Sequence[str]
+
+
+def _word(r: Results) -> str:
+    return METRIC_WORDS.get(r.metric, r.metric)
+
+
+def _first(r: Results, names: Sequence[str]) -> str | None:
+    """Of these the first on validation, if it stands above the baseline there."""
+    known = [name for name in names if name in r.validation]
+    best = max(known, key=lambda name: r.validation[name], default=None)
+    below = best is None or r.validation[best] < r.validation.get(r.baseline, -np.inf)
+    return None if below else best
+
+
+def _improves(r: Results) -> bool:
+    return r.control is not None and told(r.control) == BETTER
+
+
+def _corrected(r: Results, best: str | None, over: Mapping[str, str]) -> tuple[str | None, bool]:
+    """The better strategy, or the free correction where that beats it or does as well and is better itself."""
+    if best is not None and (over.get(best) == WORSE or (_improves(r) and best in over)):
+        return r.baseline, True
+    return best, False
+
+
+def _within(d: Row, margin: float) -> bool:
+    return bool(d["low"] > -margin and d["high"] < margin)  # NaN: no
+
+
+def _headline(r: Results, case: str, strategy: str | None, free: bool, groups: _Groups) -> str:
+    base, word, n = r.baseline, _word(r), len(r.against_baseline)
+    if free:
+        return _headline_corrected(r, case, groups)
+    if case in (BOTH, ONLY_BASELINE):
+        return _headline_better(r, case, strategy, groups)
+    if case == SOME_WORSE:
+        return f"Choose {base}: none of {n} strategies is better in {word}, and {_some(r, groups.worse)}"
+    if case == EQUIVALENT:
+        ends = max(max(abs(d["low"]), abs(d["high"])) for d in r.against_baseline.values())
+        return (
+            f"Equivalent: {_listed(list(r.against_baseline))} and {base} differ by less than {r.margin:g}, the margin, "
+            f"in {word} (all intervals within {ends:.3f}), so choose {base}"
+        )
+    if not n:
+        return f"Choose {base}: no other strategy was trained"
+    shown = _largest(r)
+    d = r.against_baseline[shown]
+    few = f"{'it' if n == 1 else f'none of {n} strategies'} can{'not' if n == 1 else ''} be told from {base} in {word}"
+    return f"The data cannot tell: {few}; the largest difference is that of {shown} ({_interval(d)}){_detectable(d)}"
+
+
+def _headline_corrected(r: Results, case: str, groups: _Groups) -> str:
+    base, n = r.baseline, len(r.against_baseline)
+    if not _improves(r):  # not told from the baseline, but what is better than the baseline is worse than it
+        best = _first(r, groups.better)
+        worse = f"{best} is better than {base}, but worse than that ({_interval(r.over_control[str(best)])})"
+        return f"Choose {base} with its post-hoc correction: {worse}"
+    why = "" if r.control is None else f"the correction alone raises {_word(r)} ({_interval(r.control)})"
+    more = {
+        ONLY_BASELINE: f", and {_listed(groups.better)} {_be(groups.better)} not better than that",
+        SOME_WORSE: f", none of {n} strategies is better and {len(groups.worse)} {_be(groups.worse)} worse",
+        EQUIVALENT: f", and all {n} strategies are equivalent to {base} within {r.margin:g}",
+        CORRECTED: f", and no strategy can be told from {base}" if n else "",
+    }[case]
+    return f"Choose {base} with its post-hoc correction: {why}{more}"
+
+
+def _headline_better(r: Results, case: str, strategy: str | None, groups: _Groups) -> str:
+    base, n = r.baseline, len(r.against_baseline)
+    shown = strategy or (groups.both or groups.better)[0]
+    d = r.against_baseline[shown]
+    than = f"better than {base}" + (" and than its post-hoc correction" if case == BOTH else "")
+    numbers = f"{_word(r)} {d['value']:.3f} against {d['reference']:.3f} ({_interval(d)})"
+    if strategy is None:
+        return f"Choose none yet: {shown} is {than} on test, {numbers}, but validation does not put it above {base}"
+    return f"Choose {shown}: it is {than}, {numbers}, corrected for {n} strateg{'y' if n == 1 else 'ies'}"
+
+
+def _title(r: Results, case: str, strategy: str | None, free: bool) -> str:
+    if free:
+        return f"{r.baseline} with its post-hoc correction: no strategy is better than that"
+    if case in (BOTH, ONLY_BASELINE):
+        than = f"better than {r.baseline}" + (" and its post-hoc correction" if case == BOTH else "")
+        return f"{strategy}: {than} in {_word(r)}" if strategy else "Test and validation disagree about the best"
+    if case == SOME_WORSE:
+        return f"No strategy is better than {r.baseline} in {_word(r)}, some are worse"
+    if case == EQUIVALENT:
+        return f"All strategies are equivalent within {r.margin:g} in {_word(r)}"
+    return f"The data cannot tell the strategies apart in {_word(r)}" if r.against_baseline else f"{r.baseline} alone"
+
+
+def _selected_sentence(
+    r: Results, case: str, strategy: str | None, selected: str | None, verdicts: Mapping[str, str]
+) -> list[str]:
+    if selected is None or selected == strategy:
+        return []
+    if selected == r.baseline:
+        return [f"{selected}, the baseline, is first on validation."] if strategy is None else []
+    d = r.against_baseline[selected]
+    words = {BETTER: "better than", WORSE: "worse than: validation and test disagree about", CANNOT: "not told from"}
+    said = words.get(verdicts[selected], "not tested against")
+    return [f"{selected} is first on validation; on test it is {said} {r.baseline} ({_interval(d)})."]
+
+
+def _control_sentence(r: Results, strategy: str | None, selected: str | None, over: Mapping[str, str]) -> list[str]:
+    if r.control is None:
+        return [
+            "The free-lunch control (post-hoc logit adjustment tuned on validation) is missing from the baseline's "
+            "predictions, so it is unknown what a correction that costs nothing would have reached."
+        ]
+    name = f"The free-lunch control ({r.baseline} with post-hoc logit adjustment tuned on validation)"
+    text = f"{name} scores {r.control['value']:.3f} in {_word(r)}"
+    shown = strategy or selected
+    if shown in (None, r.baseline) or shown not in over:
+        return [f"{text}, {told(r.control)} against {r.baseline} without it ({_interval(r.control)})."]
+    d = r.over_control[str(shown)]
+    if over[str(shown)] in (BETTER, WORSE):
+        return [f"{text}; {shown} is {over[str(shown)]} than that ({_interval(d)})."]
+    bought = "so the training may have bought nothing over a correction that costs nothing"
+    return [f"{text}; {shown} cannot be told from it ({_interval(d)}), {bought}."]
+
+
+def _largest(r: Results) -> str:
+    size = {name: abs(float(d["difference"])) for name, d in r.against_baseline.items()}
+    return max(size, key=lambda name: -1.0 if np.isnan(size[name]) else size[name])
+
+
+def _some(r: Results, names: Sequence[str]) -> str:
+    worst = min(names, key=lambda name: float(r.against_baseline[name]["difference"]))
+    if len(names) == 1:
+        return f"{worst} is worse ({_interval(r.against_baseline[worst])})"
+    return f"{len(names)} are worse, most of all {worst} ({_interval(r.against_baseline[worst])})"
+
+
+def _be(names: Sequence[str]) -> str:
+    return "is" if len(names) == 1 else "are"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _interval(d: Row) -> str:
+    if np.isnan(d["low"]):
+        why = "too few for an interval" if d["verdict"] == INSUFFICIENT else "no spread between them"
+        return f"difference {d['difference']:+.3f}, {d['recordings']} recordings, {why}"
+    digits = 3
+    while digits < 6 and any(abs(d[end]) < 0.5 * 10.0**-digits for end in ("low", "high")):
+        digits += 1  # an end that excludes 0 is not to be printed as 0
+    return f"difference {d['difference']:+.{digits}f}, 95 % interval {d['low']:+.{digits}f} to {d['high']:+.{digits}f}"
+
+
+def _detectable(d: Row) -> str:
+    size = d["minimum_detectable"]
+    return "" if np.isnan(size) else f"; a true difference of {size:.3f} would have been seen four times in five"
 
 
 def validation_means(study: Study) -> dict[str, float]:
@@ -47,146 +338,120 @@ def validation_means(study: Study) -> dict[str, float]:
     return out
 
 
-def choose(study: Study, differences: pd.DataFrame, metric: str = "macro_f1") -> Choice:
-    """Select by validation, confirm on test, hold it against what costs nothing.
+def results_of(study: Study, differences: pd.DataFrame, metric: str, margin: float) -> Results:
+    """What :func:`decide` needs of a study."""
+    base, names = study.baseline, study.joined.strategies
 
-    The strategy with the highest mean validation score is the candidate; the test split is not
-    used to pick it, only to say whether it really differs from the baseline. The candidate is
-    chosen if it is better than the baseline and not worse than the baseline after its free post-hoc
-    correction. If that correction beats it, the corrected baseline is chosen. If validation
-    selects the baseline itself, the baseline is chosen when some strategy is measurably worse and
-    none is better; otherwise the data cannot tell. A strategy that does not beat always-majority
-    is never chosen.
-    """
-    word, base = METRIC_WORDS.get(metric, metric), study.baseline
-    val = validation_means(study)
-    selected = max(val, key=lambda name: val[name]) if val else None
-    tests = {name: d for name in study.joined.strategies[1:] if (d := row(differences, name, base, metric)) is not None}
-    control = row(differences, base + CONTROL, base, metric)
-    over = None if selected is None else row(differences, selected, base + CONTROL, metric)
-    majority = _value(study, study.trivial("always-majority").runs, metric)
-    score = float("nan") if selected is None else _value(study, study.side(selected).runs, metric)
+    def rows(against: str, who: Sequence[str]) -> dict[str, Row]:
+        return {name: d for name in who if (d := row(differences, name, against, metric)) is not None}
 
-    strategy, free, sentences = _decide(study, selected, tests, over, word, score, majority)
-    sentences.append(_control_sentence(control, over, selected, base, word))
-    sentences.append(f"Always predicting the majority class scores {majority:.3f} in {word}.")
-    missing = [name for name in study.joined.strategies if name not in val]
-    if val and missing:
-        sentences.append(f"Without validation scores, and so no candidates: {', '.join(missing)}.")
-    if not _any_seed_spread(study):
-        sentences.append(
-            "Every strategy has one seed, so this compares the models that were trained, not the strategies; "
+    at = study.resampled.index(metric)
+    return Results(
+        baseline=base,
+        metric=metric,
+        margin=margin,
+        against_baseline=rows(base, names[1:]),
+        over_control=rows(base + CONTROL, names),
+        control=row(differences, base + CONTROL, base, metric),
+        validation=validation_means(study),
+        scores={name: float(study.resampled.point[study.side(name).runs, at].mean()) for name in names},
+        majority=float(study.resampled.point[study.trivial("always-majority").runs, at].mean()),
+    )
+
+
+def needed_of(r: Results) -> Needed | None:
+    """What a difference of the margin would take: for the strategy that is hardest to tell (largest standard error)."""
+    known = [d for d in r.against_baseline.values() if np.isfinite(d["minimum_detectable"]) and d["se"] > 0]
+    if not known:
+        return None
+    d = max(known, key=lambda d: float(d["se"]))
+    trainings = float(np.sqrt(max(0.0, d["se"] ** 2 - d["se_recordings"] ** 2)))
+    return recordings_needed(
+        r.margin, int(d["recordings"]), d["se_recordings"], trainings, d["minimum_detectable"] / d["se"]
+    )
+
+
+def needed_words(found: Needed | None) -> str:
+    """``found`` in a sentence, "" for None."""
+    if found is None:
+        return ""
+    start = f"To see a difference of {found.margin:g}"
+    many = f"{found.with_many_seeds:,.0f}"
+    if not found.seeds_help:
+        return f"{start} you need about {found.recordings:,.0f} recordings like these; more seeds do not help."
+    if np.isinf(found.recordings):
+        return (
+            f"{start} no number of recordings is enough with these seeds; with many more seeds about {many} would be."
+        )
+    return f"{start} you need about {found.recordings:,.0f} recordings like these, or {many} with many more seeds."
+
+
+def price_of(decision: Decision, differences: pd.DataFrame, board: pd.DataFrame, baseline: str) -> tuple[str, ...]:
+    """What the chosen strategy (or correction) gains and costs against the baseline, in at most four sentences."""
+    if decision.strategy is None or (decision.strategy == baseline and not decision.use_free_lunch):
+        return ()
+    name = baseline + CONTROL if decision.use_free_lunch else decision.strategy
+    own = differences[(differences["strategy"] == name) & (differences["against"] == baseline)]
+    said = []
+    recalls = own[own["metric"].str.startswith("recall/") & own["verdict"].isin([BETTER, WORSE])]
+    gains = [
+        f"{d['class']} {d['difference']:+.3f}"
+        + (f" ({d['low']:+.3f} to {d['high']:+.3f})" if np.isfinite(d["low"]) else "")
+        for d in recalls.sort_values("difference", ascending=False).to_dict("records")
+    ]
+    rest = f" and {len(gains) - 6} more classes" if len(gains) > 6 else ""
+    changes = f"Recall that changes beyond doubt: {', '.join(gains[:6])}{rest}."
+    said.append(changes if gains else "The recall of no class changes beyond doubt.")
+    alarms = row(own, name, baseline, "false_rare")
+    if alarms is not None and np.isfinite(alarms["difference"]):
+        said.append(f"False rare predictions per 1,000 positions: {alarms['difference']:+.2f}{_range(alarms)}.")
+    by = board.set_index("strategy")
+    eces = [float(by["ece"].get(n, np.nan)) for n in (baseline, name)]
+    if np.isfinite(eces).all():
+        said.append(f"Calibration error (ECE) goes from {eces[0]:.3f} to {eces[1]:.3f}.")
+    cost = row(own, name, baseline, COST)
+    if cost is not None and np.isfinite(cost["difference"]):
+        said.append(f"Cost by your matrix per 1,000 positions: {cost['difference']:+.2f}{_range(cost)}.")
+    return tuple(said)
+
+
+def _range(d: Row) -> str:
+    return f" (95 % interval {d['low']:+.2f} to {d['high']:+.2f})" if np.isfinite(d["low"]) else ""
+
+
+def choose(
+    study: Study, differences: pd.DataFrame, board: pd.DataFrame, metric: str = "macro_f1", margin: float = 0.01
+) -> Decision:
+    """:func:`decide` for a study, with price, needs and evidence."""
+    r = results_of(study, differences, metric, margin)
+    found = decide(r)
+    details = list(found.details)
+    if not any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies):
+        details.append(
+            "Every strategy has one seed; each fold counts as one training with its recordings."
+            if study.joined.fold is not None
+            else "Every strategy has one seed, so this compares the models that were trained, not the strategies; "
             "train at least three seeds."
         )
+    needed = needed_of(r)
     evidence = {
         "metric": metric,
-        "baseline": base,
-        "validation": val,
-        "against_baseline": None if selected is None else tests.get(selected),
-        "against_free_lunch": over,
-        "free_lunch_of_baseline": control,
-        "always_majority": majority,
-        "test_score": score,
-        "verdicts": {name: d["verdict"] for name, d in tests.items()},
+        "baseline": r.baseline,
+        "margin": margin,
+        "case": found.case,
+        "validation": dict(r.validation),
+        "against_baseline": r.against_baseline.get(found.selected or ""),
+        "against_free_lunch": r.over_control.get(found.selected or ""),
+        "free_lunch_of_baseline": r.control,
+        "always_majority": r.majority,
+        "test_score": r.scores.get(found.selected or "", float("nan")),
+        "verdicts": dict(found.verdicts),
+        "needed": None if needed is None else vars(needed),
         "recordings": study.joined.n_recordings,
         "positions": len(study.joined.true),
     }
-    return Choice(strategy, free, selected, " ".join(sentences), evidence)
-
-
-def _decide(
-    study: Study,
-    selected: str | None,
-    tests: Mapping[str, Mapping[str, Any]],
-    over: Mapping[str, Any] | None,
-    word: str,
-    score: float,
-    majority: float,
-) -> tuple[str | None, bool, list[str]]:
-    """(chosen strategy or None, with its free correction, first sentences of the reason)."""
-    base = study.baseline
-    if selected is None:
-        return None, False, ["No run carries a validation score, so nothing can be selected without looking at test."]
-    if score <= majority + 1e-9:  # equal but for rounding is equal
-        text = f"Choose none: {selected}, first on validation, scores {score:.3f} in {word} on test"
-        return None, False, [f"{text}, no more than always predicting the majority class."]
-    if selected == base:
-        return _decide_baseline(base, tests, over, word, score)
-    d = tests[selected]
-    values = f"{d['value']:.3f} against {d['reference']:.3f} for {base} ({_interval(d)})"
-    shown = f"{selected} is first on validation; on test its {word} is {values}"
-    free = d["verdict"] == BETTER and over is not None and over["verdict"] == WORSE
-    if free:
-        text = f"Choose {base} with its post-hoc correction: {shown}, but the correction alone does better."
-    elif d["verdict"] == BETTER:
-        text = f"Choose {selected}: {shown}, better, corrected for {len(tests)} strategies."
-    elif d["verdict"] == WORSE:
-        text = f"Choose none of them yet: {shown}, worse: validation and test disagree."
-    else:
-        text = f"The data cannot tell: {shown}{_detectable(d)}."
-    return (base if free else selected if d["verdict"] == BETTER else None), free, [text]
-
-
-def _decide_baseline(
-    base: str, tests: Mapping[str, Mapping[str, Any]], over: Mapping[str, Any] | None, word: str, score: float
-) -> tuple[str | None, bool, list[str]]:
-    verdicts = [d["verdict"] for d in tests.values()]
-    worse, better = verdicts.count(WORSE), verdicts.count(BETTER)
-    first = f"the baseline is first on validation, with {word} {score:.3f} on test"
-    if over is not None and over["verdict"] == WORSE:
-        return base, True, [f"Choose {base} with its post-hoc correction: {first}, and the correction improves it."]
-    if better:
-        return (
-            None,
-            False,
-            [f"The data cannot tell: {first} ({base}), but {better} of {len(tests)} strategies are better there."],
-        )
-    if not tests or worse:
-        return base, False, [f"Choose {base}: {first}; {worse} of {len(tests)} strategies are worse, none is better."]
-    return (
-        None,
-        False,
-        [f"The data cannot tell: {first} ({base}), and none of {len(tests)} strategies can be told from it."],
+    price = price_of(found, differences, board, r.baseline)
+    unseen = found.case in (CANNOT_TELL, CORRECTED, SOME_WORSE) and bool(r.against_baseline)
+    return replace(
+        found, details=tuple(details), price=price, needed=needed_words(needed) if unseen else "", evidence=evidence
     )
-
-
-def _control_sentence(
-    control: Mapping[str, Any] | None, over: Mapping[str, Any] | None, selected: str | None, base: str, word: str
-) -> str:
-    if control is None:
-        return (
-            "The free-lunch control (post-hoc logit adjustment tuned on validation) is missing from the baseline's "
-            "predictions, so it is unknown what a correction that costs nothing would have reached."
-        )
-    name = f"The free-lunch control ({base} with post-hoc logit adjustment tuned on validation)"
-    text = f"{name} scores {control['value']:.3f} in {word}"
-    if over is None or selected == base:
-        return text + f", {control['verdict']} against {base} without it ({_interval(control)})."
-    return text + {
-        BETTER: f"; {selected} is better than that ({_interval(over)}).",
-        WORSE: f"; {selected} is worse than that ({_interval(over)}).",
-    }.get(
-        str(over["verdict"]),
-        f"; {selected} cannot be told from it ({_interval(over)}), so the training may have bought nothing "
-        "over a correction that costs nothing.",
-    )
-
-
-def _interval(d: Mapping[str, Any]) -> str:
-    if np.isnan(d["low"]):
-        why = "too few for an interval" if d["verdict"] == INSUFFICIENT else "no spread between them"
-        return f"difference {d['difference']:+.3f}, {d['recordings']} recordings, {why}"
-    return f"difference {d['difference']:+.3f}, 95 % interval {d['low']:+.3f} to {d['high']:+.3f}"
-
-
-def _detectable(d: Mapping[str, Any]) -> str:
-    size = d["minimum_detectable"]
-    return "" if np.isnan(size) else f"; a true difference of {size:.3f} would have been seen four times in five"
-
-
-def _value(study: Study, runs: Any, metric: str) -> float:
-    return float(study.resampled.point[runs, study.resampled.index(metric)].mean())
-
-
-def _any_seed_spread(study: Study) -> bool:
-    return any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies)

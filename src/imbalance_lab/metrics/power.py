@@ -1,0 +1,55 @@
+"""How many recordings, or seeds, a difference of a given size would take to be seen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Needed:
+    """What it would take to see a difference of ``margin`` four times in five.
+
+    Attributes
+    ----------
+    margin : the difference, in the metric's unit
+    recordings : number of recordings like these that would do; inf where no number does with these seeds
+    with_many_seeds : the number where training noise is averaged away (very many seeds)
+    seeds_help : whether it is fewer by a tenth or more with many seeds
+    """
+
+    margin: float
+    recordings: float
+    with_many_seeds: float
+    seeds_help: bool
+
+
+def recordings_needed(
+    margin: float, recordings: int, se_recordings: float, se_trainings: float, quantiles: float
+) -> Needed:
+    r"""Recordings like the G at hand that a difference of ``margin`` needs.
+
+    The variance over recordings falls with their number, that of the trainings only with seeds and folds:
+    :math:`q^2 (s_r^2 G / N + s_t^2) \le \text{margin}^2` solved for N, with q the sum of the test's critical value
+    and the quantile of the power (Cohen 1988, Statistical power analysis, ch. 2). The critical value of today is
+    kept, so that N is rather too large where there are few recordings.
+
+    Parameters
+    ----------
+    se_recordings, se_trainings : standard errors of the difference over either kind
+    quantiles : critical value + t quantile at 80 % (minimum detectable difference / standard error)
+    """
+    ideal = recordings * (quantiles * se_recordings / margin) ** 2
+    left = margin**2 - (quantiles * se_trainings) ** 2
+    now = recordings * (quantiles * se_recordings) ** 2 / left if left > 0 else np.inf
+    return Needed(margin, float(np.ceil(now)), float(np.ceil(ideal)), bool(ideal < 0.9 * now))
+
+
+def recordings_before_training(margin: float, recordings: int, detectable: float) -> float:
+    """Recordings like these for a difference of ``margin``, from what the audit says can be detected with G of them.
+
+    ``detectable`` falls with the root of the number of recordings of the same sizes
+    (:func:`imbalance_lab.audit.checks.power.detectable_difference`).
+    """
+    return float(np.ceil(recordings * (detectable / margin) ** 2))
