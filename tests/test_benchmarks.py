@@ -456,3 +456,14 @@ def test_measure_accepts_the_flags_that_it_documents(capsys: pytest.CaptureFixtu
             script(name).main(["--help"])
         assert ended.value.code == 0
         assert "--size {tiny,default,full}" in capsys.readouterr().out
+
+
+def test_verdict(tmp_path: Path) -> None:
+    result = result_of("verdict", tmp_path)
+    check_shape(result, "verdict")
+    rows = {(row["design"], row["seeds"]): row for row in result["tables"]["verdict"]}
+    assert set(rows) == {(design, seeds) for design in ("6 folds", "3 folds", "one split") for seeds in (1, 2)}
+    for row in rows.values():
+        assert row["grids"] == result["facts"]["grids"] == 2
+        assert 0 <= row["twin called different"] <= 1
+        assert row["estimated"] > 0

@@ -115,8 +115,8 @@ def test_only_the_free_correction_is_better():
     found = decide(results({"a": (0.01, 0.03)}, {"a": (-0.06, 0.02)}, (0.07, 0.02)))
     assert (found.case, found.strategy, found.use_free_lunch, found.selected) == (CORRECTED, "ce", True, "a")
     assert found.headline == (
-        "Choose ce with its post-hoc correction: the correction alone raises macro F1 (difference +0.070, 95 % interval "
-        "+0.050 to +0.090), and no strategy can be told from ce."
+        "Choose ce with its post-hoc correction: the correction alone raises macro F1 (difference +0.070, 95 % "
+        "interval +0.050 to +0.090), and no strategy can be told from ce."
     )
     assert decide(results({"a": (0.01, 0.03)}, {"a": (-0.01, 0.02)}, (0.07, 0.02))).strategy is None
 
