@@ -197,9 +197,27 @@ def _tables(n, g, classes, strategies, seeds):
             yield RunRecord(f"strategy-{a}", s, f"{a}-{s}", table, val_score=0.5 + 0.01 * a, seconds=1.0)
 
 
-def speed(n, g, classes, strategies, seeds, resamples):
-    """Seconds of each step for ``strategies`` x ``seeds`` runs of ``n`` positions."""
+def _folded(runs, folds):
+    """Each run as the test rows of ``folds`` trainings, recordings dealt in turn."""
+    for run in runs:
+        head = run.test.heads["command"]
+        for fold in range(folds):
+            rows = np.flatnonzero(head.group % folds == fold)
+            columns = {name: getattr(head, name)[rows] for name in _COLUMNS}
+            part = replace(head, **columns, slices={name: code[rows] for name, code in head.slices.items()})
+            yield replace(
+                run, run_id=f"{run.run_id}-{fold}", fold=fold, test=replace(run.test, heads={"command": part})
+            )
+
+
+_COLUMNS = ("sequence", "position", "from_start", "from_end", "group", "true", "pred", "probabilities")
+
+
+def speed(n, g, classes, strategies, seeds, resamples, folds=0):
+    """Seconds of each step for ``strategies`` x ``seeds`` (x ``folds``) runs of ``n`` positions."""
     runs = list(_tables(n, g, classes, strategies, seeds))
+    if folds:
+        runs = list(_folded(runs, folds))
     bare = [replace(run, test=replace(run.test, meta={"digest": "d"})) for run in runs]
     start = time.perf_counter()
     joined = join(bare, baseline="strategy-0", head="command")
@@ -214,6 +232,7 @@ def speed(n, g, classes, strategies, seeds, resamples):
         "recordings": g,
         "classes": classes,
         "runs": len(runs),
+        "folds": folds,
         "resamples": resamples,
         "rows": len(table),
         "join and count, s": joining - start,
@@ -256,7 +275,7 @@ def main() -> int:
     ]
     print("five strategies that equal the baseline (macro F1), or all gain rare recall")
     _print(family)
-    fast = [speed(1_000_000, 100, 11, 12, 3, 2000)]
+    fast = [speed(1_000_000, 100, 11, 12, 3, 2000, folds) for folds in (0, 6)]
     _print(fast)
     result = {"intervals": rows, "family": family, "speed": fast}
     if arguments.json:
