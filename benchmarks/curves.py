@@ -94,10 +94,10 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
     from training import strategy_of
 
     from imbalance_lab.data.dataset import LoadedData, SequenceDataset, Splits
+    from imbalance_lab.learners.network_learner import prepare_network
     from imbalance_lab.metrics.counts import metric_by_name
     from imbalance_lab.models.model_config import ModelConfig
     from imbalance_lab.training.fit import Selection, fit_steps
-    from imbalance_lab.training.prepare import prepare_trial
     from imbalance_lab.training.resident import make_resident
     from imbalance_lab.training.training_config import TrainingConfig
 
@@ -120,7 +120,7 @@ def _training(steps_per_window: int, batch: int, classes: int, channels: int) ->
     loaded = LoadedData(dataset, Splits(index[:-1], index[-1:], index[-1:]))
     config = TrainingConfig(epochs=1, batch_size=batch, device="cpu", precision="float32", warmup=0)
     strategy = strategy_of(dataset, loaded.splits.train)
-    trial = prepare_trial(loaded, strategy, ModelConfig(hidden=128, attention_heads=4), config, seed=0)
+    trial = prepare_network(loaded, strategy, ModelConfig(hidden=128, attention_heads=4), config, seed=0)
     device = torch.device("cpu")
     train, val = (make_resident(trial.network, dataset, i, device) for i in (loaded.splits.train, loaded.splits.val))
     selection, weight = Selection("command", metric_by_name("accuracy")), trial.model.denoising.weight

@@ -32,6 +32,7 @@ from imbalance_lab.interpretation.permutation import permutation_importance
 from imbalance_lab.interpretation.permuted_inputs import channels
 from imbalance_lab.interpretation.randomised import randomised
 from imbalance_lab.interpretation.scored import ScoredSet, choose_cases, choose_windows, make_scored, subset
+from imbalance_lab.learners.network_learner import prepare_network
 from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.model_config import ModelConfig
@@ -40,7 +41,6 @@ from imbalance_lab.simulator.mill_options import SimulatedOptions
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.fit import Selection
-from imbalance_lab.training.prepare import prepare_trial
 from imbalance_lab.training.training_config import TrainingConfig
 
 HEAD = "command"
@@ -81,7 +81,7 @@ def trained(loaded: LoadedData, seed: int, epochs: int, hidden: int = 32) -> tup
     )
     model = ModelConfig(hidden=hidden, attention_heads=2)
     config = TrainingConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, device="cpu", precision="float32")
-    trial = prepare_trial(loaded, strategy, model, config, seed)
+    trial = prepare_network(loaded, strategy, model, config, seed)
     best = max(e.score for e in trial.train(Selection(HEAD, metric_by_name("macro_f1"))))
     return make_scored(trial.network, dataset, loaded.splits.test), best
 

@@ -32,13 +32,13 @@ from _common import ROOT, CaseError, Outcome, Row, Timing, fresh, run, spread
 from training import load, model_of, plain_loop
 
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.learners.network_learner import NetworkLearner, prepare_network
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.spec import load_experiment
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.training.fit import Selection
-from imbalance_lab.training.prepare import PreparedTrial, prepare_trial
 from imbalance_lab.training.together import Done, Failed, Halved, Measured, Steps, Took, train_together
 from imbalance_lab.training.training_config import TrainingConfig
 
@@ -92,7 +92,7 @@ def data_of(size: str, data: str) -> LoadedData:
     return LoadedData(loaded.dataset, type(loaded.splits)(index, loaded.splits.val[:1], loaded.splits.test))
 
 
-def trial_of(i: int, loaded: LoadedData, model: ModelConfig, device: str, epochs: int = EPOCHS) -> PreparedTrial:
+def trial_of(i: int, loaded: LoadedData, model: ModelConfig, device: str, epochs: int = EPOCHS) -> NetworkLearner:
     """The i-th trial: the experiment's strategies in turn, one seed after another."""
     spec, dataset, train = load_experiment(EXPERIMENT), loaded.dataset, loaded.splits.train
     seed, strategy = divmod(i, len(spec.strategies))
@@ -106,7 +106,7 @@ def trial_of(i: int, loaded: LoadedData, model: ModelConfig, device: str, epochs
         primary=primary_head(dataset.heads),
         seed=seed,
     )
-    return prepare_trial(loaded, bound, model, config, seed)
+    return prepare_network(loaded, bound, model, config, seed)
 
 
 def prepare(k: int, size: str, data: str, device: str, graphs: bool = True) -> Callable[[], Any]:

@@ -32,6 +32,7 @@ from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset
 from imbalance_lab.data.source_options import RecordingsOptions
 from imbalance_lab.engine import plan_for
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.network_learner import NetworkLearner, prepare_network
 from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.model_config import ModelConfig
@@ -44,7 +45,6 @@ from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.strategies.samplers.pools import rarest_class
 from imbalance_lab.training.fit import Selection, fit_steps
 from imbalance_lab.training.precision import check_precision
-from imbalance_lab.training.prepare import PreparedTrial, prepare_trial
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.training_config import TrainingConfig
 
@@ -149,17 +149,17 @@ def prepare(
     config = TrainingConfig.model_validate(
         {"epochs": 1, "batch_size": batch, "device": device, "precision": precision, "warmup": 0}
     )
-    trial = prepare_trial(loaded, strategy_of(loaded.dataset, index), model_of(size), config, seed=0)
+    trial = prepare_network(loaded, strategy_of(loaded.dataset, index), model_of(size), config, seed=0)
     build = _plain if loop == PLAIN else _trainer
     build(trial, index[: WARM_UP * batch])()
     return build(trial, index)
 
 
-def _plain(trial: PreparedTrial, index: NDArray[np.int64]) -> Callable[[], int]:
+def _plain(trial: NetworkLearner, index: NDArray[np.int64]) -> Callable[[], int]:
     return lambda: plain_loop(trial.network, trial.loaded.dataset, index, trial.training, trial.model.denoising.weight)
 
 
-def _trainer(trial: PreparedTrial, index: NDArray[np.int64]) -> Callable[[], int]:
+def _trainer(trial: NetworkLearner, index: NDArray[np.int64]) -> Callable[[], int]:
     dataset, device = trial.loaded.dataset, torch.device(trial.device)
     train = make_resident(trial.network, dataset, index, device)
     val = make_resident(trial.network, dataset, trial.loaded.splits.val[:1], device)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.parse import StrategySpec
-from imbalance_lab.training.table_trial import bind_table
 
 
 def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:

@@ -17,7 +17,7 @@ from imbalance_lab.predictions import HeadPredictions, Predictions, primary_head
 from mlflow_project.evaluation_labels import in_order, same_texts
 
 if TYPE_CHECKING:
-    from imbalance_lab.training.model_files import StoredModel
+    from imbalance_lab.learners.stored import StoredModel
 
 
 @dataclass(frozen=True)

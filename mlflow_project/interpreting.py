@@ -13,8 +13,6 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import IGNORE, LoadedData
 from imbalance_lab.errors import InputError
-from imbalance_lab.models.network import Network
-from imbalance_lab.training.table_network import ClassicalModel
 from mlflow_project import runs
 from mlflow_project.tracking import WORK, RunLogger
 
@@ -22,15 +20,14 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
     from mlflow.tracking import MlflowClient
 
-    from imbalance_lab.training.model_files import StoredModel
+    from imbalance_lab.learners.stored import StoredModel
+    from imbalance_lab.models.predictor import Predictor
 
-_NETWORK = "network"
-_CLASSIFIERS = "classifiers"
 _BUDGETS = ("quick", "full")
 
 
 def write_interpretation(
-    network: Network | ClassicalModel,
+    network: Predictor,
     loaded: LoadedData,
     folder: Path,
     budget: Literal["quick", "full"],
@@ -74,17 +71,17 @@ def interpret_run(
     InputError
         If the budget or run is unknown, the run holds no network, or the data do not fit the network.
     """
-    from imbalance_lab.training.model_files import read_model
+    from imbalance_lab.learners.catalogue import FOLDERS, read_model
 
     if budget not in _BUDGETS:
         raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
-    found = (runs.artifact(client, run_id, name, folder / "download") for name in (_NETWORK, _CLASSIFIERS))
+    found = (runs.artifact(client, run_id, name, folder / "download") for name in FOLDERS)
     place = next((path for path in found if path is not None), None)
     if place is None:
         raise InputError(
-            f"--run_id: run {run_id!r} holds no {_NETWORK}/ and no {_CLASSIFIERS}/; only trained child runs can be "
+            f"--run_id: run {run_id!r} holds no {'/ and no '.join(FOLDERS)}/; only trained child runs can be "
             "interpreted"
         )
     stored = read_model(place)

@@ -17,13 +17,12 @@ from mlflow.types.schema import AnyType
 import imbalance_lab
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
-from imbalance_lab.models.network import Network
+from imbalance_lab.learners.catalogue import read_model
+from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.serving import UNKNOWN
-from imbalance_lab.training.model_files import StoredModel, read_model
 
 MODEL_NAME = "model"
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
-_CLASSICAL = ("imbalanced-learn", "skops")
 _TYPES = {"double": DataType.double, "boolean": DataType.boolean}
 
 
@@ -32,12 +31,11 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
 
     Parameters
     ----------
-    folder : as :mod:`imbalance_lab.training.model_files` writes it
+    folder : as a learner saves it
     example : a few raw rows or windows, see :func:`example_of`
     params : parameters of the logged model
     """
     stored = read_model(folder)
-    classical = not isinstance(stored.model, Network)
     before = os.environ.get("MLFLOW_RUN_ID")
     with mlflow.start_run(run_id=run_id):
         info = mlflow.pyfunc.log_model(
@@ -49,7 +47,7 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
             code_paths=[str(Path(imbalance_lab.__file__).parent)],
             signature=ModelSignature(inputs=Schema(_inputs(stored)), outputs=Schema(_outputs(stored))),
             input_example=example,
-            pip_requirements=requirements((*_REQUIREMENTS, *(_CLASSICAL if classical else ()))),
+            pip_requirements=requirements((*_REQUIREMENTS, *stored.model.packages)),
             params=params,
         )
     # Leaving the block ended the run; the caller ends it when everything is logged.

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.metrics.calibration import fit_temperature
 from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
 from imbalance_lab.names import inside, key
@@ -20,10 +21,6 @@ from imbalance_lab.predictions import HeadPredictions, Predictions, write_parque
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
 from imbalance_lab.training.fit import Epoch
-from imbalance_lab.training.model_files import write_classifiers, write_network
-from imbalance_lab.training.prepare import PreparedTrial
-from imbalance_lab.training.table_network import classical_model
-from imbalance_lab.training.table_trial import TableTrial
 from mlflow_project.course import course_of
 from mlflow_project.interpreting import write_interpretation
 from mlflow_project.models import example_of, log_model
@@ -41,7 +38,7 @@ def log_outcome(
     logger: RunLogger,
     spec: ExperimentSpec,
     task: TrialTask,
-    trial: PreparedTrial | TableTrial,
+    trial: Learner,
     epochs: list[Epoch],
     best: Epoch,
     seconds: float,
@@ -69,7 +66,7 @@ def log_outcome(
             write_parquet(predictions, folder / "predictions" / f"{predictions.meta['split']}.parquet")
     with clock("analyse"):
         course = None  # a classical fit has none
-        if isinstance(trial, PreparedTrial):
+        if trial.has_course:
             course = course_of(epochs, main_head, spec.selection.metric, collapsed)
         summary = write_analysis(
             test,
@@ -82,7 +79,7 @@ def log_outcome(
     if spec.interpret.budget != "off":
         with clock("interpret"):
             tags["interpretation"] = write_interpretation(
-                trial.network if isinstance(trial, PreparedTrial) else classical_model(trial),
+                trial.predictor,
                 trial.loaded,
                 folder,
                 spec.interpret.budget,
@@ -136,22 +133,14 @@ class Clock:
         self.seconds[name] = self.seconds.get(name, 0.0) + time.perf_counter() - begun
 
 
-def _log_model(
-    run_id: str, folder: Path, trial: PreparedTrial | TableTrial, posthoc: Mapping[str, Any], params: Mapping[str, Any]
-) -> str:
-    if isinstance(trial, TableTrial):
-        stored = folder / "classifiers"
-        write_classifiers(stored, trial, posthoc)
-    else:
-        stored = folder / "network"
-        write_network(stored, trial.network, trial.blueprint, posthoc)
+def _log_model(run_id: str, folder: Path, trial: Learner, posthoc: Mapping[str, Any], params: Mapping[str, Any]) -> str:
+    stored = folder / trial.folder_name
+    trial.save(stored, posthoc)
     example = example_of(trial.loaded.dataset, trial.loaded.splits.train[:_EXAMPLES])
     return log_model(run_id, stored, example, dict(params))
 
 
-def _predict(
-    trial: PreparedTrial | TableTrial, meta: Mapping[str, Any], metric: str
-) -> tuple[Predictions, Predictions, dict[str, Any]]:
+def _predict(trial: Learner, meta: Mapping[str, Any], metric: str) -> tuple[Predictions, Predictions, dict[str, Any]]:
     """Validation first: everything that is fitted is fitted there; then test, once."""
     normalised = trial.after_training(metric)
     val = trial.predict("val", meta)

@@ -29,9 +29,8 @@ from mlflow_project.tracking import RunLogger, start_child
 
 if TYPE_CHECKING:
     from imbalance_lab.data.dataset import LoadedData
+    from imbalance_lab.learners.protocol import Learner
     from imbalance_lab.training.course import Epoch, Selection
-    from imbalance_lab.training.prepare import PreparedTrial
-    from imbalance_lab.training.table_trial import TableTrial
 
 
 def run_trials(
@@ -133,7 +132,7 @@ class OpenTrial:
     task: TrialTask
     spec: ExperimentSpec
     logger: RunLogger
-    trial: PreparedTrial | TableTrial
+    trial: Learner
     selection: Selection
     primary: str
     fingerprint: str
@@ -224,7 +223,7 @@ def open_trial(task: TrialTask, logger: RunLogger, loaded: LoadedData) -> OpenTr
         If the strategy does not fit the data.
     """
     from imbalance_lab.run.search import with_tuned
-    from imbalance_lab.training.prepare import PreparedTrial, selection_of
+    from imbalance_lab.training.course import selection_of
     from imbalance_lab.training.training_config import resolve_device
     from mlflow_project.schema import log_start
     from mlflow_project.tuning import log_tuning, ready, tuning_of
@@ -237,7 +236,7 @@ def open_trial(task: TrialTask, logger: RunLogger, loaded: LoadedData) -> OpenTr
         spec = with_tuned(spec, task.strategy, tuning.chosen)
     trial = ready(spec, task.strategy, task.seed, loaded, device=_device_of(task))
     if not task.trained:  # where it was trained is logged, not where it is ended
-        device = resolve_device(spec.training.device) if isinstance(trial, PreparedTrial) else trial.device
+        device = resolve_device(spec.training.device) if trial.uses_device else trial.device
         log_start(logger, spec, task.strategy, task.seed, loaded, trial.strategy, device)
         if tuning is not None:
             log_tuning(logger, tuning)

@@ -15,11 +15,12 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.catalogue import prepare_learner
+from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.names import inside, key
 from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of, with_tuned
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
-from imbalance_lab.training.prepare import PreparedTrial, prepare_trial, selection_of
-from imbalance_lab.training.table_trial import TableTrial, prepare_table_trial
+from imbalance_lab.training.course import selection_of
 from imbalance_lab.training.together import Failed, Steps, Took, train_together
 from imbalance_lab.training.training_config import resolve_device
 from mlflow_project.binding import bind_strategy
@@ -30,9 +31,7 @@ SEARCH_TOGETHER = 16
 """Trials of searches that a device is asked to train at once; Optuna's sampler learns nothing within a batch."""
 
 
-def ready(
-    spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData, device: str = ""
-) -> PreparedTrial | TableTrial:
+def ready(spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData, device: str = "") -> Learner:
     """A strategy of the experiment, bound and ready to be trained with ``seed``; ``device`` replaces the spec's.
 
     Raises
@@ -42,10 +41,8 @@ def ready(
     """
     chosen = spec.strategies[strategy]
     bound = bind_strategy(chosen, loaded, spec.main_head(loaded.dataset.heads), seed)
-    if chosen.table is not None:
-        return prepare_table_trial(loaded, chosen, bound, seed)
     training = spec.training.model_copy(update={"device": device}) if device else spec.training
-    return prepare_trial(loaded, bound, spec.model, training, seed)
+    return prepare_learner(loaded, chosen, bound, spec.model, training, seed)
 
 
 @dataclass(frozen=True)

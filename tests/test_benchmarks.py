@@ -90,7 +90,7 @@ def test_plain_loop_takes_every_step_and_trains() -> None:
     loaded = training.load("tiny", "")
     index = np.resize(loaded.splits.train, 20)
     config = training.TrainingConfig(epochs=1, batch_size=8, learning_rate=0.01, device="cpu", precision="float32")
-    trial = training.prepare_trial(
+    trial = training.prepare_network(
         loaded, training.strategy_of(loaded.dataset, index), training.model_of("tiny"), config, 0
     )
     before = [p.detach().clone() for p in trial.network.parameters()]

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.catalogue import read_model
+from imbalance_lab.learners.network_learner import write_network
+from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.models.build import build_network, make_blueprint
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.serving import UNKNOWN, answer
-from imbalance_lab.training.model_files import StoredModel, read_model, write_network
 
 
 def rows(n=200, seed=0) -> pd.DataFrame:

@@ -9,11 +9,12 @@ import numpy as np
 import yaml
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
+from imbalance_lab.learners.network_learner import NetworkLearner, prepare_network
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.parse import parse_strategy
-from imbalance_lab.training.prepare import PreparedTrial, prepare_trial, selection_of
+from imbalance_lab.training.course import selection_of
 from imbalance_lab.training.training_config import TrainingConfig
 
 CLASSES = ("G0", "G1", "G2")
@@ -53,14 +54,14 @@ def config(**changes: Any) -> TrainingConfig:
     return TrainingConfig(**values)
 
 
-def trial_of(text: str, loaded: LoadedData | None = None, seed: int = 0, **changes: Any) -> PreparedTrial:
+def trial_of(text: str, loaded: LoadedData | None = None, seed: int = 0, **changes: Any) -> NetworkLearner:
     """A strategy, written as in an experiment file, ready to be trained on the tiny data."""
     loaded = loaded or tiny()
     spec = parse_strategy("s", yaml.safe_load(text), where="test")
     targets = {h: t[loaded.splits.train] for h, t in loaded.dataset.targets.items()}
     primary = primary_head(loaded.dataset.heads)
     bound = bind(spec, heads=loaded.dataset.heads, targets=targets, primary=primary, seed=seed)
-    return prepare_trial(loaded, bound, MODEL, config(**changes), seed)
+    return prepare_network(loaded, bound, MODEL, config(**changes), seed)
 
 
 def selection(loaded: LoadedData | None = None, metric: str = "auto/macro_f1"):

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coded, Coding, unknown_words
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.predictions import bare_head
 from imbalance_lab.strategies.posthoc import apply_posthoc
-from imbalance_lab.training.model_files import StoredModel
 
 UNKNOWN = "unknown_categories"
 """Key of the answer that counts, for each row or window, the categories that the model does not know."""

@@ -36,7 +36,7 @@ def child(tmp_path, monkeypatch):
     """A finished child run with a network, and the grid's local data."""
     import mlflow
 
-    from imbalance_lab.training.model_files import write_network
+    from imbalance_lab.learners.network_learner import write_network
     from mlflow_project import interpreting
     from mlflow_project.quiet import quiet
 
@@ -89,7 +89,7 @@ def test_a_network_and_data_that_do_not_fit_are_named():
     from dataclasses import replace
     from types import SimpleNamespace
 
-    from imbalance_lab.training.model_files import StoredModel
+    from imbalance_lab.learners.stored import StoredModel
     from mlflow_project.interpreting import _check_fit
 
     loaded = tiny()

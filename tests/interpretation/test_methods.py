@@ -39,6 +39,8 @@ from imbalance_lab.interpretation.scored import (
     make_scored,
 )
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
+from imbalance_lab.learners.classical_learner import prepare_classical
+from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.metrics.curves import enough
 from imbalance_lab.models.build import build_network, make_blueprint
@@ -47,10 +49,8 @@ from imbalance_lab.models.network import Network
 from imbalance_lab.plots.style import title_of
 from imbalance_lab.report.interpretation_report import headline
 from imbalance_lab.strategies.language.parse import parse_strategy
+from imbalance_lab.training.course import selection_of
 from imbalance_lab.training.precision import matrix_products
-from imbalance_lab.training.prepare import selection_of
-from imbalance_lab.training.table_network import classical_model
-from imbalance_lab.training.table_trial import bind_table, prepare_table_trial
 
 MACRO = metric_by_name("macro_f1")
 
@@ -444,9 +444,9 @@ def test_classical_classifiers_are_permuted_and_the_rest_is_absent():
     table = replace(table, targets={"command": x[:, None].astype(np.int64)}, channel_groups={})
     everything = loaded(table)
     strategy = parse_strategy("forest", {"table": {"plain": {"classifier": "random-forest"}}})
-    trial = prepare_table_trial(everything, strategy, bind_table(strategy, everything, 0), 0)
+    trial = prepare_classical(everything, strategy, bind_table(strategy, everything, 0), 0)
     list(trial.train(selection_of("auto/macro_f1", table.heads, "command")))
-    model = classical_model(trial)
+    model = trial.predictor
     probabilities = trial.predict("test", {}).heads["command"].probabilities
     seen = model.run(make_scored(model, table, everything.splits.test).inputs).logits["command"][:, 0].softmax(-1)
     np.testing.assert_allclose(seen.numpy(), probabilities, atol=1e-6)

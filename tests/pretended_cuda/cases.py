@@ -8,11 +8,11 @@ import numpy as np
 import yaml
 
 from imbalance_lab.data.dataset import IGNORE, LoadedData, SequenceDataset, Splits
+from imbalance_lab.learners.network_learner import NetworkLearner, prepare_network
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.parse import parse_strategy
-from imbalance_lab.training.course import Selection
-from imbalance_lab.training.prepare import PreparedTrial, prepare_trial, selection_of
+from imbalance_lab.training.course import Selection, selection_of
 from imbalance_lab.training.training_config import TrainingConfig
 
 PRIMARY = "command"
@@ -62,14 +62,14 @@ def data(shape: str, without: str = "") -> LoadedData:
 
 def trial(
     shape: str, strategy: str, *, epochs: int = 2, precision: str = "float32", without: str = "", device: str = "cuda"
-) -> PreparedTrial:
+) -> NetworkLearner:
     """A strategy, written as in an experiment file, on a device; an epoch has two steps."""
     loaded = data(shape, without)
     spec = parse_strategy("s", yaml.safe_load(strategy), where="test")
     targets = {head: target[loaded.splits.train] for head, target in loaded.dataset.targets.items()}
     bound = bind(spec, heads=loaded.dataset.heads, targets=targets, primary=PRIMARY, seed=0)
     training = TrainingConfig(epochs=epochs, batch_size=BATCH, device=device, precision=precision)
-    return prepare_trial(loaded, bound, ModelConfig(hidden=16, attention_heads=2), training, 0)
+    return prepare_network(loaded, bound, ModelConfig(hidden=16, attention_heads=2), training, 0)
 
 
 def selection() -> Selection:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from unittest import mock
 
+from imbalance_lab.learners.network_learner import NetworkLearner
 from imbalance_lab.training import graph
 from imbalance_lab.training.course import Epoch, Selection
-from imbalance_lab.training.prepare import PreparedTrial
 from pretended_cuda.found import Found
 from pretended_cuda.watch import Watch
 
@@ -35,7 +35,7 @@ class Run:
         return [step for steps in self.steps for step in steps]
 
 
-def run(watch: Watch, trial: PreparedTrial, selection: Selection, *, graphs: bool = True) -> Run:
+def run(watch: Watch, trial: NetworkLearner, selection: Selection, *, graphs: bool = True) -> Run:
     """Train ``trial`` to its end; with ``graphs`` every step but the first of a batch size is one."""
     found, training, begun = Run(), trial.steps(selection, graphs=graphs), False
     with mock.patch.object(graph, "_WARM", 1):

@@ -5,9 +5,9 @@ import pytest
 from training_cases import tiny, trial_of
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.strategies import table_methods
 from imbalance_lab.strategies.language.parse import parse_strategy
-from imbalance_lab.training.table_trial import bind_table
 
 CLASSES = ("common", "rare", "four", "single")
 

@@ -17,6 +17,9 @@ from training_cases import MODEL, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError, NonFiniteLossError
+from imbalance_lab.learners.classical_learner import prepare_classical
+from imbalance_lab.learners.classical_model import TableInputs
+from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.models.build import rebuild_network
@@ -24,7 +27,6 @@ from imbalance_lab.run.search import Tuning, space_of, trials_of, tune, with_tun
 from imbalance_lab.spec import load_experiment, parse_experiment
 from imbalance_lab.strategies.language import registry
 from imbalance_lab.strategies.language.parse import parse_strategy
-from imbalance_lab.training.table_trial import TableInputs, bind_table, prepare_table_trial
 
 ROOT = Path(__file__).resolve().parents[2]
 CATALOGUE = yaml.safe_load((ROOT / "experiments/strategies.yaml").read_text(encoding="utf-8"))["strategies"]
@@ -122,7 +124,7 @@ def test_tau_norm_is_never_worse_on_validation():
 
 def table_trial(text, loaded, seed=0):
     spec = parse_strategy("t", yaml.safe_load(text), where="test")
-    return prepare_table_trial(loaded, spec, bind_table(spec, loaded, seed), seed)
+    return prepare_classical(loaded, spec, bind_table(spec, loaded, seed), seed)
 
 
 @pytest.mark.parametrize("name", TABLES)

@@ -15,9 +15,9 @@ from grid_fixture import tiny_mapping
 import mlflow_project.grid as grid_module
 import mlflow_project.trials as trials_module
 from imbalance_lab.engine import Plan
+from imbalance_lab.learners.network_learner import NetworkLearner
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.spec import parse_experiment
-from imbalance_lab.training.prepare import PreparedTrial
 from mlflow_project.jobs import Job, run_job
 from mlflow_project.task import TrialTask, kept_trained, notes
 from mlflow_project.tracking import Store
@@ -152,16 +152,16 @@ def children(ran: Ran, task: TrialTask) -> dict[str, Any]:
 
 def disturbed(patch: pytest.MonkeyPatch, strategy: str, at: int, error: BaseException) -> None:
     """The training of a strategy raises once, when it has taken ``at`` steps."""
-    real, raised = PreparedTrial.steps, []
+    real, raised = NetworkLearner.steps, []
 
-    def steps(self: PreparedTrial, *arguments: Any, **options: Any) -> Any:
+    def steps(self: NetworkLearner, *arguments: Any, **options: Any) -> Any:
         for i, outcome in enumerate(real(self, *arguments, **options)):
             if self.strategy.name == strategy and i == at and not raised:
                 raised.append(i)
                 raise error
             yield outcome
 
-    patch.setattr(PreparedTrial, "steps", steps)
+    patch.setattr(NetworkLearner, "steps", steps)
 
 
 def test_memory_that_runs_out_is_noted_and_costs_no_trial(

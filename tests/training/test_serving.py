@@ -15,8 +15,8 @@ import torch
 from strategies.test_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
+from imbalance_lab.learners.catalogue import read_model
 from imbalance_lab.strategies.table_methods import ENSEMBLES, Classifier
-from imbalance_lab.training.model_files import read_model, write_classifiers, write_network
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
@@ -44,7 +44,7 @@ def test_served_probabilities_are_those_of_the_run(text, tmp_path):
     list(trial.train(selection(loaded)))
     counts = {h: loaded.dataset.class_counts(h, loaded.splits.train).tolist() for h in loaded.dataset.heads}
     steps = {"logit-adjust": {"tau": 1.0}}
-    write_classifiers(tmp_path, trial, {h: {"steps": steps, "train_counts": counts[h]} for h in counts})
+    trial.save(tmp_path, {h: {"steps": steps, "train_counts": counts[h]} for h in counts})
     d, test = loaded.dataset, loaded.splits.test
     columns = d.coding.decode(d.continuous[test], d.categorical[test])
     answer = served(tmp_path).predict(None, pd.DataFrame({name: values[:, 0] for name, values in columns.items()}))
@@ -89,7 +89,7 @@ def test_a_served_network_gives_the_labels_of_the_run(text, precision, device, t
     trial = trial_of(text, device=device, precision=precision, epochs=2)
     list(trial.train(selection()))
     _, run, posthoc = _predict(trial, {}, "macro_f1")
-    write_network(tmp_path, trial.network, trial.blueprint, posthoc)
+    trial.save(tmp_path, posthoc)
     d, test = loaded.dataset, loaded.splits.test
     answer = served(tmp_path).predict(None, {"continuous": d.continuous[test].astype(np.float64)})
     same_labels(answer, run, loaded)
@@ -103,7 +103,7 @@ def test_a_served_classical_model_gives_the_labels_of_the_run(text, tmp_path):
     trial = table_trial(text, loaded)
     list(trial.train(selection(loaded)))
     _, run, posthoc = _predict(trial, {}, "macro_f1")
-    write_classifiers(tmp_path, trial, posthoc)
+    trial.save(tmp_path, posthoc)
     d, test = loaded.dataset, loaded.splits.test
     columns = d.coding.decode(d.continuous[test], d.categorical[test])
     answer = served(tmp_path).predict(None, pd.DataFrame({name: values[:, 0] for name, values in columns.items()}))
@@ -140,5 +140,5 @@ def test_every_classifier_of_the_catalogue_can_be_read_back(text, tmp_path):
     trial = table_trial(text, loaded)
     list(trial.train(selection(loaded)))
     counts = {h: loaded.dataset.class_counts(h, loaded.splits.train).tolist() for h in loaded.dataset.heads}
-    write_classifiers(tmp_path, trial, {h: {"steps": {}, "train_counts": counts[h]} for h in counts})
+    trial.save(tmp_path, {h: {"steps": {}, "train_counts": counts[h]} for h in counts})
     assert read_model(tmp_path).heads == {h: tuple(c) for h, c in loaded.dataset.heads.items()}

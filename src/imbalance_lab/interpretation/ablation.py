@@ -21,7 +21,8 @@ def head_ablation(
     DataFrame with head, ablated ("attention head 1" ..., "all attention heads"), drop, low, high, left; the
     interval is over recordings. None for a network without attention.
     """
-    encoder = data.network.encoder
+    network = data.network.as_network
+    encoder = None if network is None else network.encoder
     if not isinstance(encoder, Encoder):
         return None
     n = encoder.attention.heads

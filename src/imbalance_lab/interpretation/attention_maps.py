@@ -46,10 +46,11 @@ def attention_maps(
 
     The weights are computed explicitly, not by the fused kernel, which returns none.
     """
-    if not data.network.has_attention:
+    network = data.network.as_network
+    if network is None or not network.has_attention:
         return None
     tables, profiles, means = [], [], {}
-    layers = ["encoder"] if data.network.decoder is None else ["encoder", "decoder"]
+    layers = ["encoder"] if network.decoder is None else ["encoder", "decoder"]
     for layer in layers:
         mean, entropy, distance, near, by_offset = _summed(data, layer)
         means[layer] = mean
@@ -98,8 +99,8 @@ def _named(stem: str, found: tuple[Floats, Floats, Floats], bare: bool = False) 
 
 
 def _network_of(data: ScoredSet) -> Network:
-    assert isinstance(data.network, Network)  # only networks have attention
-    return data.network
+    assert data.network.as_network is not None  # only networks have attention
+    return data.network.as_network
 
 
 def layer_weights(network: Network, inputs: Prepared, layer: str) -> tuple[Tensor, dict[str, Tensor]]:

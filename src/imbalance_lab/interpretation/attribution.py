@@ -70,8 +70,8 @@ def attribute(data: ScoredSet, head: str, cases: Cases, *, steps: int = 32) -> A
     """
     from captum.attr import IntegratedGradients, Saliency
 
-    network = data.network
-    assert isinstance(network, Network)  # classical classifiers have no gradients
+    network = data.network.as_network
+    assert network is not None  # who calls has asked for gradients
     forward = _log_odds(network, head)
     size = max(1, data.rows_per_pass() // steps)
     found: dict[str, list[Tensor]] = {SALIENCY: [], INTEGRATED: []}
@@ -128,7 +128,7 @@ def _read_by(network: Network, inputs: Prepared) -> tuple[Tensor, ...]:
 
 
 def _log_odds(network: Network, head: str) -> Callable[..., Tensor]:
-    scale = network.classifier(head).output_scale
+    scale = network.output_scale(head)
     encoder = network.encoder
 
     def forward(values: Tensor, *rest: Tensor) -> Tensor:

@@ -42,17 +42,15 @@ from imbalance_lab.interpretation.scored import (
 )
 from imbalance_lab.interpretation.sentences import sentences
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
-from imbalance_lab.models.network import Network
+from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import Resident
-from imbalance_lab.training.table_network import ClassicalModel
 
 _CORRELATION_ROWS = 4000
 _HEAT_REACH = 12
-_CLASSICAL = "a classical classifier"
 _POSITIONS = 64  # steps of the windows that the budgets are made for
 
 
@@ -74,7 +72,7 @@ class _Setting:
 
 @matrix_products(tf32=False)
 def interpret(
-    network: Network | ClassicalModel,
+    network: Predictor,
     loaded: LoadedData,
     budget: Literal["quick", "full"] = "quick",
     seed: int = 0,
@@ -213,9 +211,9 @@ def _rows_in(data: ScoredSet, few: ScoredSet) -> Ints:
 def _attribution(s: _Setting, absent: dict[str, str]) -> Attribution | None:
     names = s.loaded.dataset.channels
     k = len(s.classes)
-    network = s.data.network
-    if isinstance(network, ClassicalModel):
-        absent["attribution"] = f"{_CLASSICAL} has no gradients; permutation measures its inputs"
+    network = s.data.network.as_network
+    if network is None:
+        absent["attribution"] = f"{s.data.network.words} has no gradients; permutation measures its inputs"
         return None
     if not names or k < 2:
         absent["attribution"] = "there is no continuous channel" if not names else "the head has one class"
@@ -333,15 +331,14 @@ def _attention(s: _Setting, absent: dict[str, str]) -> tuple[AttentionMaps | Non
     attention = attention_maps(s.few, s.head, s.classes, cases, s.seed)
     ablation = head_ablation(s.few, s.counting, metric=s.metric, seed=s.seed)
     if attention is None:
-        model = _CLASSICAL if isinstance(s.data.network, ClassicalModel) else "the network"
         for name in ("attention", "ablation"):
-            absent[name] = f"{model} has no attention layer"
+            absent[name] = f"{s.data.network.words} has no attention layer"
     return attention, ablation
 
 
 def _embeddings(s: _Setting, absent: dict[str, str]) -> Embeddings | None:
-    if isinstance(s.data.network, ClassicalModel):
-        absent["embeddings"] = f"{_CLASSICAL} has no hidden features"
+    if not s.data.network.has_features:
+        absent["embeddings"] = f"{s.data.network.words} has no hidden features"
         return None
     points = choose_cases(s.target, s.data.recording, len(s.classes), s.budget.points, s.seed, one_per_window=False)
     if len(points) <= 3:

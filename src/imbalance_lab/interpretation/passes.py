@@ -47,7 +47,7 @@ def counting_for(data: ScoredSet) -> Counting:
     """
     cluster, n = {}, {}
     for head in data.targets:
-        k = data.network.classifier(head).weight.shape[0]
+        k = data.network.n_classes(head)
         room = _MAX_CELLS // (k * k)
         cluster[head], n[head] = clusters(data.recording, 200 if room >= 200 else room if room >= 20 else 1)
     return Counting(cluster, n)
@@ -60,7 +60,7 @@ def confusions_of(data: ScoredSet, jobs: Sequence[Job], counting: Counting) -> I
     Copies of the windows are stacked, so that a batch holds windows of several jobs.
     """
     n, size = len(data), data.rows_per_pass()
-    sizes = {head: data.network.classifier(head).weight.shape[0] for head in data.targets}
+    sizes = {head: data.network.n_classes(head) for head in data.targets}
     code = {head: torch.from_numpy(c).to(data.device) for head, c in counting.cluster.items()}
     open_counts: dict[int, dict[str, Tensor]] = {}
     done = 0

@@ -12,10 +12,9 @@ from imbalance_lab.data.dataset import IGNORE, SequenceDataset
 from imbalance_lab.metrics.clusters import ratio_interval
 from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
 from imbalance_lab.models.inputs import Prepared
-from imbalance_lab.models.network import Network
+from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.training.resident import make_resident
-from imbalance_lab.training.table_network import ClassicalModel
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -30,14 +29,14 @@ class ScoredSet:
 
     Attributes
     ----------
-    network : in evaluation mode; classical classifiers stand behind the same interface
+    network : the trained model, in evaluation mode
     inputs, targets : as in :class:`imbalance_lab.training.resident.Resident`, n windows
     rows : int64 array of shape (n,), rows of the data set
     recording : int64 array of shape (n,), code of each window's recording, ``0 .. recordings - 1``
     recordings : number of recordings
     """
 
-    network: Network | ClassicalModel
+    network: Predictor
     inputs: Prepared
     targets: dict[str, torch.Tensor]
     rows: Ints
@@ -60,7 +59,7 @@ class ScoredSet:
     @property
     def per_step(self) -> bool:
         """Whether target position t belongs to input step t of a sequence."""
-        return self.network.decoder is None and self.steps > 1
+        return self.network.per_step and self.steps > 1
 
     def take(self, index: Ints) -> Prepared:
         """Inputs of the windows at ``index`` (m,)."""
@@ -69,8 +68,8 @@ class ScoredSet:
 
     def rows_per_pass(self) -> int:
         """Windows of one forward pass: as many as stay in the cache of a CPU, far more on a GPU."""
-        if isinstance(self.network, ClassicalModel):
-            return 8192  # a call costs milliseconds, however few its rows
+        if self.network.rows_per_call is not None:
+            return self.network.rows_per_call
         cells = max(1, self.steps * (self.inputs.values.shape[2] + self.inputs.categorical.shape[2]))
         return max(1, min(8192, 2**28 // cells) if self.device.type == "cuda" else min(256, 2**23 // cells))
 
@@ -91,11 +90,10 @@ class Cases:
         return Cases(self.window[index], self.position[index], self.label[index])
 
 
-def make_scored(network: Network | ClassicalModel, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
+def make_scored(network: Predictor, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
     """Prepare the sequences at ``rows`` on the network's device."""
     network.eval()
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    resident = make_resident(network, dataset, rows, device)
+    resident = make_resident(network, dataset, rows, network.device)
     names, recording = np.unique(dataset.groups[rows], return_inverse=True)
     return ScoredSet(network, resident.inputs, resident.targets, rows, recording.astype(np.int64), len(names))
 

@@ -94,7 +94,7 @@ def _exchanged(
     n, t, device = len(cases), data.steps, data.device
     probability, right = np.zeros((len(plans), n)), np.zeros((len(plans), n))
     valid = np.ones((n, len(plans)), dtype=bool)
-    scale = data.network.classifier(head).output_scale
+    scale = data.network.output_scale(head)
     rng = np.random.default_rng(derive_seed(seed, "temporal"))
     donors = [rng.permutation(n) for _ in range(repeats)]
     size = data.rows_per_pass()

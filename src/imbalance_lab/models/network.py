@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -92,6 +92,11 @@ class Network(nn.Module):
     difference_scale : (C,) see :class:`~imbalance_lab.models.inputs.Differences`
     """
 
+    words: ClassVar[str] = "the network"
+    packages: ClassVar[tuple[str, ...]] = ()
+    has_features: ClassVar[bool] = True
+    rows_per_call: ClassVar[int | None] = None
+
     def __init__(
         self,
         config: ModelConfig,
@@ -147,3 +152,26 @@ class Network(nn.Module):
         module = self.classifiers[self.head_names.index(head)]
         assert isinstance(module, Classifier)
         return module
+
+    @property
+    def as_network(self) -> Network:
+        """Itself; see :class:`~imbalance_lab.models.predictor.Predictor`."""
+        return self
+
+    @property
+    def per_step(self) -> bool:
+        """Whether the output at position t is read off the state of step t."""
+        return self.decoder is None
+
+    @property
+    def device(self) -> torch.device:
+        """Where its weights lie."""
+        return next(self.parameters()).device
+
+    def n_classes(self, head: str) -> int:
+        """K of a head."""
+        return int(self.classifier(head).weight.shape[0])
+
+    def output_scale(self, head: str) -> float:
+        """What the logits of :meth:`run` are multiplied by before a softmax."""
+        return self.classifier(head).output_scale

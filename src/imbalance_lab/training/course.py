@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imbalance_lab.errors import NonFiniteLossError
+from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.strategies.base import BoundStrategy, State
 from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
 from imbalance_lab.training.training_config import TrainingConfig
@@ -201,3 +202,9 @@ def copied(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def moved(state: Mapping[str, Tensor], device: torch.device) -> State:
     """Every tensor on ``device``."""
     return {name: tensor.to(device) for name, tensor in state.items()}
+
+
+def selection_of(metric: str, heads: Mapping[str, tuple[str, ...]], primary: str) -> Selection:
+    """``head/metric`` of a spec to a :class:`Selection`; ``auto`` is the primary head."""
+    head, _, name = metric.rpartition("/")
+    return Selection(primary if head == "auto" else head, metric_by_name(name))

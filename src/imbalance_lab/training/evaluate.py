@@ -32,7 +32,7 @@ def confusions(network: Network, data: Resident) -> dict[str, Tensor]:
     """Confusion counts of every head on a resident split, int64 (K, K) each, on its device; computed in float32."""
     network.eval()
     device = data.inputs.values.device
-    sizes = {head: network.classifier(head).weight.shape[0] for head in data.targets}
+    sizes = {head: network.n_classes(head) for head in data.targets}
     counts = {head: torch.zeros(k, k, dtype=torch.int64, device=device) for head, k in sizes.items()}
     with matrix_products(tf32=False):
         for start in range(0, len(data), EVALUATION_BATCH):
@@ -53,5 +53,5 @@ def predict_scores(network: Predictor, data: Resident) -> dict[str, NDArray[np.f
         for start in range(0, len(data), EVALUATION_BATCH):
             index = torch.arange(start, min(start + EVALUATION_BATCH, len(data)), device=device)
             for head, logits in network.run(data.batch(index)[0]).logits.items():
-                parts[head].append(logits.float() * network.classifier(head).output_scale)
+                parts[head].append(logits.float() * network.output_scale(head))
     return {head: torch.cat(chunks).cpu().numpy() for head, chunks in parts.items()}

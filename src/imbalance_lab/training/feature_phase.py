@@ -142,7 +142,7 @@ def make_bank(network: Network, train: Resident, strategy: BoundStrategy, phase_
     device = train.inputs.values.device
     features, labels, seen = {}, {}, {}
     for head, (x, y) in head_features(network, train, MAX_ROWS).items():
-        k = network.classifier(head).weight.shape[0]
+        k = network.n_classes(head)
         rows, classes = x, y
         if len(np.unique(y)) > 1:
             draw = derive_seed(seed, "resample", phase_number, head) % 2**32

@@ -64,7 +64,7 @@ def seen_counts(network: Network, train: Resident, order: Tensor) -> dict[str, T
     """Scored positions of each class of each head in the drawn sequences ``order``, int64 (n,): int64 (K,) by head."""
     seen = {}
     for head, target in train.targets.items():
-        k = network.classifier(head).weight.shape[0]
+        k = network.n_classes(head)
         drawn = target[order]
         cell = torch.where(drawn != IGNORE, drawn, k).flatten()
         counts = torch.zeros(k + 1, dtype=torch.int64, device=target.device)

@@ -1,11 +1,11 @@
-"""One trial without any tracking: bind, build, train, predict."""
+"""A network as a learner: build, train, predict, save, read back."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.build import Blueprint, build_network, make_blueprint
+from imbalance_lab.learners.stored import StoredModel, write_about
+from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.models.network import Network
 from imbalance_lab.predictions import Predictions
@@ -27,12 +27,15 @@ from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.training_config import TrainingConfig, resolve_device
 
+NETWORK = "network"
+"""Name of the folder of a stored network."""
+_WEIGHTS = "weights.pt"
 MAX_TAU_ROWS = 200_000
 """Validation positions of a head that the exponent of tau-normalisation is chosen on."""
 
 
 @dataclass(frozen=True)
-class PreparedTrial:
+class NetworkLearner:
     """A network that is ready to be trained on a data set with a strategy."""
 
     loaded: LoadedData
@@ -43,6 +46,15 @@ class PreparedTrial:
     network: Network
     blueprint: Blueprint
     device: str
+
+    folder_name: ClassVar[str] = NETWORK
+    has_course: ClassVar[bool] = True
+    uses_device: ClassVar[bool] = True
+
+    @property
+    def predictor(self) -> Network:
+        """See :class:`~imbalance_lab.learners.protocol.Learner`."""
+        return self.network
 
     def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
         """Train; see :func:`imbalance_lab.training.fit.fit_steps`."""
@@ -92,6 +104,10 @@ class PreparedTrial:
         scores = predict_scores(self.network, data)
         return to_predictions(self.loaded.dataset, self.loaded.splits, index, scores, {"split": split, **meta})
 
+    def save(self, folder: Path, posthoc: Mapping[str, Any]) -> None:
+        """See :func:`write_network`."""
+        write_network(folder, self.network, self.blueprint, posthoc)
+
 
 def _tau_normalise(
     network: Network, head: str, options: Mapping[str, Any], val: tuple[NDArray[Any], NDArray[Any]], metric: str
@@ -114,9 +130,9 @@ def _tau_normalise(
     return float(tau)
 
 
-def prepare_trial(
+def prepare_network(
     loaded: LoadedData, strategy: BoundStrategy, model: ModelConfig, training: TrainingConfig, seed: int
-) -> PreparedTrial:
+) -> NetworkLearner:
     """Fit the scaling on train (on everything for the legacy encoding) and build the network on its device."""
     dataset, splits = loaded.dataset, loaded.splits
     fit_on = splits.train if loaded.scaler_fitted_on == "train" else np.arange(len(dataset))
@@ -124,10 +140,20 @@ def prepare_trial(
     blueprint = make_blueprint(dataset, model, strategy.head_kinds, strategy.head_scales)
     network = build_network(blueprint, scaling.mean, scaling.std, dataset, splits.train, seed)
     device = resolve_device(training.device)
-    return PreparedTrial(loaded, strategy, model, training, seed, network.to(device), blueprint, device)
+    return NetworkLearner(loaded, strategy, model, training, seed, network.to(device), blueprint, device)
 
 
-def selection_of(metric: str, heads: Mapping[str, tuple[str, ...]], primary: str) -> Selection:
-    """``head/metric`` of a spec to a :class:`Selection`; ``auto`` is the primary head."""
-    head, _, name = metric.rpartition("/")
-    return Selection(primary if head == "auto" else head, metric_by_name(name))
+def write_network(folder: Path, network: Network, blueprint: Blueprint, posthoc: Mapping[str, Any]) -> None:
+    """Weights (tensors only) and ``about.json`` (blueprint, post-hoc steps)."""
+    write_about(folder, {"blueprint": blueprint.to_mapping(), "posthoc": dict(posthoc)})
+    torch.save({name: t.detach().cpu() for name, t in network.state_dict().items()}, folder / _WEIGHTS)
+
+
+def read_network(folder: Path, about: Mapping[str, Any]) -> StoredModel:
+    """The inverse of :func:`write_network`."""
+    blueprint = Blueprint.from_mapping(about["blueprint"])
+    state = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
+    layout = blueprint.layout
+    network = rebuild_network(blueprint, state)
+    heads = dict(blueprint.heads)
+    return StoredModel(network, blueprint.coding, layout.steps, layout.target_length, heads, about["posthoc"])

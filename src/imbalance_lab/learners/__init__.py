@@ -1,0 +1,1 @@
+"""What is trained: networks and classical classifiers behind one protocol; saved, read back."""

@@ -1,0 +1,51 @@
+"""Which learner an experiment asks for, and which one wrote a folder: the only place that knows all of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.learners.classical_learner import prepare_classical
+from imbalance_lab.learners.classical_model import CLASSIFIERS, read_classifiers
+from imbalance_lab.learners.network_learner import NETWORK, prepare_network, read_network
+from imbalance_lab.learners.protocol import Learner
+from imbalance_lab.learners.stored import StoredModel, read_about
+from imbalance_lab.models.model_config import ModelConfig
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.language.slots import StrategySpec
+from imbalance_lab.training.training_config import TrainingConfig
+
+FOLDERS = (NETWORK, CLASSIFIERS)
+"""Names of the folders that learners save to, among a run's files."""
+
+
+def prepare_learner(
+    loaded: LoadedData,
+    strategy: StrategySpec,
+    bound: BoundStrategy,
+    model: ModelConfig,
+    training: TrainingConfig,
+    seed: int,
+) -> Learner:
+    """The learner of a strategy, ready to be trained.
+
+    Raises
+    ------
+    InputError
+        If the strategy does not fit the data.
+    """
+    if strategy.table is not None:
+        return prepare_classical(loaded, strategy, bound, seed)
+    return prepare_network(loaded, bound, model, training, seed)
+
+
+def read_model(folder: Path) -> StoredModel:
+    """The model that a learner saved in a folder.
+
+    Raises
+    ------
+    InputError
+        If a file holds types that no classifier of the catalogue has.
+    """
+    about = read_about(folder)
+    return read_network(folder, about) if "blueprint" in about else read_classifiers(folder, about)

@@ -1,0 +1,54 @@
+"""A trained model in a folder: ``about.json`` and, beside it, what its learner writes; no pickle."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.models.predictor import Predictor
+
+_ABOUT = "about.json"
+
+
+@dataclass(frozen=True)
+class StoredModel:
+    """A model that was read back, and what it reads and answers.
+
+    Attributes
+    ----------
+    coding : the columns it reads, and how they become inputs
+    steps, target_length : T and L
+    heads : head to its classes
+    posthoc : head to ``steps`` and ``train_counts`` (see :mod:`imbalance_lab.strategies.posthoc`)
+    """
+
+    model: Predictor
+    coding: Coding
+    steps: int
+    target_length: int
+    heads: Mapping[str, tuple[str, ...]]
+    posthoc: Mapping[str, Any]
+
+
+def write_about(folder: Path, about: Mapping[str, Any]) -> None:
+    """Write what a learner says of its model, plain values (JSON); makes the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / _ABOUT).write_text(json.dumps(about), encoding="utf-8")
+
+
+def read_about(folder: Path) -> dict[str, Any]:
+    """The inverse of :func:`write_about`."""
+    about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    return about
+
+
+def with_posthoc(source: Path, folder: Path, posthoc: Mapping[str, Any]) -> None:
+    """Copy a model's folder, with other post-hoc steps."""
+    import shutil
+
+    shutil.copytree(source, folder)
+    write_about(folder, {**read_about(folder), "posthoc": dict(posthoc)})

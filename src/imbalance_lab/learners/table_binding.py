@@ -1,0 +1,96 @@
+"""A classical strategy bound to a data set: does it fit, what does it do to the classes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.dataset import LoadedData, SequenceDataset
+from imbalance_lab.errors import InputError
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.language.ledger import power_of_shares
+from imbalance_lab.strategies.language.slots import StrategySpec
+from imbalance_lab.strategies.table_methods import ENSEMBLES, RESAMPLERS, too_few_rows
+
+_BALANCING = ("over_sampling", "combine")  # modules of imbalanced-learn whose samplers equalise the classes
+
+
+def check_table(strategy: StrategySpec, dataset: SequenceDataset) -> None:
+    """Refuse a classical strategy on sequences, and post-hoc steps that need a network.
+
+    Raises
+    ------
+    InputError
+        Naming strategy, key and what is allowed.
+    """
+    assert strategy.table is not None
+    steps, length = dataset.continuous.shape[1], dataset.target_length
+    where = f"strategy {strategy.name!r}, key table"
+    if (steps, length) != (1, 1):
+        raise InputError(
+            f"{where}: found {strategy.table.name!r} on sequences of {steps} steps with {length} labels; "
+            "allowed for table and digits data (one step, one label) only"
+        )
+    if any(step.name == "tau-norm" for step in strategy.posthoc):
+        raise InputError(
+            f"strategy {strategy.name!r}, key posthoc: found 'tau-norm' beside a table; it needs a network"
+        )
+
+
+def bind_table(strategy: StrategySpec, loaded: LoadedData, seed: int) -> BoundStrategy:
+    """A classical strategy as the rest of a run sees it: no phases, notes and prior correction.
+
+    The power of the prior is 1 where every class is brought to one size (over-sampling, random
+    under-sampling, balanced ensembles, balanced weights) and 0 where rows are only cleaned.
+
+    Raises
+    ------
+    InputError
+        See :func:`check_table`.
+    """
+    check_table(strategy, loaded.dataset)
+    assert strategy.table is not None
+    heads, train = loaded.dataset.heads, loaded.splits.train
+    counts = {h: loaded.dataset.class_counts(h, train) for h in heads}
+    absent = {h: [c for c, m in zip(heads[h], n.tolist(), strict=True) if m == 0] for h, n in counts.items()}
+    equal = _equalises(strategy.table.name, strategy.table.options.model_dump())
+    shares = {h: (n > 0) / max(1, (n > 0).sum()) if equal else n / max(1, n.sum()) for h, n in counts.items()}
+    return BoundStrategy(
+        name=strategy.name,
+        phases=(),
+        head_kinds=dict.fromkeys(heads, "linear"),
+        prior_correction={h: power_of_shares(shares[h], counts[h]) for h in heads},
+        posthoc={h: {c.name: c.options.model_dump() for c in strategy.posthoc} for h in heads if strategy.posthoc},
+        notes={
+            "seed": seed,
+            "table": strategy.table.name,
+            "class_counts": {h: dict(zip(heads[h], n.tolist(), strict=True)) for h, n in counts.items()},
+            "excluded_classes": {h: missing for h, missing in absent.items() if missing},
+            "class_weights": {},
+            "too_few_rows": _too_few(strategy.table.name, strategy.table.options.model_dump(), counts, heads),
+            "expected_shares": {
+                "phase 1": {h: dict(zip(heads[h], s.tolist(), strict=True)) for h, s in shares.items()}
+            },
+        },
+    )
+
+
+def _too_few(
+    name: str, options: Mapping[str, Any], counts: Mapping[str, NDArray[np.int64]], heads: Mapping[str, tuple[str, ...]]
+) -> dict[str, list[str]]:
+    """Head to what is to be said of its classes with too few rows for the resampler."""
+    if name not in RESAMPLERS:
+        return {}
+    said = {h: too_few_rows(name, n, heads[h], options.get("neighbours")) for h, n in counts.items()}
+    return {head: sentences for head, sentences in said.items() if sentences}
+
+
+def _equalises(name: str, options: Mapping[str, Any]) -> bool:
+    if name == "plain":
+        return options.get("class_weight") == "balanced"
+    if name in ENSEMBLES:
+        return True
+    return RESAMPLERS[name][0] in _BALANCING or name in ("random-under-sampling", "near-miss", "cluster-centroids")
