@@ -8,7 +8,6 @@ from imbalance_lab.interpretation.drops import metric_drop
 from imbalance_lab.interpretation.passes import Counting, Job, confusions_of
 from imbalance_lab.interpretation.scored import ScoredSet
 from imbalance_lab.metrics.counts import metric_by_name
-from imbalance_lab.models.encoder import Encoder
 
 
 def head_ablation(
@@ -22,8 +21,8 @@ def head_ablation(
     interval is over recordings. None for a network without attention.
     """
     network = data.network.as_network
-    encoder = None if network is None else network.encoder
-    if not isinstance(encoder, Encoder):
+    encoder = None if network is None else network.sequence_encoder
+    if encoder is None:
         return None
     n = encoder.attention.heads
     masks = {f"attention head {i}": tuple(float(j != i) for j in range(n)) for i in range(n)}

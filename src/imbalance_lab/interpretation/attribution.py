@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from imbalance_lab.interpretation.scored import Cases, Floats, Ints, ScoredSet, cluster_mean
-from imbalance_lab.models.encoder import Encoder
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import Network
 
@@ -121,20 +120,20 @@ def backward_in_eval(device: torch.device) -> AbstractContextManager[Any]:
 
 def _read_by(network: Network, inputs: Prepared) -> tuple[Tensor, ...]:
     """The continuous inputs as the first layer reads them: values, and differences where it has those."""
-    encoder = network.encoder
-    if not isinstance(encoder, Encoder):
+    encoder = network.sequence_encoder
+    if encoder is None:
         return (inputs.values,)
     return inputs.values, encoder.differences(inputs.values, inputs.observed)
 
 
 def _log_odds(network: Network, head: str) -> Callable[..., Tensor]:
     scale = network.output_scale(head)
-    encoder = network.encoder
+    encoder = network.sequence_encoder
 
     def forward(values: Tensor, *rest: Tensor) -> Tensor:
         *differences, observed, categorical, position, label = rest
         given = None
-        if differences and isinstance(encoder, Encoder):
+        if differences and encoder is not None:
             given = encoder.differences.register_forward_hook(lambda *_: differences[0])
         try:
             logits = network.run(Prepared(values, observed, categorical)).logits[head]

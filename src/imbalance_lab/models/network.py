@@ -159,6 +159,11 @@ class Network(nn.Module):
         return self
 
     @property
+    def sequence_encoder(self) -> Encoder | None:
+        """The encoder with self-attention and differences of steps; None for the perceptron."""
+        return self.encoder if isinstance(self.encoder, Encoder) else None
+
+    @property
     def per_step(self) -> bool:
         """Whether the output at position t is read off the state of step t."""
         return self.decoder is None
