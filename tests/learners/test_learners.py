@@ -57,4 +57,5 @@ def test_a_model_has_what_it_says(kind: str) -> None:
     if model.as_network is not None:
         values = inputs.values.clone().requires_grad_()
         model.as_network.run(inputs._replace(values=values)).logits["command"].sum().backward()
-        assert values.grad is not None and (values.grad != 0).any()
+        assert values.grad is not None
+        assert (values.grad != 0).any()
