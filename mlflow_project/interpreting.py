@@ -71,7 +71,7 @@ def interpret_run(
     InputError
         If the budget or run is unknown, the run holds no network, or the data do not fit the network.
     """
-    from imbalance_lab.learners.catalogue import FOLDERS, read_model
+    from imbalance_lab.learners.all_learners import FOLDERS, read_model
 
     if budget not in _BUDGETS:
         raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")

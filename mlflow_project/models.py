@@ -17,7 +17,7 @@ from mlflow.types.schema import AnyType
 import imbalance_lab
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
-from imbalance_lab.learners.catalogue import read_model
+from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.serving import UNKNOWN
 

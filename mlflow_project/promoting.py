@@ -130,7 +130,7 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     InputError
         If the run does not know its correction.
     """
-    from imbalance_lab.learners.catalogue import read_model
+    from imbalance_lab.learners.all_learners import read_model
     from imbalance_lab.learners.stored import with_posthoc
     from mlflow_project.models import log_model
 

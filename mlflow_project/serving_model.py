@@ -17,7 +17,7 @@ class ImbalanceModel(PythonModel):
 
     def load_context(self, context: Any) -> None:
         """Read the model's folder."""
-        from imbalance_lab.learners.catalogue import read_model
+        from imbalance_lab.learners.all_learners import read_model
 
         self.stored = read_model(Path(context.artifacts["model"]))
 

@@ -15,7 +15,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.catalogue import prepare_learner
+from imbalance_lab.learners.all_learners import prepare_learner
 from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.names import inside, key
 from imbalance_lab.run.search import Tried, Tuning, judge, search, space_of, trials_of, with_tuned

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.catalogue import read_model
+from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.learners.network_learner import write_network
 from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.load import load_data, parse_options

@@ -10,7 +10,7 @@ import torch
 from strategies.test_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
-from imbalance_lab.learners.catalogue import FOLDERS, read_model
+from imbalance_lab.learners.all_learners import FOLDERS, read_model
 from imbalance_lab.learners.protocol import Learner
 
 

@@ -15,7 +15,7 @@ import torch
 from strategies.test_wiring import rows, table_trial
 from training_cases import selection, tiny, trial_of
 
-from imbalance_lab.learners.catalogue import read_model
+from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.strategies.table_methods import ENSEMBLES, Classifier
 
 with warnings.catch_warnings():

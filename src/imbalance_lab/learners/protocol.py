@@ -78,5 +78,5 @@ class Learner(Protocol):
         ...
 
     def save(self, folder: Path, posthoc: Mapping[str, Any]) -> None:
-        """Write the trained model; :func:`imbalance_lab.learners.catalogue.read_model` reads it."""
+        """Write the trained model; :func:`imbalance_lab.learners.all_learners.read_model` reads it."""
         ...
