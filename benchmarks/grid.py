@@ -49,7 +49,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Grid:
-    """A finished grid: its trials, the metrics of its parent run, and the seconds of the process that ran it."""
+    """A finished grid: its trials, the ``time.json`` of its parent run, and the seconds of the process that ran it."""
 
     trials: tuple[Trial, ...]
     parent: dict[str, float]
@@ -115,14 +115,16 @@ def read_grid(folder: Path, parent: str, process_seconds: float | None = None) -
     if not files:
         raise CaseError(f"no results under outputs/{parent}/results")
     walls: dict[str, float] = {}
-    metrics: dict[str, float] = {}
+    clock: dict[str, float] = {}
     database = folder / "mlflow.db"
     if database.exists():
         from mlflow.tracking import MlflowClient
 
         client = MlflowClient(tracking_uri=f"sqlite:///{database}")
         run_of = client.get_run(parent)
-        metrics = dict(run_of.data.metrics)
+        with tempfile.TemporaryDirectory() as local:
+            if any(item.path == "time.json" for item in client.list_artifacts(parent)):
+                clock = json.loads(Path(client.download_artifacts(parent, "time.json", local)).read_text("utf-8"))
         children = client.search_runs(
             [run_of.info.experiment_id], filter_string=f"tags.`mlflow.parentRunId` = '{parent}'", max_results=10_000
         )
@@ -134,7 +136,7 @@ def read_grid(folder: Path, parent: str, process_seconds: float | None = None) -
         result = json.loads(file.read_text(encoding="utf-8"))["kept"]
         parts = {"train": result["seconds"], **result["phases"]}
         trials.append(Trial(file.stem, parts, walls.get(result["run_id"])))
-    return Grid(tuple(trials), metrics, process_seconds)
+    return Grid(tuple(trials), clock, process_seconds)
 
 
 def parts_of(grid: Grid) -> list[Row]:
@@ -166,20 +168,20 @@ def summary_of(grid: Grid, parts: list[Row]) -> tuple[list[Row], dict[str, Any]]
     }
     rows: list[Row] = [{"what": "sum of the trials", "seconds": trial_seconds}]
     named = {
-        "time/training": "the trials until the last one is trained",
-        "time/trials": "the trials, as run",
-        "time/comparison": "the comparison",
-        "time/total": "data, audit, trials and comparison",
+        "training": "the trials until the last one is trained",
+        "trials": "the trials, as run",
+        "comparison": "the comparison",
+        "total": "data, audit, trials and comparison",
     }
     rows += [{"what": about, "seconds": grid.parent[key]} for key, about in named.items() if key in grid.parent]
     if grid.process_seconds is not None:
         rows.append({"what": "the whole process", "seconds": grid.process_seconds})
-    if "time/trials" in grid.parent:
-        facts["grid_seconds"] = grid.parent["time/trials"]
-        facts["grid_over_sum"] = grid.parent["time/trials"] / trial_seconds
-        facts["grid_over_one"] = grid.parent["time/trials"] / (trial_seconds / len(grid.trials))
-    if "time/total" in grid.parent:
-        facts["around_trials_s"] = grid.parent["time/total"] - grid.parent.get("time/trials", 0.0)
+    if "trials" in grid.parent:
+        facts["grid_seconds"] = grid.parent["trials"]
+        facts["grid_over_sum"] = grid.parent["trials"] / trial_seconds
+        facts["grid_over_one"] = grid.parent["trials"] / (trial_seconds / len(grid.trials))
+    if "total" in grid.parent:
+        facts["around_trials_s"] = grid.parent["total"] - grid.parent.get("trials", 0.0)
     return [row | {"against_the_sum": row["seconds"] / trial_seconds} for row in rows], facts
 
 
@@ -187,7 +189,7 @@ def tracking_of(folder: Path, parent: str) -> tuple[list[Row], dict[str, Any]]:
     """What the clock on the store found, against the whole grid: data, audit, trials and comparison."""
     found = json.loads((folder / "tracked.json").read_text(encoding="utf-8"))
     grid = read_grid(folder, parent)
-    whole = grid.parent["time/total"]
+    whole = grid.parent["total"]
     facts = {
         "tracking_seconds": found["seconds"],
         "tracking_calls": found["calls"],

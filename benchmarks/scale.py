@@ -58,7 +58,7 @@ def _engine(engine: str, jobs: int, trials: int) -> Callable[[], Any]:
 
 
 def _tracking(trials: int) -> Callable[[], Any]:
-    from mlflow_project.quiet import quiet
+    from mlflow_project.terminal import quiet
     from mlflow_project.tracking import Store, children, start_child
 
     quiet()
@@ -221,15 +221,16 @@ def _map_cached(positions: int) -> Callable[[], Any]:
 
 def _task_bytes() -> int:
     """What travels to a worker per trial: the pickled task of the G-code experiment."""
-    from imbalance_lab.spec import load_experiment
-    from mlflow_project.jobs import Job
-    from mlflow_project.task import TrialTask
+
+    from imbalance_lab.run.trial import Trial
+    from imbalance_lab.spec import TrialId, load_experiment
     from mlflow_project.tracking import Store
+    from mlflow_project.trials import Job, TrackedTrial
 
     spec = load_experiment(ROOT / "experiments" / "gcode-motion.yaml", {})
     store = Store("http://127.0.0.1:5000", "1", "x")
-    task = TrialTask(spec.to_mapping(), spec.baseline, 0, store, "0" * 32, "outputs/x", 1)
-    return len(pickle.dumps(Job((task,))))
+    trial = Trial(TrialId(spec.baseline, 0), spec.to_mapping(), "outputs/x")
+    return len(pickle.dumps(Job((TrackedTrial(trial, store, "0" * 32),))))
 
 
 def _case(what: str, **case: Any) -> Callable[[], Any]:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import tempfile
 import time
-from math import isfinite
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Metric
 from mlflow.models import EvaluationResult
 from mlflow.models.evaluation.artifacts import CsvEvaluationArtifact, ImageEvaluationArtifact, TextEvaluationArtifact
 from mlflow.models.evaluation.base import ModelEvaluator
 from mlflow.tracking import MlflowClient
+
+if TYPE_CHECKING:
+    from imbalance_lab.evaluation.evaluation_inputs import Answer
+    from imbalance_lab.learners.stored import StoredModel
 
 
 class ImbalanceEvaluator(ModelEvaluator):
@@ -62,22 +66,21 @@ class ImbalanceEvaluator(ModelEvaluator):
         """
         # Heavy imports wait for the first evaluation: MLflow loads this module with every plug-in.
         from imbalance_lab.errors import InputError
-        from imbalance_lab.predictions import write_parquet
-        from mlflow_project.analyzing import prediction_metrics
-        from mlflow_project.evaluation_config import check_config
-        from mlflow_project.evaluation_inputs import (
+        from imbalance_lab.evaluation.evaluation_config import check_config
+        from imbalance_lab.evaluation.evaluation_inputs import (
             Answer,
-            answer_of_model,
             answer_of_table,
             evaluated,
         )
-        from mlflow_project.run_artifacts import write_analysis
+        from imbalance_lab.predictions import write_parquet
+        from imbalance_lab.run.files import write_analysis
+        from imbalance_lab.run.scores import prediction_metrics
 
         config = dict(evaluator_config or {})
         check_config(config)
         features = dataset.features_data
         if model is not None:
-            answer = answer_of_model(model, features, predictions, config)
+            answer = _answer_of_model(model, features, predictions, config)
         elif dataset.predictions_data is None:
             raise InputError("the imbalance evaluator needs a model or a column of predictions; neither was given")
         else:
@@ -109,12 +112,45 @@ class ImbalanceEvaluator(ModelEvaluator):
             )
             client.log_artifacts(run_id, str(folder))
             artifacts = _artifacts(folder, run.info.artifact_uri.rstrip("/"))
-        values = {k: v for k, v in prediction_metrics(found.predictions).items() if isfinite(v)}
+        values = prediction_metrics(found.predictions)
         prefix = config.get("metric_prefix") or ""
         values = {f"{prefix}{key}": value for key, value in values.items()}
         _log_metrics(client, run_id, values)
         client.set_tag(run_id, "imbalance.verdict", verdict)
         return EvaluationResult(metrics=values, artifacts=artifacts, run_id=run_id)
+
+
+def _answer_of_model(model: Any, features: Any, column: str | None, config: Mapping[str, Any]) -> Answer:
+    """Ask a pyfunc model; the estimator inside a scikit-learn flavour is asked for its probabilities too."""
+    import numpy as np
+    from mlflow.models.evaluation.default_evaluator import _extract_raw_model
+
+    from imbalance_lab.evaluation.evaluation_inputs import Answer, answer_of_output
+    from imbalance_lab.predictions import primary_head
+
+    _, raw = _extract_raw_model(model)
+    if raw is not None:
+        labels = np.asarray(raw.predict(features))
+        # A property of a pipeline that its last step does not offer raises AttributeError.
+        if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
+            return Answer(labels, np.asarray(raw.predict_proba(features), dtype=np.float64), tuple(raw.classes_))
+        return Answer(labels)
+    output = model.predict(features)
+    stored = _stored_model(model)
+    if stored is not None and config.get("label_list") is None:
+        head = column or config.get("head") or primary_head(stored.heads)
+        config = {**config, "label_list": stored.heads.get(head)}
+    return answer_of_output(output, column, config)
+
+
+def _stored_model(model: Any) -> StoredModel | None:
+    """What this project's own logged models hold, which tells their classes."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        return getattr(model.unwrap_python_model(), "stored", None)
+    except (AttributeError, MlflowException):
+        return None
 
 
 def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float]) -> None:

@@ -2,58 +2,65 @@
 
 from __future__ import annotations
 
-import os
+import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from pathlib import Path
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
+import mlflow
 import yaml
+from tqdm import tqdm
 
+from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.data.notes import data_notes
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
-from imbalance_lab.errors import InputError
+from imbalance_lab.errors import AuditFailure, InputError
 from imbalance_lab.load import load_data
-from imbalance_lab.run.search import trials_of
+from imbalance_lab.run.audit_files import strategy_weights, write_audit
+from imbalance_lab.run.binding import check_spec_against_data
+from imbalance_lab.run.comparison_files import compare_trials, deciding_metric, write_comparison
+from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.trial import Trial
+from imbalance_lab.run.workspace import TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
-from mlflow_project.jobs import end_run
-from mlflow_project.parent import log_comparison
-from mlflow_project.schema import log_dataset
-from mlflow_project.task import TrialTask, kept_results, notes
+from mlflow_project import runs, tracking
+from mlflow_project.schedule import Ledger, run_all
+from mlflow_project.schema import Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,
-    WORK,
     RunLogger,
-    Store,
     children,
     open_line,
     open_store,
-    start_parent,
+    run_address,
     tracking_uri,
 )
-from mlflow_project.trials import Ledger, run_all
-from mlflow_project.tuning import search_all, searches_left
+from mlflow_project.trials import TrackedTrial, end_run
 
 _MOST_NAMED = 20  # lines in the description about how the trainings went; a tag names all that were run again
 
 
 @dataclass(frozen=True)
-class _Grid:
-    """A grid whose parent run is open."""
+class Grid:
+    """A grid whose parent run is open; ``seconds`` are those of its parts, as they end."""
 
     spec: ExperimentSpec
     loaded: LoadedData
     logger: RunLogger
-    work: Path
     plan: Plan
     engine: Engine
     begun: float
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def workspace(self) -> Workspace:
+        """The grid's local folder."""
+        return Workspace.of_run(self.logger.run_id)
 
 
 def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
@@ -67,14 +74,13 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
     begun = time.perf_counter()
     # Everything a user can get wrong is found before a run exists.
     plan = _plan(spec, jobs, engine, cluster)
-    loaded = load_data(spec.data)
-    said = check_spec_against_data(spec, loaded)
+    loaded, said = load_and_check(spec)
     with open_engine(plan) as opened:
         store = open_store(spec.name)
-        logger = start_parent(store, f"{spec.name} grid", {"experiment_name": spec.name, "status": "running"})
-        grid = _Grid(spec, loaded, logger, WORK / logger.run_id, plan, opened, begun)
-        try:
-            save_loaded(loaded, grid.work / "data")
+        tags = {"role": "grid", "experiment_name": spec.name}
+        with tracking.run(store, f"{spec.name} grid", tags) as logger:
+            grid = Grid(spec, loaded, logger, plan, opened, begun)
+            save_loaded(loaded, grid.workspace.data)
             logger.params(
                 {
                     "spec.name": spec.name,
@@ -84,17 +90,16 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
                     "data.digest": loaded.dataset.digest,
                 }
             )
-            logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
+            log_spec(logger, spec)
             log_dataset(logger, loaded, "training")
             say(
                 f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds on {_about(loaded)}; "
                 f"parent run {logger.run_id}"
             )
-            audit_first(spec, loaded, logger, grid.work, said)
-            return _train_and_compare(grid, {})
-        except BaseException as error:
-            fail(logger, error)
-            raise
+            if spec.audit.budget != "off":
+                grid.seconds.update(log_audit(spec, loaded, logger, said))
+            code = _train_and_compare(grid, {})
+        return code
 
 
 def resume_grid(parent_run_id: str, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
@@ -105,39 +110,84 @@ def resume_grid(parent_run_id: str, jobs: int | None, engine: str = "local", clu
     InputError
         If the run does not exist, is not a grid, or its local folder is gone.
     """
-    import mlflow
-    from mlflow.exceptions import MlflowException
-
-    uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    client = mlflow.tracking.MlflowClient(tracking_uri=uri)
-    try:
-        run = client.get_run(parent_run_id)
-    except MlflowException as error:
-        raise InputError(f"--resume: no run {parent_run_id!r} in {uri} ({str(error).splitlines()[0]})") from None
+    client = runs.client_of_store()
+    run = runs.get_run(client, parent_run_id, "resume")
     if run.data.tags.get("role") != "grid":
         raise InputError(f"--resume: run {parent_run_id!r} is not the parent run of a grid")
-    work = WORK / parent_run_id
-    if not (work / "data" / "about.json").exists():
-        raise InputError(f"--resume: {work} is missing; a grid can go on only where its local folder is")
-    experiment = client.get_experiment(run.info.experiment_id)
-    store = Store(uri, experiment.experiment_id, experiment.name)
+    workspace = Workspace.of_run(parent_run_id)
+    if not workspace.has_data:
+        raise InputError(f"--resume: {workspace.root} is missing; a grid can go on only where its local folder is")
+    store = runs.store_of(client, run)
     spec_text = mlflow.artifacts.load_text(f"runs:/{parent_run_id}/spec.yaml")
     spec = parse_experiment(yaml.safe_load(spec_text), where=f"runs:/{parent_run_id}/spec.yaml")
-    os.environ.pop("MLFLOW_RUN_ID", None)
     plan = _plan(spec, jobs, engine, cluster)
-    with open_engine(plan) as opened:
-        logger = RunLogger(store, parent_run_id)
-        client.update_run(parent_run_id, status="RUNNING")
+    with open_engine(plan) as opened, tracking.run(store, "", {}, resume=parent_run_id) as logger:
         known = {child.info.run_name: child for child in children(store, parent_run_id)}
         done = sum(child.info.status == "FINISHED" for child in known.values())
         say(f"{spec.name}: taking up parent run {parent_run_id}, {done} trials are finished")
-        try:
-            grid = _Grid(spec, load_cached(work / "data"), logger, work, plan, opened, time.perf_counter())
-            return _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
-        except BaseException as error:
-            fail(logger, error)
-            raise
+        grid = Grid(spec, load_cached(workspace.data), logger, plan, opened, time.perf_counter())
+        code = _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
+    return code
+
+
+def load_and_check(spec: ExperimentSpec) -> tuple[LoadedData, list[str]]:
+    """The data of an experiment, and what is to be known of them before anything is trained; printed too.
+
+    Raises
+    ------
+    InputError
+        If they cannot be read, or the experiment does not fit them.
+    """
+    loaded = load_data(spec.data)
+    said = check_spec_against_data(spec, loaded)
+    for line in said:
+        say(line)
+    return loaded, said
+
+
+def log_audit(
+    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, said: Sequence[str] = ()
+) -> dict[str, float]:
+    """Audit, log page and tables under ``audit/``; what was ``said`` about the data stands on the page.
+
+    Returns
+    -------
+    The seconds of each check, as ``audit/<check>``.
+
+    Raises
+    ------
+    AuditFailure
+        If a check failed and the spec says ``on_fail: stop``; the page is logged first.
+    """
+    report = _audit(spec, loaded)
+    folder = Workspace.of_run(logger.run_id).audit
+    write_audit(report, loaded, folder, spec.name, said)
+    logger.folder(folder, "audit")
+    logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
+    logger.text(report.sentence, "audit/verdict.txt")
+    say(f"Audit: {report.sentence}")
+    if report.failed and spec.audit.on_fail == "stop":
+        page = folder / "index.html"
+        raise AuditFailure(
+            f"the audit failed, so nothing was trained: {report.sentence} Read {page}; "
+            "'audit: {on_fail: warn}' in the experiment trains all the same"
+        )
+    return {f"audit/{check}": s for check, s in report.seconds.items()}
+
+
+def _audit(spec: ExperimentSpec, loaded: LoadedData) -> AuditReport:
+    with tqdm(desc="audit", unit="check", disable=not sys.stderr.isatty(), leave=False) as bar:
+
+        def progress(check: str, done: int, total: int) -> None:
+            bar.total, bar.n = total, done
+            bar.set_postfix_str(check)
+
+        return run_audit(
+            loaded,
+            strategies=strategy_weights(spec, loaded),
+            progress=progress,
+            budget="full" if spec.audit.budget == "full" else "counts",
+        )
 
 
 def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> Plan:
@@ -148,128 +198,96 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
             "address of a tracking server"
         )
     check_precision(spec.training)
-    trials = max(len(spec.strategies) * len(spec.seeds), sum(trials_of(spec, name) for name in spec.strategies))
+    trials = max(len(spec.trials()), sum(trials_of(spec, name) for name in spec.strategies))
     return plan_for(jobs, trials, resolve_gpus(spec.training.device), engine, cluster)
 
 
-def _train_and_compare(grid: _Grid, run_ids: dict[str, str]) -> int:
-    """Search, train, compare; ``run_ids`` are the child runs of an earlier start by trial."""
-    spec, logger, work = grid.spec, grid.logger, grid.work
+def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
+    """Search, train, compare; ``run_ids`` are the trials' runs of an earlier start by name."""
+    logger = grid.logger
     _search(grid)
     trained = _train(grid, run_ids)
-    order = [f"{strategy}-s{seed}" for strategy in spec.strategies for seed in spec.seeds]
-    finished = [trained.results[name] for name in order if name in trained.results]
-    failures = trained.failures
+    finished = [trained.results[t.name] for t in grid.spec.trials() if t.name in trained.results]
     begun = time.perf_counter()
     if finished:
-        log_comparison(logger, spec, finished, grid.loaded, work, failures)
+        _compare(grid, finished, trained.failures)
+    grid.seconds["comparison"] = time.perf_counter() - begun
+    remarks = _remark(grid, trained)
+    grid.seconds["total"] = time.perf_counter() - grid.begun
+    log_times(logger, grid.seconds)
+    if trained.failures:
+        logger.status = "FAILED"
+    for line in [f"{name} failed: {reason}" for name, reason in trained.failures] + remarks:
+        say(line)
+    say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {open_line(logger.store, logger.run_id)}")
+    return 1 if trained.failures else 0
+
+
+def _remark(grid: Grid, trained: Ledger) -> list[str]:
+    """How the trainings went, as far as it is worth a line; said in the parent's description too."""
     run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
-    logger.metrics({"time/comparison": time.perf_counter() - begun})
-    remarks = notes(work) + run_again
+    remarks = grid.workspace.notes() + run_again
     if remarks:
         lines = "".join(f"\n- {line}" for line in remarks[:_MOST_NAMED])
-        text = logger.client.get_run(logger.run_id).data.tags.get(NOTE, "")
-        logger.describe(text[: NOTE_LENGTH - len(lines)] + lines)
+        text = grid.logger.client.get_run(grid.logger.run_id).data.tags.get(NOTE, "")
+        grid.logger.describe(text[: NOTE_LENGTH - len(lines)] + lines)
     if run_again:
-        logger.tags({"run_again": ", ".join(trained.again)[:5000]})
-    logger.metrics({"time/total": time.perf_counter() - grid.begun})
-    logger.tags({"status": "finished" if not failures else f"{len(failures)} trials failed"})
-    logger.finish("FINISHED" if not failures else "FAILED")
-    for line in [f"{name} failed: {reason}" for name, reason in failures] + remarks:
-        say(line)
-    say(f"{len(finished)} trials in {time.perf_counter() - grid.begun:.0f} s. {open_line(logger.store, logger.run_id)}")
-    return 1 if failures else 0
+        grid.logger.tags({"run_again": ", ".join(trained.again)[:5000]})
+    return remarks
 
 
-def _search(grid: _Grid) -> None:
+def _search(grid: Grid) -> None:
     """The searches of the strategies that ask for one, before any trial."""
-    trials = sum(searches_left(grid.spec, grid.spec.strategies, grid.work).values())
+    spec, workspace = grid.spec, grid.workspace
+    trials = sum(searches_left(spec, spec.strategies, workspace).values())
     if not trials:
         return
     begun = time.perf_counter()
-    with Progress(grid.work / "progress", trials, grid.engine.jobs) as progress:
-        search_all(grid.spec, grid.spec.strategies, grid.work, grid.engine, grid.plan, progress.done)
-    grid.logger.metrics({"time/search": time.perf_counter() - begun})
+    with Progress(workspace.progress, trials, grid.engine.jobs) as progress:
+        search_all(spec, spec.strategies, workspace, grid.engine, grid.plan, progress.done)
+    grid.seconds["search"] = time.perf_counter() - begun
 
 
-def _train(grid: _Grid, run_ids: dict[str, str]) -> Ledger:
+def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     """Train and end the trials that have no result yet."""
-    spec, logger, work = grid.spec, grid.logger, grid.work
-    plain, folder = spec.to_mapping(), str(work.absolute())
-    kept = kept_results(work)
-    tasks: list[TrialTask] = []
-    for seed in spec.seeds:
-        for strategy in spec.strategies:
-            task = TrialTask(plain, strategy, seed, logger.store, logger.run_id, folder, grid.plan.threads)
-            task = replace(task, run_id=run_ids.get(task.name, ""))
-            if task.name not in kept:
-                tasks.append(task)
-            elif task.run_id:
-                end_run(task)
+    spec, logger, workspace = grid.spec, grid.logger, grid.workspace
+    plain, folder = spec.to_mapping(), str(workspace.root.absolute())
+    kept = workspace.results()
+    left: list[TrackedTrial] = []
+    for one in sorted(spec.trials(), key=lambda t: spec.seeds.index(t.seed)):  # every strategy once, then again
+        trial = Trial(one, plain, folder, grid.plan.threads)
+        tracked = TrackedTrial(trial, logger.store, logger.run_id, run_ids.get(one.name, ""))
+        if one.name not in kept:
+            left.append(tracked)
+        elif tracked.run_id:
+            end_run(tracked)
     begun = time.perf_counter()
-    at_once = len(tasks) if grid.plan.devices else grid.engine.jobs
-    with Progress(work / "progress", len(tasks), at_once) as progress:
+    at_once = len(left) if grid.plan.devices else grid.engine.jobs
+    with Progress(workspace.progress, len(left), at_once) as progress:
         ledger = Ledger(spec.selection.metric, kept, progress.done)
-        run_all(tasks, grid.plan, grid.engine, work, ledger)
-    trial_seconds = sum(r.seconds + sum(r.phases.values()) for r in ledger.results.values())
-    values = {"time/trials": time.perf_counter() - begun, "time/trials_summed": trial_seconds}
+        run_all(left, grid.plan, grid.engine, workspace, ledger)
+    grid.seconds["trials"] = time.perf_counter() - begun
+    grid.seconds["trials_summed"] = sum(r.seconds + sum(r.phases.values()) for r in ledger.results.values())
     if ledger.training_s is not None:
-        values["time/training"] = ledger.training_s
-    logger.metrics({**values, "trials/failed": len(ledger.failures)})
+        grid.seconds["training"] = ledger.training_s
+    logger.metrics({"trials/failed": len(ledger.failures)})
     return ledger
 
 
-def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[str]:
-    """Find what only the data can tell: heads that do not exist, classes that a strategy names wrongly.
-
-    Returns
-    -------
-    list of str
-        What is to be known before anything is trained, printed too: columns that are not read, classes
-        with too few rows for a resampler.
-
-    Raises
-    ------
-    InputError
-        Naming the key of the spec.
-    """
-    from mlflow_project.binding import bind_strategy
-
-    heads = loaded.dataset.heads
-    head = spec.selection.metric.rpartition("/")[0]
-    if head in loaded.left_out:
-        allowed = ", ".join(heads)
-        raise InputError(f"selection.metric: train holds no label of head {head!r}; allowed are auto, {allowed}")
-    if head not in ("auto", *heads):
-        raise InputError(f"selection.metric: found head {head!r}; allowed are auto, {', '.join(heads)}")
-    for name in spec.costs:
-        if name not in heads:
-            raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
-    said = data_notes(loaded.dataset.facts)
-    for strategy in spec.strategies.values():
-        bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
-        few = bound.notes.get("too_few_rows")
-        for name, lines in few.items() if isinstance(few, dict) else ():
-            said.append(f"{strategy.name}, head {name}: {'; '.join(lines)}")
-    for line in said:
-        say(line)
-    return said
-
-
-def audit_first(spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path, said: Sequence[str]) -> None:
-    """The audit at the start of the main job; raises AuditFailure when it fails and the spec says stop."""
-    if spec.audit.budget == "off":
-        return
-    from mlflow_project.auditing import log_audit
-
-    log_audit(spec, loaded, logger, work, said)
-
-
-def fail(logger: RunLogger, error: BaseException) -> None:
-    """Mark a run as failed with the reason."""
-    logger.describe(f"Failed: {type(error).__name__}: {error}")
-    logger.tags({"status": "failed", "failure": f"{type(error).__name__}: {error}"[:5000]})
-    logger.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
+def _compare(grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]]) -> None:
+    """Compare the finished trials and log the result to the parent run."""
+    spec, logger = grid.spec, grid.logger
+    found = compare_trials(spec, results)
+    simulated = bool(grid.loaded.dataset.facts.get("simulated"))
+    experiments = {result.run_id: logger.store.experiment_id for result in results}
+    links = {run_id: run_address(logger.store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
+    folder, title = grid.workspace.comparison, f"{spec.name}: which strategy?"
+    write_comparison(found, folder, links, title=title, metric=deciding_metric(spec), simulated=simulated)
+    logger.folder(folder)
+    logger.metrics(board_metrics(found, str(found.facts["head"])))
+    only = f"tags.`mlflow.parentRunId` = '{logger.run_id}'"
+    logger.describe(comparison_note(found, logger, Compared(experiments, only, failures, simulated)))
+    logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.dataset.digest})
 
 
 def _about(loaded: LoadedData) -> str:

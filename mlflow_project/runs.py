@@ -3,28 +3,34 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import pandas as pd
 import yaml
-from mlflow.entities import Run
+from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
-from imbalance_lab.metrics.counts import confusion_counts, metric_by_name
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
-from imbalance_lab.predictions import HeadPredictions, Predictions, read_parquet
-from mlflow_project.tracking import NOTE, Store, tracking_uri
+from imbalance_lab.predictions import Predictions, read_parquet
+from imbalance_lab.run.curves import Course, metric_name
+from imbalance_lab.run.files import REPORT, Origin
+from imbalance_lab.run.scores import score_of
+from imbalance_lab.run.workspace import Workspace
+from imbalance_lab.spec import parse_experiment
+from imbalance_lab.training.collapse import prediction_spread
+from mlflow_project.tracking import Store, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
 VAL_PREDICTIONS = "predictions/val.parquet"
-REPORT = "error_analysis_report.json"
+_MAX_RUNS = 1000
 
 
 def client_of_store() -> MlflowClient:
@@ -113,11 +119,6 @@ def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: 
     return score_of(read_parquet(path).heads[head], metric)
 
 
-def score_of(table: HeadPredictions, metric: str) -> float:
-    """A metric of one head's predictions."""
-    return float(metric_by_name(metric)(confusion_counts(table.true, table.pred, len(table.classes))))
-
-
 def spec_of(client: MlflowClient, run: Run, folder: Path) -> dict[str, Any]:
     """The experiment that a run logged, as plain values; empty where it logged none."""
     path = artifact(client, run.info.run_id, "spec.yaml", folder / run.info.run_id)
@@ -138,12 +139,89 @@ def is_simulated(runs: Sequence[Run]) -> bool:
     return False
 
 
-def take_launcher(client: MlflowClient, run_id: str, text: str) -> None:
-    """Under ``mlflow run`` the project's own run exists before the command: say there what this command did.
+def origin_of(client: MlflowClient, run: Run, folder: Path) -> Origin | None:
+    """The experiment that a run logged; None where it logged none, or one that this version does not read."""
+    found = spec_of(client, run, folder)
+    try:
+        return Origin(run.info.run_id, parse_experiment(found, where="spec.yaml")) if found else None
+    except InputError:
+        return None
 
-    ``run_id`` is the run that holds the result.
+
+def workspace_of(run: Run) -> Workspace:
+    """The local folder of the grid that a run belongs to, or of the run itself."""
+    return Workspace.of_run(run.data.tags.get("mlflow.parentRunId", run.info.run_id))
+
+
+def search(client: MlflowClient, experiment_id: str, wanted: str) -> list[Run]:
+    """Finished runs of an experiment that match a filter of MLflow, the newest first.
+
+    Raises
+    ------
+    InputError
+        If that is no filter.
     """
-    launcher = os.environ.pop("MLFLOW_RUN_ID", None)
-    if launcher and launcher != run_id:
-        client.set_tag(launcher, "result_run_id", run_id)
-        client.set_tag(launcher, NOTE, text)
+    finished = "attributes.status = 'FINISHED'"
+    try:
+        return list(
+            client.search_runs(
+                [experiment_id],
+                filter_string=f"{wanted} and {finished}" if wanted else finished,
+                order_by=["attributes.start_time DESC"],
+                max_results=_MAX_RUNS,
+            )
+        )
+    except MlflowException as error:
+        raise InputError(f"--filter: {wanted!r} is not a filter of runs ({str(error).splitlines()[0]})") from None
+
+
+def experiment_named(client: MlflowClient, name: str) -> Experiment:
+    """The experiment with that name.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    try:
+        experiment = client.get_experiment_by_name(name)
+    except MlflowException as error:
+        raise InputError(f"--experiment_name: found {name!r} ({str(error).splitlines()[0]})") from None
+    if experiment is None:
+        raise InputError(f"--experiment_name: no experiment {name!r} in {client.tracking_uri}")
+    return experiment
+
+
+def carries_predictions(client: MlflowClient, run: Run) -> bool:
+    """Whether a run has a table of test predictions."""
+    folder = PREDICTIONS.partition("/")[0]
+    return any(item.path == PREDICTIONS for item in client.list_artifacts(run.info.run_id, folder))
+
+
+def logged_course(client: MlflowClient, run: Run, head: str, val: Predictions | None) -> Course | None:
+    """The course of a finished run from the history of its metrics; None where it logged no loss (a classical fit).
+
+    ``val`` are its validation predictions, whose labels the level to reach is taken from.
+    """
+    selected = [key for key in run.data.metrics if key.startswith("val/") and key.endswith("/selected")]
+    series = {"train_loss": "train/loss", "pred_entropy": f"val/{key(head)}/prediction_entropy"}
+    if len(selected) == 1:
+        series["val_metric"] = selected[0].removesuffix("/selected")
+    columns = {
+        name: {m.step: m.value for m in client.get_metric_history(run.info.run_id, key)} for name, key in series.items()
+    }
+    if not columns["train_loss"]:
+        return None
+    table = pd.DataFrame({name: column for name, column in columns.items() if column}).sort_index()
+    label_entropy = None
+    if val is not None and head in val.heads and len(val.heads[head]):
+        labels = val.heads[head]
+        label_entropy = prediction_spread(confusion_counts(labels.true, labels.pred, len(labels.classes))).label_entropy
+    best, collapsed = run.data.metrics.get("train/best_epoch"), run.data.tags.get("collapse_epoch")
+    return Course(
+        epochs=table.rename_axis("epoch").reset_index(),
+        metric=metric_name(series.get("val_metric", "")),
+        best_epoch=None if best is None else int(best),
+        collapse_epoch=None if collapsed is None else int(collapsed),
+        label_entropy=label_entropy,
+    )

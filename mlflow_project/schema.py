@@ -1,105 +1,152 @@
-"""Names and contents of what is logged: the same key means the same number everywhere."""
+"""What is logged to which run: parameters, metrics, tags, descriptions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import numpy as np
 import yaml
-from numpy.typing import NDArray
+from mlflow.entities import Dataset, DatasetInput, InputTag
 
+from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.metrics import counts as m
 from imbalance_lab.names import key
-from imbalance_lab.spec import ExperimentSpec
-from imbalance_lab.strategies.base import BoundStrategy
-from imbalance_lab.training.collapse import prediction_spread
-from imbalance_lab.training.fit import Epoch
-from mlflow_project.tracking import RunLogger
+from imbalance_lab.run.scores import control_metrics, prediction_metrics
+from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
+from imbalance_lab.run.workspace import TrialResult
+from imbalance_lab.spec import ExperimentSpec, TrialId
+from mlflow_project.models import example_of, log_model
+from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_path
 
-MAX_CLASSES_AS_METRICS = 12
-HEAD_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
+if TYPE_CHECKING:
+    from imbalance_lab.run.search import Tuning
+
+TIMES = "time.json"
+"""Artifact of a run: the seconds of its parts."""
+
+_EXAMPLES = 2  # rows or windows of the model's input example
 
 
-def head_metrics(confusion: NDArray[Any]) -> dict[str, float]:
-    """The metrics of one head from its confusion counts (K, K)."""
-    return {name: float(m.metric_by_name(name)(confusion)) for name in HEAD_METRICS}
-
-
-def class_metrics(confusion: NDArray[Any], classes: tuple[str, ...]) -> dict[str, float]:
-    """``recall/<class>``, ``precision/<class>``, ``f1/<class>`` where the head has at most 12 classes."""
-    if len(classes) > MAX_CLASSES_AS_METRICS:
-        return {}
-    values = {"recall": m.recall(confusion), "precision": m.precision(confusion), "f1": m.f1(confusion)}
+def trial_tags(trial: TrialId, baseline: str) -> dict[str, str]:
+    """Tags of a trial's run."""
     return {
-        f"{name}/{key(c)}": float(v)
-        for name, column in values.items()
-        for c, v in zip(classes, column, strict=True)
-        if np.isfinite(v)
+        "role": "trial",
+        "strategy": trial.strategy,
+        "seed": str(trial.seed),
+        "baseline": str(trial.strategy == baseline),
+        **({} if trial.fold is None else {"fold": str(trial.fold)}),
     }
 
 
-def epoch_metrics(epoch: Epoch, heads: Mapping[str, tuple[str, ...]]) -> dict[str, float]:
-    """Metrics of one epoch: losses, validation scores, how many classes are still predicted."""
-    values = {
-        "train/loss": epoch.loss,
-        "train/learning_rate": epoch.learning_rate,
-        "train/epoch_seconds": epoch.seconds,
-    }
-    values |= {f"train/loss_{key(head)}": loss for head, loss in epoch.head_loss.items() if len(heads) > 1}
-    for head, classes in heads.items():
-        confusion = np.asarray(epoch.confusion[head])
-        spread = prediction_spread(confusion)
-        at = f"val/{key(head)}"
-        values |= {f"{at}/{name}": v for name, v in head_metrics(confusion).items()}
-        values[f"{at}/classes_predicted"] = spread.classes_predicted
-        values[f"{at}/prediction_entropy"] = spread.entropy
-        if len(classes) <= MAX_CLASSES_AS_METRICS:
-            recall = m.recall(confusion)
-            values |= {f"{at}/recall/{key(c)}": float(r) for c, r in zip(classes, recall, strict=True)}
-    return {name: v for name, v in values.items() if np.isfinite(v)}
+def log_spec(logger: RunLogger, spec: ExperimentSpec) -> None:
+    """The experiment as ``spec.yaml``."""
+    logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
 
 
-def log_start(
-    logger: RunLogger,
-    spec: ExperimentSpec,
-    strategy: str,
-    seed: int,
-    loaded: LoadedData,
-    bound: BoundStrategy,
-    device: str,
-) -> None:
-    """Parameters, data set, spec and strategy notes of a child run."""
-    import json
+def log_times(logger: RunLogger, seconds: Mapping[str, float]) -> None:
+    """The seconds of a run's parts, an artifact: as metrics they would hide those that matter."""
+    logger.text(json.dumps(dict(seconds), indent=1), TIMES)
 
-    plain = spec.to_mapping()
-    flat = {
-        "strategy": strategy,
-        "seed": seed,
-        "device": device,
-        "data.digest": loaded.dataset.digest,
-        "spec.strategy": yaml.safe_dump(plain["strategies"][strategy], default_flow_style=True).strip(),
-        **{f"spec.model.{k}": v for k, v in plain["model"].items()},
-        **{f"spec.training.{k}": v for k, v in plain["training"].items()},
-        "spec.selection.metric": plain["selection"]["metric"],
-        "spec.data.source": plain["data"]["source"],
-    }
-    logger.params(flat)
+
+def log_start(logger: RunLogger, ready: ReadyTrial) -> None:
+    """Parameters, data set, spec, strategy notes and the values that a search chose, of a trial's run."""
+    plain, trial, bound = ready.spec.to_mapping(), ready.trial.id, ready.learner.strategy
+    logger.params(
+        {
+            "strategy": trial.strategy,
+            "seed": trial.seed,
+            "device": ready.device,
+            "data.digest": ready.learner.loaded.dataset.digest,
+            "spec.strategy": yaml.safe_dump(plain["strategies"][trial.strategy], default_flow_style=True).strip(),
+            **{f"spec.model.{k}": v for k, v in plain["model"].items()},
+            **{f"spec.training.{k}": v for k, v in plain["training"].items()},
+            "spec.selection.metric": plain["selection"]["metric"],
+            "spec.data.source": plain["data"]["source"],
+        }
+    )
     # Zero, the usual value, is left out: every tag is one more entry of the page's menus.
     logger.tags({f"prior_correction.{key(head)}": power for head, power in bound.prior_correction.items() if power})
-    logger.text(yaml.safe_dump(plain, sort_keys=False), "spec.yaml")
+    log_spec(logger, ready.spec)
     logger.text(json.dumps(dict(bound.notes), indent=1, default=str), "strategy.json")
-    log_dataset(logger, loaded, "training")
+    log_dataset(logger, ready.learner.loaded, "training")
+    if ready.tuning is not None:
+        _log_tuning(logger, ready.tuning)
 
 
-def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
-    """Log the data set as an input of the run: digest, shapes, class counts by split."""
-    import json
+def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> TrialResult:
+    """Log a trial that has ended; returns its result with the seconds that logging took too.
 
-    from mlflow.entities import Dataset, DatasetInput, InputTag
+    A final metric is logged once, at step 0, those of the main head first; what the model scores is logged as the
+    model's.
+    """
+    begun = time.perf_counter()
+    training, test, loaded = outcome.training, outcome.predicted.test, ready.learner.loaded
+    example = example_of(loaded.dataset, loaded.splits.train[:_EXAMPLES])
+    model_id = log_model(logger.run_id, outcome.model, example, {"strategy": ready.trial.id.strategy})
+    modelled = time.perf_counter()
+    data = dataset_of(loaded)
+    logger.metrics(prediction_metrics(test), model_id=model_id, data=data)
+    logger.metrics(control_metrics(test), data=data)  # the model is not corrected
+    logger.metrics(
+        {
+            f"val/{key(ready.main_head)}/{ready.metric}/selected": training.best.score,
+            "train/seconds": training.seconds,
+            "train/epochs": len(training.epochs),
+            "train/best_epoch": training.best.number,
+            "train/steps_per_second": sum(e.steps for e in training.epochs) / max(training.seconds, 1e-9),
+        }
+    )
+    logger.flush()
+    logger.tags(_outcome_tags(outcome))
+    logger.folder(Path(outcome.result.folder))
+    logger.describe(_trial_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
+    phases = dict(outcome.result.phases)
+    phases["model"] = phases.get("model", 0.0) + modelled - begun
+    phases["log"] = time.perf_counter() - modelled
+    log_times(logger, {"train": training.seconds, **phases})
+    return replace(outcome.result, phases=phases)
 
+
+def _outcome_tags(outcome: TrialOutcome) -> dict[str, Any]:
+    collapsed = outcome.training.collapse_epoch
+    tags: dict[str, Any] = {"collapsed": str(collapsed is not None)}
+    if outcome.interpretation:
+        tags["interpretation"] = outcome.interpretation
+    if collapsed is not None:
+        tags["collapse_epoch"] = collapsed
+    meta = outcome.predicted.test.meta
+    for head, steps in outcome.predicted.posthoc.items():
+        if "tau-norm" in steps["steps"]:
+            tags[f"tau_norm.{key(head)}"] = steps["steps"]["tau-norm"]["tau"]
+    for head, tau in meta["free_lunch"].items():
+        tags[f"free_lunch_tau.{key(head)}"] = tau
+    return tags
+
+
+def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
+    trial, test = outcome.result.id, outcome.predicted.test
+    head = test.primary
+    p = test.heads[head]
+    values = prediction_metrics(test)
+    f1, balanced = (values[f"test/{key(head)}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
+    first = (
+        f"`{trial.strategy}`, seed {trial.seed}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
+        f"for `{head}` on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
+    )
+    if outcome.training.collapse_epoch is not None:
+        first += f" The model predicts a single class from epoch {outcome.training.collapse_epoch} on."
+    return f"{first} {outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+
+
+def dataset_of(loaded: LoadedData) -> Dataset:
+    """The data set as MLflow keeps it: digest, shapes, class counts by split."""
     d = loaded.dataset
     place = str(d.facts.get("path", ""))
     name = (
@@ -112,7 +159,7 @@ def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
     }
     schema = {"heads": {h: list(c) for h, c in d.heads.items()}, "channels": len(d.channels)}
     source = {"path": str(d.facts.get("path", "built in")), "simulated": bool(d.facts.get("simulated", False))}
-    dataset = Dataset(
+    return Dataset(
         name=name[:500],
         digest=d.digest,
         source_type="local",
@@ -120,6 +167,141 @@ def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
         schema=json.dumps(schema)[:60_000],
         profile=json.dumps(profile),
     )
+
+
+def log_dataset(logger: RunLogger, loaded: LoadedData, context: str) -> None:
+    """Log the data set as an input of the run."""
     tags = [InputTag("mlflow.data.context", context)]
     with logger.store.writing():
-        logger.client.log_inputs(logger.run_id, [DatasetInput(dataset, tags)])
+        logger.client.log_inputs(logger.run_id, [DatasetInput(dataset_of(loaded), tags)])
+
+
+def _log_tuning(logger: RunLogger, tuning: Tuning) -> None:
+    """Every value tried (``tuning.json``), and the chosen ones as parameters ``tuned.<path>``."""
+    logger.text(json.dumps(tuning.to_mapping(), indent=1), "tuning.json")
+    logger.params(
+        {
+            "tune.trials": len(tuning.tried),
+            "tune.pruned": sum(t.score is None for t in tuning.tried),
+            "tune.score": tuning.score,
+            **{f"tuned.{key(path)}": value for path, value in tuning.chosen.items()},
+        }
+    )
+
+
+def board_metrics(found: Comparison, head: str) -> dict[str, float]:
+    """Leaderboard numbers as metrics of the parent: the chart view then shows them without configuration.
+
+    Trained strategies only, and two numbers of each: a chart is drawn for every one. The table holds the rest.
+    """
+    values: dict[str, float] = {}
+    board = found.leaderboard
+    for row in board[board["kind"] == 0].to_dict("records"):
+        for name in ("macro_f1", "balanced_accuracy"):
+            value = row.get(name)
+            if value is not None and _known(value):
+                values[f"leaderboard/{key(head)}/{name}/{key(row['strategy'])}"] = value
+    return values
+
+
+@dataclass(frozen=True)
+class Compared:
+    """Which runs a comparison is of.
+
+    Attributes
+    ----------
+    experiments : the experiment that each run lies in, by run id
+    only : MLflow's filter of just these runs within their experiment; "": by their ids, where they are few
+    failures : (trial, reason) of those that came to no end
+    """
+
+    experiments: Mapping[str, str]
+    only: str = ""
+    failures: Sequence[tuple[str, str]] = ()
+    simulated: bool = False
+
+
+def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:
+    """The description of the run that holds a comparison: the verdict in plain words, links, the leaderboard.
+
+    Returns
+    -------
+    Markdown of at most :data:`~mlflow_project.tracking.NOTE_LENGTH` characters. Where a long leaderboard does not
+    fit, the links to the single runs go first, then the last rows.
+    """
+    headline, detail = found.choice.headline, found.choice.detail
+    failures, experiments = compared.failures, compared.experiments
+    lines = [
+        _views(found, logger, experiments, compared.only),  # first: the page folds a description after a few lines
+        "",
+        f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline.rstrip('.')}.**",
+        *(["", detail] if detail else []),
+        "",
+    ]
+    after = [f"\nHead `{found.facts['head']}`, test split, opened once per run; everything was chosen on validation."]
+    after += [f"- {name} failed: {reason[:300]}" for name, reason in failures[:5]]
+    if len(failures) > 5:
+        after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")
+    for linked in (experiments, {}):
+        text = "\n".join([*lines, *_board_rows(found, linked), *after])
+        if len(text) <= NOTE_LENGTH:
+            return text
+    rows, dropped = _board_rows(found, {}), 0
+    while len(text) > NOTE_LENGTH and len(rows) > 3:
+        rows.pop()
+        dropped += 1
+        text = "\n".join([*lines, *rows, f"\nand {dropped} more rows in `tables/leaderboard.json`", *after])
+    return text[:NOTE_LENGTH]
+
+
+def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
+    """The leaderboard as a Markdown table; seeds lead to their runs where ``experiments`` knows them."""
+    names = ("strategy", "seeds", "macro F1", "95 % interval", "balanced accuracy", "against the baseline")
+    rows = [_row(names), "|---|---|---|---|---|---|"]
+    words: dict[Any, str] = {1.0: "better", 0.0: "cannot distinguish", -1.0: "worse"}
+    for row in found.leaderboard.to_dict("records"):
+        verdict = words.get(row.get("verdict"), "")
+        low, high = row.get("macro_f1_low"), row.get("macro_f1_high")
+        interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
+        seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
+        runs = found.runs[found.runs["strategy"] == row["strategy"]]
+        if experiments and len(runs):
+            named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
+            seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
+        cells = (row["strategy"], seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
+        rows.append(_row(cells))
+    return rows
+
+
+def _row(cells: Sequence[str]) -> str:
+    """A row of a Markdown table. MLflow sets the columns without a gap; an en space keeps their numbers apart."""
+    return "| " + "&ensp;| ".join(cells) + " |"
+
+
+def _views(found: Comparison, logger: RunLogger, experiments: Mapping[str, str], only: str) -> str:
+    """One line of links: the page, and MLflow's own views of just these runs."""
+    views = [("The whole comparison", run_path(logger.store.experiment_id, logger.run_id, "comparison/index.html"))]
+    ids = [str(run_id) for run_id in found.runs["run_id"]]
+    places = sorted(set(experiments.values()))
+    few = len(ids) <= _MOST_LINKED
+    if few and not only:
+        only = f"attributes.run_id IN ({', '.join(map(repr, ids))})"
+    if only and len(places) == 1:
+        # Sorted by a metric the page lists the runs themselves; by time it would fold them under their parent.
+        score = quote(f"metrics.`test/{key(str(found.facts['head']))}/macro_f1`")
+        these = f"&searchFilter={quote(only)}&orderByKey={score}&orderByAsc=false"
+        views += [
+            ("per class, side by side", experiment_path(places[0], f"&compareRunsMode=ARTIFACT{these}")),
+            ("charts", experiment_path(places[0], f"&compareRunsMode=CHART{these}")),
+        ]
+    if few and len(ids) >= 2:
+        both = f"runs={quote(json.dumps(ids))}&experiments={quote(json.dumps(places))}"
+        views.append(("parameters and metrics", f"#/compare-runs?{both}&workflowType=machine_learning"))
+    return "Look at: " + " · ".join(f"[{name}]({path})" for name, path in views)
+
+
+_MOST_LINKED = 12  # runs whose ids an address holds, and that fit beside each other
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 import sys
 import threading
+import warnings
 from pathlib import Path
 from types import TracebackType
 
@@ -17,6 +20,17 @@ def say(text: str) -> None:
     """One line on stdout, above any progress line."""
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
+
+
+def quiet() -> None:
+    """Silence MLflow's and alembic's informational output in this process."""
+    os.environ.setdefault("MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR", "false")
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines per run against a server
+    for name in ("mlflow", "alembic", "mlflow.pyfunc"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module="mlflow")
+    for text in ("integer column", "Add type hints to the", "Failed to infer signature"):
+        warnings.filterwarnings("ignore", message=f".*{text}")
 
 
 class Progress:

@@ -1,26 +1,23 @@
-"""The run tree and the logging schema, in one place."""
+"""The life of a run, from when it is opened to FINISHED, FAILED or KILLED, and the tree that it stands in."""
 
 from __future__ import annotations
 
 import json
 import os
 import time
-from collections.abc import Iterable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
-from mlflow.entities import Metric, Param, RunTag
+from mlflow.entities import Dataset, Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.errors import InputError
-
-WORK = Path(os.environ.get("IMBALANCE_LAB_WORK", "outputs"))
-"""Where a grid keeps its data cache, checkpoints and local copies, one folder per parent run."""
 
 NOTE = "mlflow.note.content"
 NOTE_LENGTH = 8000
@@ -64,6 +61,12 @@ class Store:
 def tracking_uri() -> str:
     """``MLFLOW_TRACKING_URI`` or ``sqlite:///mlflow.db`` in the working folder."""
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
+
+
+def connect(store: Store) -> None:
+    """Point MLflow's fluent functions of this process at a store, and at no run."""
+    mlflow.set_tracking_uri(store.uri)
+    os.environ.pop("MLFLOW_RUN_ID", None)
 
 
 def open_store(experiment: str) -> Store:
@@ -122,12 +125,17 @@ class RunLogger:
         self._metrics: list[Metric] = []
         self._sent = time.monotonic()
         self.pause = 2.0
+        self.status = "FINISHED"  # how :func:`run` ends it when nothing was raised
 
-    def metrics(self, values: Mapping[str, float], step: int = 0) -> None:
-        """Buffer metrics; non-finite values are left out (a store may refuse them)."""
+    def metrics(
+        self, values: Mapping[str, float], step: int = 0, *, model_id: str | None = None, data: Dataset | None = None
+    ) -> None:
+        """Buffer metrics, of a model and a data set where given; non-finite values are left out."""
         now = int(time.time() * 1000)
+        of: dict[str, Any] = {"run_id": self.run_id, "model_id": model_id} if model_id else {}
+        of |= {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
         self._metrics += [
-            Metric(key, float(value), now, step)
+            Metric(key, float(value), now, step, **of)
             for key, value in values.items()
             if value is not None and abs(float(value)) < float("inf")
         ]
@@ -196,13 +204,38 @@ class RunLogger:
         with self.store.writing():
             self.client.set_terminated(self.run_id, status)
 
+    def fail(self, error: BaseException | str) -> None:
+        """End a run that was stopped: KILLED by an interrupt, else FAILED, with the reason in tag and description."""
+        reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
+        self.describe(f"Failed: {reason}")
+        self.tags({"failure": reason[:5000]})
+        self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
-def start_parent(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
-    """The parent run of a grid: the project's own run when that lies in this experiment, else a new one.
 
-    A project run in another experiment (``mlflow run`` without ``--experiment-name``) gets a
-    description that points to the parent.
+@contextmanager
+def run(store: Store, name: str, tags: Mapping[str, str], resume: str = "") -> Iterator[RunLogger]:
+    """A run from its beginning to its end: FINISHED (or as its ``status`` says), else FAILED or KILLED with the reason.
+
+    Under ``mlflow run`` the project's own run is taken when it lies in this experiment; a project run in another
+    one gets a description that points to this run. ``resume`` is the id of a run that is taken up again.
     """
+    logger = _taken_up(store, resume) if resume else _started(store, name, tags)
+    try:
+        yield logger
+    except BaseException as error:
+        logger.fail(error)
+        raise
+    logger.finish(logger.status)
+
+
+def _taken_up(store: Store, run_id: str) -> RunLogger:
+    os.environ.pop("MLFLOW_RUN_ID", None)
+    logger = RunLogger(store, run_id)
+    logger.client.update_run(run_id, status="RUNNING")
+    return logger
+
+
+def _started(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
     client = store.client()
     launcher = os.environ.pop("MLFLOW_RUN_ID", None)
     if launcher and client.get_run(launcher).info.experiment_id == store.experiment_id:
@@ -216,8 +249,19 @@ def start_parent(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
             client.set_tag(
                 launcher, NOTE, f"Started run `{logger.run_id}` in the experiment **{store.experiment_name}**."
             )
-    logger.tags({"role": "grid", **tags})
+    logger.tags(tags)
     return logger
+
+
+def take_launcher(client: MlflowClient, run_id: str, text: str) -> None:
+    """Under ``mlflow run`` the project's own run exists before the command: say there what this command did.
+
+    ``run_id`` is the run that holds the result.
+    """
+    launcher = os.environ.pop("MLFLOW_RUN_ID", None)
+    if launcher and launcher != run_id:
+        client.set_tag(launcher, "result_run_id", run_id)
+        client.set_tag(launcher, NOTE, text)
 
 
 def start_child(store: Store, parent_run_id: str, name: str, tags: Mapping[str, str]) -> RunLogger:

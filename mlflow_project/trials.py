@@ -1,177 +1,262 @@
-"""All trials of a grid: which job trains which, and what becomes of each."""
+"""What a worker does: train trials, log each to a run of its own, and go on where another worker died."""
 
 from __future__ import annotations
 
-import shutil
-import threading
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import count
-from pathlib import Path
-from types import TracebackType
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 
-from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_beside
-from mlflow_project.jobs import Job, Outcome, Ran, TrialFailure, await_runs, ended_before, given_up, rerun_job, run_job
-from mlflow_project.task import Trained, TrialResult, TrialTask, kept_trained, note
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.engine import Failure
+from imbalance_lab.run.binding import set_threads
+from imbalance_lab.run.scores import epoch_metrics
+from imbalance_lab.run.trial import ReadyTrial, Trial, finish, prepare, training_of
+from imbalance_lab.run.workspace import Trained, TrialResult
+from imbalance_lab.spec import TrialId
+from imbalance_lab.training.course import Epoch
+from imbalance_lab.training.together import Failed, Halved, Measured, train_together
+from mlflow_project.schema import log_outcome, log_start, trial_tags
+from mlflow_project.terminal import quiet
+from mlflow_project.tracking import RunLogger, Store, children, connect, start_child
 
-_LOOK_S = 0.2  # how often the grid's folder is looked at for trials that are trained
+
+@dataclass(frozen=True)
+class TrackedTrial:
+    """A trial and where it is logged: the parent of its run, and the run itself when it is taken up again."""
+
+    trial: Trial
+    store: Store
+    parent_run_id: str
+    run_id: str = ""
+
+    @property
+    def id(self) -> TrialId:
+        """Which trial."""
+        return self.trial.id
+
+    @property
+    def name(self) -> str:
+        """Name of the run."""
+        return self.trial.id.name
+
+    @property
+    def is_classical(self) -> bool:
+        """Whether a classical classifier is trained."""
+        return bool(self.trial.spec["strategies"][self.id.strategy].get("table"))
+
+    def on(self, device: str, *, threads: int | None = None, trained: bool = False) -> TrackedTrial:
+        """The same on another device; ``trained``: only its end is left."""
+        threads = self.trial.threads if threads is None else threads
+        return replace(self, trial=replace(self.trial, device=device, threads=threads, trained=trained))
 
 
-@dataclass
-class Ledger:
-    """What became of the trials so far; several threads may enter outcomes.
+@dataclass(frozen=True)
+class TrialFailure:
+    """A trial that raised, with the reason in one line."""
 
-    ``results`` by trial, (trial, reason) of failures, and how often those were started that were run again;
-    ``metric`` is the name of the validation score, ``say`` is called with a line for each trial that ended;
-    ``training_s`` are the seconds until the last training ended, where that is told from the ends of the trials.
+    name: str
+    reason: str
+
+
+Outcome = TrialResult | TrialFailure | Trained
+"""What becomes of a trial in a job; one that was only trained is ended by a job of its own."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """The trials that a worker trains at once, at most ``together`` of them; the unit of the grid's map.
+
+    With ``hand_over`` they are only trained: scoring, analysis and pages are left to another worker.
+    ``together`` None: as many as the device's memory holds.
     """
 
-    metric: str
-    results: dict[str, TrialResult]
-    say: Callable[[str], None]
-    failures: list[tuple[str, str]] = field(default_factory=list)
-    again: dict[str, int] = field(default_factory=dict)
-    training_s: float | None = None
-    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
-
-    def enter(self, task: TrialTask, outcome: Outcome, starts: int = 1) -> None:
-        """Enter an outcome; ``starts`` above 1: its worker died, and it was started so often."""
-        with self._lock:
-            if task.name in self.results:  # a job that was run again tells of a trial that had been ended meanwhile
-                return
-            if starts > 1:
-                self.again[task.name] = max(starts, self.again.get(task.name, 0))
-            if isinstance(outcome, TrialFailure):
-                self.failures.append((task.name, outcome.reason))
-                self.say(f"{task.name}: FAILED, {outcome.reason}")
-            elif isinstance(outcome, TrialResult):
-                self.results[task.name] = outcome
-                run_again = f", started {self.again[task.name]} times" if task.name in self.again else ""
-                self.say(
-                    f"{task.name}: {self.metric} {outcome.val_score:.3f} on validation, best epoch "
-                    f"{outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s{run_again}"
-                )
+    trials: tuple[TrackedTrial, ...]
+    together: int | None = None
+    hand_over: bool = False
 
 
-def run_all(tasks: Sequence[TrialTask], plan: Plan, engine: Engine, work: Path, ledger: Ledger) -> None:
-    """Train and end every trial.
+@dataclass(frozen=True)
+class Ran:
+    """One outcome per trial of a job, in order, and the names of those that were under way when a worker died."""
 
-    A worker without a device of its own does so with one trial after another. A worker with one trains its
-    share of all networks at once and ends none: that is the work of processes beside it, which begin with a
-    trial as soon as it is trained. Classical classifiers are theirs altogether.
+    outcomes: tuple[Outcome, ...]
+    again: frozenset[str] = frozenset()
+
+
+def run_job(job: Job) -> Ran:
+    """Run the trials of a job. A trial that raises does not stop the others."""
+    return Ran(tuple(map(_told, job.trials, run_trials(job))))
+
+
+def rerun_job(job: Job) -> Ran:
+    """Run a job whose worker died: trials that had ended stay, the others go on under their run ids."""
+    done, left = ended_before(job)
+    rest = [trial for trial, _ in left]
+    again = run_job(replace(job, trials=tuple(rest))).outcomes if rest else ()
+    done |= {trial.name: outcome for trial, outcome in zip(rest, again, strict=True)}
+    under_way = frozenset(trial.name for trial, begun in left if begun)
+    return Ran(tuple(done[trial.name] for trial in job.trials), under_way)
+
+
+def run_trials(job: Job) -> list[TrialResult | Trained | Exception]:
+    """Train the trials of a job on one device and end each as soon as it is trained; one outcome each, in order.
+
+    The MLflow run of a trial that raises is FAILED with the reason; the others go on.
     """
-    await_runs(tasks)
-    journal = work / "starts" / "trials"
-    if not plan.devices:
-        jobs = [Job((task,)) for task in tasks]
-        for ended in engine.map(run_job, jobs, again=rerun_job, journal=journal):
-            _enter(ledger, jobs[ended.index], ended)
-        return
-    begun = time.perf_counter()
-    with open_engine(plan_beside(plan)) as beside, _Endings(tasks, beside, work, ledger) as endings:
-        trained = kept_trained(work)  # by a start of the grid that was interrupted
-        networks = []
-        for task in tasks:
-            if task.spec["strategies"][task.strategy].get("table"):
-                endings.add(task)
-            elif task.name not in trained:
-                networks.append(task)
-        shares = [networks[i :: len(plan.devices)] for i in range(len(plan.devices))]
-        jobs = [
-            Job(tuple(replace(task, device=device) for task in share), plan.together, hand_over=True)
-            for device, share in zip(plan.devices, shares, strict=True)
-            if share
-        ]
-        left = list(_trained(engine, jobs, journal, ledger, endings))
-        if left:
-            note(work, f"workers died twice with many trials at once; {len(left)} trials were trained one by one")
-            alone = [Job((task,), 1, hand_over=True) for task in left]
-            for _ in _trained(engine, alone, work / "starts" / "alone", ledger, endings):
-                raise AssertionError("a job of one trial leaves none")
-        ledger.training_s = time.perf_counter() - begun
+    trials, first = job.trials, job.trials[0].trial
+    quiet()
+    set_threads(first.threads)
+    connect(trials[0].store)
+    loaded, device = load_cached(first.workspace.data), first.where
+    crowd = 1  # trials that write to the store in turn, by the thread that trains them: each waits as much longer
+    loggers: dict[int, RunLogger] = {}
+    outcomes: dict[int, TrialResult | Trained | Exception] = {}
 
-
-def _trained(engine: Engine, jobs: list[Job], journal: Path, ledger: Ledger, endings: _Endings) -> list[TrialTask]:
-    """Train the jobs and hand the trials over; returns those of jobs that were given up with others in them."""
-    left: list[TrialTask] = []
-    for ended in engine.map(run_job, jobs, again=rerun_job, journal=journal):
-        job = jobs[ended.index]
-        if isinstance(ended.outcome, Failure) and len(job.tasks) > 1:
-            # One of them may have killed the worker: no reason to give up the others.
-            done, rest = ended_before(job)
-            left += [task for task, _ in rest]
-            ledger.again.update((task.name, ended.starts + 1) for task, begun in rest if begun)
-            kept = [task for task in job.tasks if task.name in done]
-            if kept:
-                outcome = Ran(tuple(done[task.name] for task in kept))
-                _enter(ledger, replace(job, tasks=tuple(kept)), Ended(ended.index, outcome), endings)
+    def steps(i: int) -> Iterator[Epoch | None]:
+        if i in loggers:  # begun anew after a lack of memory
+            loggers[i].flush()
         else:
-            _enter(ledger, job, ended, endings)
-    return left
+            loggers[i] = open_run(trials[i])
+            loggers[i].pause *= crowd
+        ready = _opened(trials[i].trial, loggers[i], loaded)
+        epochs: list[Epoch] = []
+        yield from _logged(ready, loggers[i], epochs)
+        outcomes[i] = (_hand_over if job.hand_over else _end)(ready, loggers[i], epochs)
+
+    try:
+        for event in train_together([partial(steps, i) for i in range(len(trials))], device, most=job.together):
+            match event:
+                case Failed(i, error):
+                    outcomes[i] = error
+                    if i in loggers:
+                        loggers[i].fail(error)
+                case Measured(at_once, size) if len(trials) > 1:
+                    crowd = min(at_once, len(trials))
+                    first.workspace.note(f"{device}: {crowd} trials at once, {size / 2**20:,.0f} MiB each")
+                case Halved(i, before, at_once):
+                    first.workspace.note(
+                        f"{device}: memory ran out with {before} trials at once, in {trials[i].name}; "
+                        f"from there on at most {at_once}"
+                    )
+    except BaseException as error:
+        for i, logger in loggers.items():
+            if i not in outcomes:
+                logger.fail(error)
+        raise
+    return [outcomes[i] for i in range(len(trials))]
 
 
-def _enter(ledger: Ledger, job: Job, ended: Ended[Ran], endings: _Endings | None = None) -> None:
-    ran = given_up(job, ended.outcome) if isinstance(ended.outcome, Failure) else ended.outcome
-    for task, outcome in zip(job.tasks, ran.outcomes, strict=True):
-        ledger.enter(task, outcome, ended.starts if task.name in ran.again else 1)
-        if isinstance(outcome, Trained) and endings is not None:
-            endings.add(task, outcome)
+def run_alone(trial: TrackedTrial) -> TrialResult:
+    """Run one trial to its end; raises what stopped it, and its MLflow run is then FAILED with the reason."""
+    (outcome,) = run_trials(Job((trial,)))
+    if isinstance(outcome, Exception):
+        raise outcome
+    assert isinstance(outcome, TrialResult)
+    return outcome
 
 
-class _Endings:
-    """Processes that end trained trials while the workers train on; a thread looks for them in the grid's folder."""
+def open_run(trial: TrackedTrial) -> RunLogger:
+    """Start the trial's MLflow run, or take it up again."""
+    if trial.run_id:
+        logger = RunLogger(trial.store, trial.run_id)
+        logger.client.update_run(trial.run_id, status="RUNNING")
+        _forget_models(logger)
+        return logger
+    tags = trial_tags(trial.id, trial.trial.spec["baseline"])
+    return start_child(trial.store, trial.parent_run_id, trial.name, tags)
 
-    def __init__(self, tasks: Sequence[TrialTask], engine: Engine, work: Path, ledger: Ledger) -> None:
-        self._tasks = {task.name: task for task in tasks}
-        self._engine, self._work, self._ledger = engine, work, ledger
-        self._journal = work / "starts" / "endings"
-        self._pool = ThreadPoolExecutor(engine.jobs)
-        self._futures: dict[str, Future[None]] = {}
-        self._numbers = count()
-        self._lock, self._stop = threading.Lock(), threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
 
-    def add(self, task: TrialTask, trained: Trained | None = None) -> None:
-        """End a trained trial, or run one from its start, as soon as a process is free; once, however often asked."""
-        here = replace(task, device="cpu", threads=1, trained=trained is not None)
-        with self._lock:
-            if task.name not in self._futures and not self._stop.is_set():
-                job = Job((replace(here, run_id=trained.run_id) if trained else here,))
-                self._futures[task.name] = self._pool.submit(self._end, job, next(self._numbers))
+def ended_before(job: Job) -> tuple[dict[str, Outcome], list[tuple[TrackedTrial, bool]]]:
+    """The trials of a job that had ended when its worker died, and the others: with their run, whether under way."""
+    done: dict[str, Outcome] = {}
+    left: list[tuple[TrackedTrial, bool]] = []
+    first = job.trials[0]
+    results, trained = first.trial.workspace.results(), first.trial.workspace.trained()
+    runs = {run.info.run_name: run for run in children(first.store, first.parent_run_id)}
+    for trial in job.trials:
+        # the run of a trial alone is no child
+        run = trial.store.client().get_run(trial.run_id) if trial.run_id else runs.get(trial.name)
+        if (kept := results.get(trial.name)) is not None:
+            end_run(replace(trial, run_id=kept.run_id))
+            done[trial.name] = kept
+        elif job.hand_over and trial.name in trained:
+            done[trial.name] = trained[trial.name]
+        elif run is not None and run.info.status == "FAILED":
+            done[trial.name] = TrialFailure(trial.name, run.data.tags.get("failure", "failed"))
+        else:
+            begun = len(job.trials) == 1 or (run is not None and run.info.status == "RUNNING")
+            left.append((trial if run is None else replace(trial, run_id=run.info.run_id), begun))
+    return done, left
 
-    def _end(self, job: Job, number: int) -> None:
-        ended = self._engine.call(run_job, job, again=rerun_job, journal=self._journal, index=number)
-        if not self._stop.is_set():  # the grid is being left: what was killed with it did not fail
-            _enter(self._ledger, job, ended)
 
-    def _look(self) -> None:
-        while not self._stop.wait(_LOOK_S):
-            self._sweep()
+def given_up(job: Job, failure: Failure) -> Ran:
+    """The outcomes of a job whose workers all died: runs that are left open then say FAILED."""
+    done, left = ended_before(job)
+    for trial, _ in left:
+        if trial.run_id:
+            RunLogger(trial.store, trial.run_id).fail(failure.reason)
+        done[trial.name] = TrialFailure(trial.name, failure.reason)
+    return Ran(tuple(done[trial.name] for trial in job.trials), frozenset(trial.name for trial in job.trials))
 
-    def _sweep(self) -> None:
-        for name, trained in kept_trained(self._work).items():
-            if name in self._tasks:
-                self.add(self._tasks[name], trained)
 
-    def __enter__(self) -> _Endings:
-        shutil.rmtree(self._journal, ignore_errors=True)
-        self._journal.mkdir(parents=True)
-        self._thread.start()
-        return self
+def end_run(trial: TrackedTrial) -> None:
+    """Mark the run of a trial whose result is kept as finished: its worker may have died in between."""
+    if trial.store.client().get_run(trial.run_id).info.status != "FINISHED":
+        RunLogger(trial.store, trial.run_id).finish("FINISHED")
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        try:
-            if kind is None:
-                self._sweep()
-                self._pool.shutdown(wait=True)
-        finally:
-            self._stop.set()
-            self._pool.shutdown(wait=False, cancel_futures=True)
-            self._thread.join()
-        if kind is None:
-            for future in self._futures.values():
-                future.result()
+
+def await_runs(trials: Sequence[TrackedTrial]) -> None:
+    """Mark the runs of trials that are taken up again as waiting: what an earlier start made of them is over."""
+    for trial in trials:
+        if trial.run_id:
+            trial.store.client().update_run(trial.run_id, status="SCHEDULED")
+
+
+def _opened(trial: Trial, logger: RunLogger, loaded: LoadedData) -> ReadyTrial:
+    ready = prepare(trial, loaded)
+    if not trial.trained:  # where it was trained is logged, not where it is ended
+        log_start(logger, ready)
+    return ready
+
+
+def _logged(ready: ReadyTrial, logger: RunLogger, epochs: list[Epoch]) -> Iterator[Epoch | None]:
+    """Train step by step, collect the epochs and log each, unless an earlier start did so."""
+    before, heads = logger.logged_steps("train/loss"), ready.learner.loaded.dataset.heads
+    for epoch in ready.steps():
+        if epoch is not None:
+            epochs.append(epoch)
+            if epoch.number > before:
+                logger.metrics(epoch_metrics(epoch, heads), step=epoch.number)
+        yield epoch
+
+
+def _hand_over(ready: ReadyTrial, logger: RunLogger, epochs: Sequence[Epoch]) -> Trained:
+    """Leave the end to another worker, which finds the run and the checkpoint; nothing stays in here."""
+    logger.flush()
+    trained = Trained(logger.run_id)
+    ready.trial.workspace.keep_trained(ready.trial.id, trained)
+    return trained
+
+
+def _end(ready: ReadyTrial, logger: RunLogger, epochs: Sequence[Epoch]) -> TrialResult:
+    """Score, analyse and log the trained model; the run is then FINISHED and its result kept."""
+    logger.flush()
+    outcome = finish(ready, training_of(epochs, ready.main_head), logger.run_id)
+    result = log_outcome(logger, ready, outcome)
+    ready.trial.workspace.keep_result(result)
+    logger.finish("FINISHED")
+    return result
+
+
+def _told(trial: TrackedTrial, outcome: TrialResult | Trained | Exception) -> Outcome:
+    if isinstance(outcome, Exception):
+        return TrialFailure(trial.name, f"{type(outcome).__name__}: {outcome}")
+    return outcome
+
+
+def _forget_models(logger: RunLogger) -> None:
+    """Delete the models of a start that did not come to its end, so that a run carries one."""
+    outputs = logger.client.get_run(logger.run_id).outputs
+    for model in outputs.model_outputs if outputs is not None else ():
+        logger.client.delete_logged_model(model.model_id)

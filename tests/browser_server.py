@@ -97,7 +97,7 @@ def run_served_grid(uri: str, folder: Path) -> Served:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setattr(grid, "WORK", folder / "outputs")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
         patch.setattr("imbalance_lab.plots.style.DPI", 40)  # nobody looks at the pictures
         assert grid.run_grid_of(parse_experiment(EXPERIMENT, where=NAME), jobs=1) == 0
     mlflow.set_tracking_uri("")

@@ -7,6 +7,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -45,14 +46,14 @@ def variable(name: str) -> str | None:
 
 def plain_job(job: Any) -> Any:
     """``run_job`` without pictures, which cost most of the time and are not looked at."""
-    from mlflow_project.jobs import run_job
+    from mlflow_project.trials import run_job
 
     without_pictures()
     return run_job(job)
 
 
 def job_again(job: Any) -> Any:
-    from mlflow_project.jobs import rerun_job
+    from mlflow_project.trials import rerun_job
 
     without_pictures()
     return rerun_job(job)
@@ -79,16 +80,18 @@ def second_dies_again(job: Any) -> Any:
 def without_pictures() -> None:
     """Every picture of this process is one white pixel, there are no galleries, intervals are coarse."""
     import imbalance_lab.plots.style as style
-    import mlflow_project.outcome as outcome
+    import imbalance_lab.run.trial as trial_module
 
-    style.png_bytes, outcome.write_analysis = pixel, cheap_analysis
+    style.png_bytes, trial_module.write_analysis = pixel, cheap_analysis
 
 
 def cheap_analysis(test: Any, folder: Path, **options: Any) -> str:
     """The analysis of a run without galleries and with coarse intervals."""
-    from mlflow_project.run_artifacts import write_analysis
+    from imbalance_lab.run.files import write_analysis
 
-    return write_analysis(test, folder, **{**options, "dataset": None, "resamples": 20})
+    return write_analysis(
+        test, folder, **{**options, "behind": replace(options["behind"], dataset=None), "resamples": 20}
+    )
 
 
 def pixel(figure: Any) -> bytes:
@@ -106,22 +109,22 @@ def pixel(figure: Any) -> bytes:
 
 def one_dies(job: Any) -> Any:
     """The worker of a job of several trials is killed when the second trial has written its first checkpoint."""
-    if len(job.tasks) > 1:
-        _watch(job, job.tasks[1].name)
+    if len(job.trials) > 1:
+        _watch(job, job.trials[1].name)
     return plain_job(job)
 
 
 def one_dies_again(job: Any) -> Any:
     """A second time too, at once; the same trial kills no worker that it has for itself."""
-    if len(job.tasks) > 1:
-        _watch(job, job.tasks[1].name)
+    if len(job.trials) > 1:
+        _watch(job, job.trials[1].name)
     return job_again(job)
 
 
 def _watch(job: Any, name: str) -> None:
-    for task in job.tasks:
-        if task.name == name:
-            checkpoint = Path(task.work, "checkpoints", f"{name}.pt")
+    for trial in job.trials:
+        if trial.name == name:
+            checkpoint = trial.trial.workspace.checkpoint(trial.id)
             threading.Thread(target=_kill_when, args=(checkpoint,), daemon=True).start()
 
 
@@ -135,14 +138,14 @@ def main(dying: str, argv: list[str]) -> int:
     """The command line of the product, with workers that die: ``none``, ``second`` or ``both``."""
     import engine_cases  # by its name, so that workers import it too
 
-    import mlflow_project.trials as trials
+    import mlflow_project.schedule as schedule
     from mlflow_project.__main__ import main as product
 
     without_pictures()
-    trials.run_job = {
+    schedule.run_job = {
         "none": engine_cases.plain_job, "second": engine_cases.second_dies, "both": engine_cases.both_die
     }[dying]  # fmt: skip
-    trials.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
+    schedule.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
     if dying == "none":
         # One core, one thread: sums are added in the order in which trials that share two cores add them.
         os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})

@@ -56,7 +56,7 @@ def run_tiny_grid(folder: Path) -> Grid:
     uri = f"sqlite:///{folder / 'mlflow.db'}"
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
-        patch.setattr(grid, "WORK", folder / "outputs")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
         patch.setattr("imbalance_lab.plots.style.DPI", 40)  # the pictures are not looked at
         client = mlflow.MlflowClient(tracking_uri=uri)
         experiment_id = client.create_experiment(NAME, artifact_location=(folder / "artifacts").as_uri())
@@ -73,15 +73,11 @@ def tiny_grid(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
     """The finished grid, its store active; do not change its runs in a way that another test could see."""
     import mlflow
 
-    import mlflow_project.analyzing as analyzing
-    import mlflow_project.grid as grid
-
     found = run_tiny_grid(tmp_path_factory.getbasetemp() / "tiny-grid")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", found.uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.setattr("imbalance_lab.plots.style.DPI", 40)
-    for module in (grid, analyzing):
-        monkeypatch.setattr(module, "WORK", found.work.parent)
+    monkeypatch.setenv("IMBALANCE_LAB_WORK", str(found.work.parent))
     mlflow.set_tracking_uri(found.uri)
     yield found
     mlflow.set_tracking_uri("")
@@ -97,4 +93,4 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
     Image.new("RGB", (1, 1)).save(written, "PNG")
     patch.setattr("imbalance_lab.plots.style.png_bytes", lambda _: written.getvalue())
     patch.setattr("imbalance_lab.report.run_report.figures_of", lambda *_: ({}, {}))
-    patch.setattr("mlflow_project.run_artifacts.galleries", lambda *_: ({}, ""))
+    patch.setattr("imbalance_lab.run.files.galleries", lambda *_: ({}, ""))

@@ -3,6 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from pathlib import Path
+
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.errors import InputError
+from imbalance_lab.predictions import Predictions, read_parquet
+from imbalance_lab.run.files import Background, write_analysis
+from imbalance_lab.run.scores import prediction_metrics
+from imbalance_lab.run.workspace import Workspace
+from mlflow_project import runs, tracking
+from mlflow_project.commands.options import fetch, named
+from mlflow_project.terminal import quiet, say
+from mlflow_project.tracking import RunLogger, open_line, open_store, take_launcher
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,16 +30,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Analyse, log, say where."""
-    import tempfile
-    from pathlib import Path
-
-    from imbalance_lab.errors import InputError
-    from mlflow_project.analyzing import analyze_file, analyze_run
-    from mlflow_project.commands._options import fetch, named
-    from mlflow_project.quiet import quiet
-    from mlflow_project.terminal import say
-    from mlflow_project.tracking import open_line
-
     if bool(arguments.run_id) == bool(arguments.predictions):
         raise InputError("analyze: give either --run_id or --predictions")
     experiment = named(arguments.experiment_name or "analysis", "experiment_name")
@@ -39,3 +43,59 @@ def main(arguments: argparse.Namespace) -> int:
     say(verdict)
     say(f"The page is report/index.html of run {logger.run_id}. {open_line(logger.store, logger.run_id)}")
     return 0
+
+
+def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
+    """Analyse the test predictions of a run again and log the result to that run; returns its logger and the verdict.
+
+    The gallery is drawn where the grid's local copy of the data is still there, the training curves from the
+    metrics that the run logged.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or it carries no predictions.
+    """
+    client = runs.client_of_store()
+    run = runs.get_run(client, run_id, "run_id")
+    predictions = runs.predictions_of(client, run, folder / "download")
+    if predictions is None:
+        raise InputError(f"--run_id: run {run_id!r} carries no {runs.PREDICTIONS}, which the analysis is made from")
+    origin = runs.origin_of(client, run, folder / "download")
+    out = folder / "analysis"
+    dataset = local_dataset(runs.workspace_of(run), predictions)
+    val = runs.artifact(client, run_id, "predictions/val.parquet", folder / "download" / run_id)
+    labels = None if val is None else read_parquet(val)
+    course = runs.logged_course(client, run, predictions.primary, labels)
+    verdict = write_analysis(predictions, out, behind=Background(origin, dataset, course))
+    logger = RunLogger(runs.store_of(client, run), run_id)
+    logger.folder(out)
+    take_launcher(client, run_id, f"Analysed run `{run_id}` again; the report is there. {verdict}")
+    return logger, verdict
+
+
+def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, str]:
+    """Analyse a predictions table and log the result to a new run with the tag ``role=analysis``."""
+    predictions = read_parquet(path)
+    out = folder / "analysis"
+    verdict = write_analysis(predictions, out)
+    store = open_store(experiment)
+    with tracking.run(store, f"analysis of {path.stem}", {"role": "analysis", **_tags(predictions)}) as logger:
+        logger.metrics(prediction_metrics(predictions))
+        logger.folder(out)
+        logger.client.log_artifact(logger.run_id, str(path), "predictions")
+        logger.describe(verdict)
+    return logger, verdict
+
+
+def local_dataset(workspace: Workspace, predictions: Predictions) -> SequenceDataset | None:
+    """The data of a grid where its local copy is still there and is what was predicted on; else None."""
+    if not workspace.has_data:
+        return None
+    dataset = load_cached(workspace.data).dataset
+    return dataset if dataset.digest == predictions.meta.get("digest") else None
+
+
+def _tags(predictions: Predictions) -> dict[str, str]:
+    known = {name: predictions.meta.get(name) for name in ("strategy", "seed", "digest", "split")}
+    return {name: str(value) for name, value in known.items() if value is not None}

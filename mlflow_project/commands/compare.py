@@ -3,6 +3,21 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+from mlflow.entities import Run
+
+from imbalance_lab.comparison.comparing import compare
+from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.errors import InputError
+from imbalance_lab.run.comparison_files import write_comparison
+from mlflow_project import runs as lookup
+from mlflow_project import tracking
+from mlflow_project.schema import Compared, board_metrics, comparison_note
+from mlflow_project.terminal import quiet, say
+from mlflow_project.tracking import RunLogger, open_line, run_address
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,15 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Compare, log, say the verdict."""
-    import tempfile
-    from pathlib import Path
-
-    from imbalance_lab.errors import InputError
-    from mlflow_project.comparing import compare_runs, runs_by_id, runs_of_experiment
-    from mlflow_project.quiet import quiet
-    from mlflow_project.terminal import say
-    from mlflow_project.tracking import open_line
-
     if bool(arguments.run_ids) == bool(arguments.experiment_name):
         raise InputError("compare: give either --run_ids or --experiment_name")
     quiet()
@@ -48,3 +54,128 @@ def main(arguments: argparse.Namespace) -> int:
     say(verdict)
     say(f"The page is comparison/index.html of run {logger.run_id}. {open_line(logger.store, logger.run_id)}")
     return 0
+
+
+def compare_runs(
+    found: Sequence[Run], folder: Path, *, baseline: str = "", metric: str = "macro_f1", costs: Path | None = None
+) -> tuple[RunLogger, str]:
+    """Compare runs and log the result to a new run with the tag ``role=comparison``; its logger and the verdict.
+
+    The comparison lies in the experiment of the first run.
+
+    Raises
+    ------
+    InputError
+        If a run carries no predictions, or the runs are of different data.
+    """
+    client = lookup.client_of_store()
+    by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
+    missing = [run.info.run_id for run, record in by_run if record is None]
+    if missing:
+        raise InputError(f"run {missing[0]!r} carries no {lookup.PREDICTIONS}; only runs with predictions are compared")
+    records = [record for _, record in by_run if record is not None]
+    _same_data(records)
+    chosen = baseline or baseline_of(found, records)
+    head = records[0].test.primary
+    result = compare(records, baseline=chosen, primary_head=head, metric=metric, costs=costs)
+    simulated = lookup.is_simulated(found)
+    store = lookup.store_of(client, found[0])
+    out = folder / "comparison"
+    title = f"{store.experiment_name}: which strategy?"
+    experiments = {run.info.run_id: run.info.experiment_id for run in found}
+    links = {run_id: run_address(store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
+    write_comparison(result, out, links, title=title, metric=metric, simulated=simulated)
+    tags = {
+        "role": "comparison",
+        "experiment_name": store.experiment_name,
+        "digest": str(result.facts["digest"]),
+        "compared": ",".join(record.run_id for record in records)[:5000],
+    }
+    with tracking.run(store, f"comparison of {len(records)} runs", tags) as logger:
+        logger.folder(out)
+        logger.metrics(board_metrics(result, head))
+        compared = Compared(experiments, _only(found), simulated=simulated)
+        logger.describe(comparison_note(result, logger, compared))
+        logger.tags({"chosen": result.choice.strategy or "cannot distinguish"})
+    return logger, result.choice.reason
+
+
+def runs_by_id(run_ids: Sequence[str]) -> list[Run]:
+    """The runs with these ids; the parent run of a grid stands for its finished trials."""
+    client = lookup.client_of_store()
+    found: list[Run] = []
+    for run_id in run_ids:
+        run = lookup.get_run(client, run_id, "run_ids")
+        if run.data.tags.get("role") == "grid":
+            found += lookup.search(client, run.info.experiment_id, f"tags.`mlflow.parentRunId` = '{run_id}'")
+        else:
+            found.append(run)
+    return list({run.info.run_id: run for run in found}.values())
+
+
+def runs_of_experiment(name: str, wanted: str) -> list[Run]:
+    """Finished runs of an experiment that carry predictions; the newest of each strategy and seed.
+
+    Raises
+    ------
+    InputError
+        If there is no such experiment, the filter is not one that MLflow reads, or no run is left.
+    """
+    client = lookup.client_of_store()
+    experiment = lookup.experiment_named(client, name)
+    matching = lookup.search(client, experiment.experiment_id, wanted)
+    carrying = [run for run in matching if lookup.carries_predictions(client, run)]
+    if not carrying:
+        raise InputError(
+            f"--experiment_name: none of {len(matching)} finished runs of {name!r} that match the filter {wanted!r} "
+            f"carries {lookup.PREDICTIONS}"
+        )
+    newest: dict[tuple[str, str], Run] = {}
+    for run in carrying:  # newest first
+        tags = run.data.tags
+        newest.setdefault((tags.get("strategy", run.info.run_name), tags.get("seed", "0")), run)
+    if len(newest) < len(carrying):
+        say(
+            f"{len(carrying) - len(newest)} older runs of the same strategy and seed are left out; "
+            "--filter or --run_ids choose others"
+        )
+    return list(newest.values())[::-1]
+
+
+def baseline_of(found: Sequence[Run], records: Sequence[RunRecord]) -> str:
+    """The strategy that the runs are tagged with as their baseline, else ``cross-entropy``.
+
+    Raises
+    ------
+    InputError
+        If that does not name exactly one of the strategies.
+    """
+    names = list(dict.fromkeys(record.strategy for record in records))
+    tagged = dict.fromkeys(
+        record.strategy
+        for run, record in zip(found, records, strict=True)
+        if run.data.tags.get("baseline", "").lower() == "true"
+    )
+    if len(tagged) == 1:
+        return next(iter(tagged))
+    if not tagged and "cross-entropy" in names:
+        return "cross-entropy"
+    raise InputError(f"--baseline: found nothing; name the strategy to compare with, one of {', '.join(names)}")
+
+
+def _only(found: Sequence[Run]) -> str:
+    """MLflow's filter of the runs' common grid, "" where they have none: an address cannot hold the ids of many."""
+    parents = {run.data.tags.get("mlflow.parentRunId", "") for run in found}
+    return f"tags.`mlflow.parentRunId` = '{parents.pop()}'" if len(parents) == 1 and parents != {""} else ""
+
+
+def _same_data(records: Sequence[RunRecord]) -> None:
+    """Before anything else: two grids may hold the same strategies and seeds on different data."""
+    first = records[0]
+    for record in records[1:]:
+        digests = [str(r.test.meta.get("digest")) for r in (first, record)]
+        if digests[0] != digests[1]:
+            raise InputError(
+                f"runs {first.run_id!r} (data digest {digests[0]}) and {record.run_id!r} (data digest {digests[1]}) "
+                "are of different data; only runs on the same data can be compared"
+            )

@@ -3,6 +3,29 @@
 from __future__ import annotations
 
 import argparse
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Literal
+
+from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
+
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.errors import InputError
+from imbalance_lab.learners.all_learners import FOLDERS, read_model
+from imbalance_lab.load import load_data
+from imbalance_lab.run.files import write_interpretation
+from imbalance_lab.run.model_data import check_fit, with_classes
+from imbalance_lab.spec import parse_experiment
+from mlflow_project import runs
+from mlflow_project.commands.options import fetch
+from mlflow_project.terminal import quiet, say
+from mlflow_project.tracking import RunLogger, open_line, take_launcher
+
+_BUDGETS = ("quick", "full")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,15 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Interpret, log, say where."""
-    import tempfile
-    from pathlib import Path
-
-    from imbalance_lab.errors import InputError
-    from mlflow_project.interpreting import interpret_run
-    from mlflow_project.quiet import quiet
-    from mlflow_project.terminal import say
-    from mlflow_project.tracking import open_line
-
     if not arguments.run_id:
         raise InputError("interpret: --run_id is missing; give the id of a child run")
     quiet()
@@ -37,3 +51,70 @@ def main(arguments: argparse.Namespace) -> int:
     say(sentence)
     say(f"The page is report/interpretation.html of run {logger.run_id}. {open_line(logger.store, logger.run_id)}")
     return 0
+
+
+def interpret_run(
+    run_id: str, budget: str, data: str, folder: Path, progress: Callable[[str], None]
+) -> tuple[RunLogger, str]:
+    """Interpret the model that a child run logged and log the result to it; returns its logger and one sentence.
+
+    The data are the grid's local copy where it is there, else those that the run's experiment names;
+    ``data`` replaces their path.
+
+    Raises
+    ------
+    InputError
+        If the budget or run is unknown, the run holds no network, or the data do not fit the network.
+    """
+    if budget not in _BUDGETS:
+        raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")
+    client = runs.client_of_store()
+    run = runs.get_run(client, run_id, "run_id")
+    found = (runs.artifact(client, run_id, name, folder / "download") for name in FOLDERS)
+    place = next((path for path in found if path is not None), None)
+    if place is None:
+        raise InputError(
+            f"--run_id: run {run_id!r} holds no {'/ and no '.join(FOLDERS)}/; only trained child runs can be "
+            "interpreted"
+        )
+    stored = read_model(place)
+    loaded = with_classes(_data_of(client, run, data, folder, stored.coding), stored.heads)
+    check_fit(stored, loaded, run_id)
+    _check_digest(loaded, run, data)
+    unknown = str(loaded.dataset.facts.get("unknown_categories", ""))
+    if unknown:
+        progress(f"Read as missing: {unknown}.")
+    tags = run.data.tags
+    title = f"Interpretation of {tags.get('strategy', run.info.run_name)}, seed {tags.get('seed', '?')}, test split"
+    out = folder / "interpretation"
+    seed = int(tags.get("seed") or 0)
+    chosen: Literal["quick", "full"] = "quick" if budget == "quick" else "full"
+    sentence = write_interpretation(stored.model, loaded, out, budget=chosen, seed=seed, title=title, progress=progress)
+    if unknown:
+        sentence = f"{sentence} Categories that the model does not know are read as missing: {unknown}."
+    logger = RunLogger(runs.store_of(client, run), run_id)
+    logger.folder(out)
+    take_launcher(client, run_id, f"Interpreted run `{run_id}`; the page is there. {sentence}")
+    return logger, sentence
+
+
+def _data_of(client: MlflowClient, run: Run, data: str, folder: Path, coding: Coding) -> LoadedData:
+    """The run's data, or those at ``data``, coded as the model knows them."""
+    workspace = runs.workspace_of(run)
+    if not data and workspace.has_data:
+        return load_cached(workspace.data)
+    plain = runs.spec_of(client, run, folder / "download")
+    if not plain:
+        raise InputError(f"--run_id: run {run.info.run_id!r} logged no spec.yaml, so its data cannot be loaded")
+    overrides = {"data.path": str(fetch(data, "data"))} if data else {}
+    spec = parse_experiment(plain, where=f"runs:/{run.info.run_id}/spec.yaml", overrides=overrides)
+    return load_data(spec.data, coding=coding)
+
+
+def _check_digest(loaded: LoadedData, run: Run, data: str) -> None:
+    digest, found = run.data.params.get("data.digest", ""), loaded.dataset.digest
+    if digest and digest != found and not data:
+        raise InputError(
+            f"--run_id: the data have the digest {found}, run {run.info.run_id!r} was trained on {digest}; "
+            "name the data with --data to interpret it on other data"
+        )

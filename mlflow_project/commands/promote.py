@@ -3,6 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import json
+import math
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow.entities import Run
+from mlflow.entities.model_registry import ModelVersion
+from mlflow.exceptions import MlflowException
+from mlflow.tracking import MlflowClient
+
+from imbalance_lab.errors import InputError
+from imbalance_lab.learners.all_learners import read_model
+from imbalance_lab.learners.stored import with_posthoc
+from imbalance_lab.names import key
+from mlflow_project import runs as lookup
+from mlflow_project import tracking
+from mlflow_project.commands.options import alias, named
+from mlflow_project.models import log_model
+from mlflow_project.terminal import quiet, say
+from mlflow_project.tracking import RunLogger, open_line
+
+CORRECTED = " + free lunch"
+"""How a comparison names a strategy with its post-hoc logit adjustment."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -15,15 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Register; 2 when the verdict is "cannot distinguish" and no strategy is named."""
-    import tempfile
-    from pathlib import Path
-
-    from mlflow_project.commands._options import alias, named
-    from mlflow_project.promoting import promote
-    from mlflow_project.quiet import quiet
-    from mlflow_project.terminal import say
-    from mlflow_project.tracking import open_line
-
     model = named(arguments.model_name, "model_name") if arguments.model_name else ""
     given = alias(arguments.alias or "champion", "alias")
     quiet()
@@ -42,3 +60,182 @@ def main(arguments: argparse.Namespace) -> int:
     )
     say(open_line(done.logger.store, done.logger.run_id))
     return 0
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """The run whose model is promoted; ``correct`` says to add the post-hoc correction that validation chose."""
+
+    strategy: str
+    seed: int
+    run_id: str
+    val_score: float
+    correct: bool
+
+
+@dataclass(frozen=True)
+class Promoted:
+    """What was registered."""
+
+    logger: RunLogger
+    name: str
+    version: str
+    candidate: Candidate
+
+
+def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, folder: Path) -> Promoted:
+    """Register the chosen strategy's model of the best validation seed.
+
+    Parameters
+    ----------
+    parent_run_id : a grid or a comparison; its ``verdict.json`` and ``tables/runs.json`` are read
+    strategy : which to take, ``<name> + free lunch`` for its corrected form; "" for the verdict's choice
+
+    Raises
+    ------
+    InputError
+        If the run is no comparison, the verdict is "cannot distinguish" and ``strategy`` is empty,
+        the strategy was not compared, or its run logged no model.
+    """
+    client = lookup.client_of_store()
+    parent = lookup.get_run(client, parent_run_id, "parent_run_id")
+    verdict, table = _evidence(client, parent, folder)
+    candidate = choose_candidate(verdict, table, strategy)
+    child = lookup.get_run(client, candidate.run_id, "parent_run_id")
+    model_id = _model_of(child)
+    store = lookup.store_of(client, parent)
+    name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
+    label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
+    tags = {"role": "promotion", "strategy": label, "seed": str(candidate.seed), "promoted_run_id": child.info.run_id}
+    with tracking.run(store, f"promotion of {label}", tags) as logger:
+        if candidate.correct:
+            model_id = corrected_model(client, logger, child, model_id, folder)
+        version = _register(name, model_id)
+        text = describe(verdict, candidate, child, parent, told=bool(strategy))
+        client.update_model_version(name, version.version, text)
+        facts = {
+            **tags,
+            "parent_run_id": parent_run_id,
+            "verdict": verdict["strategy"] or "cannot distinguish",
+            "val_score": candidate.val_score,
+            "digest": verdict["facts"].get("digest"),
+        }
+        for key, value in facts.items():
+            client.set_model_version_tag(name, version.version, key, str(value))
+        client.set_registered_model_alias(name, alias, version.version)
+        logger.describe(text)
+        logger.tags({"model": f"{name}/{version.version}", "alias": alias})
+        client.set_tag(parent_run_id, "promoted", f"{name}/{version.version} ({label}, seed {candidate.seed})")
+    return Promoted(logger, name, str(version.version), candidate)
+
+
+def choose_candidate(verdict: Mapping[str, Any], table: list[dict[str, Any]], told: str) -> Candidate:
+    """The run to promote: of the strategy chosen or told, the seed with the best validation score.
+
+    Raises
+    ------
+    InputError
+        See :func:`promote`.
+    """
+    names = list(dict.fromkeys(str(row["strategy"]) for row in table))
+    correct = told.endswith(CORRECTED) if told else bool(verdict["use_free_lunch"])
+    chosen = told.removesuffix(CORRECTED) if told else verdict["strategy"]
+    if not chosen:
+        raise InputError(
+            f'the verdict is "cannot distinguish": {verdict["reason"].split(". ")[0]}. Say which to take with '
+            f"--strategy, one of {', '.join(names)}, each also as '<name>{CORRECTED}'"
+        )
+    rows = [row for row in table if row["strategy"] == chosen]
+    if not rows:
+        raise InputError(f"--strategy: found {told!r}; the compared strategies are {', '.join(names)}")
+    scored = [row for row in rows if row["val_score"] is not None and math.isfinite(row["val_score"])]
+    if not scored:
+        raise InputError(f"no run of {chosen!r} carries a validation score; a model is picked by validation alone")
+    best = max(scored, key=lambda row: row["val_score"])
+    return Candidate(chosen, int(best["seed"]), str(best["run_id"]), float(best["val_score"]), correct)
+
+
+def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_id: str, folder: Path) -> str:
+    """Log the child's network with the logit adjustment that its validation split chose; the new model's id.
+
+    Raises
+    ------
+    InputError
+        If the run does not know its correction.
+    """
+    prefix = "free_lunch_tau."
+    taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
+    if not taus:
+        raise InputError(f"run {child.info.run_id!r} does not say which post-hoc correction validation chose")
+    if lookup.artifact(client, child.info.run_id, "network/about.json", folder / "about") is None:
+        raise InputError(f"the model of run {child.info.run_id!r} has no network folder; it cannot be corrected here")
+    source = Path(mlflow.artifacts.download_artifacts(f"runs:/{child.info.run_id}/network", dst_path=str(folder)))
+    posthoc = dict(read_model(source).posthoc)
+    for head, tau in taus.items():
+        posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
+    out = folder / "corrected"
+    with_posthoc(source, out, posthoc)
+    example = mlflow.pyfunc.load_model(f"models:/{model_id}").input_example
+    return log_model(logger.run_id, out, example, {"promoted_run_id": child.info.run_id})
+
+
+def with_adjustment(steps: Mapping[str, Any], tau: float) -> dict[str, Any]:
+    """Post-hoc steps with a logit adjustment of ``tau`` behind them.
+
+    Raises
+    ------
+    InputError
+        If an adjustment is there already with another step behind it: the two do not add up then.
+    """
+    if "logit-adjust" not in steps:
+        return {**steps, "logit-adjust": {"tau": tau}}
+    if list(steps)[-1] != "logit-adjust":
+        raise InputError("the strategy adjusts logits before another correction; a second adjustment does not apply")
+    return {**steps, "logit-adjust": {"tau": float(steps["logit-adjust"]["tau"]) + tau}}
+
+
+def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, parent: Run, *, told: bool) -> str:
+    """The description of the model version: what it is, the verdict, the evidence."""
+    facts = verdict["facts"]
+    head = facts.get("head")
+    what = f"`{candidate.strategy}`, seed {candidate.seed}"
+    if candidate.correct:
+        what += ", with post-hoc logit adjustment (tau chosen on validation)"
+    lines = [
+        f"{what}: the best of its seeds on validation ({candidate.val_score:.3f}).",
+        "Taken because someone said so (--strategy), not by the verdict." if told else "Taken by the verdict.",
+        "",
+        f"**Verdict:** {verdict['reason']}",
+        "",
+        f"Evidence: head `{head}`, {facts.get('positions'):,} test positions of {facts.get('recordings')} recordings, "
+        f"data digest `{facts.get('digest')}`, baseline `{facts.get('baseline')}`.",
+    ]
+    tested = {k: v for k, v in child.data.metrics.items() if k.startswith(f"test/{key(head)}/") and k.count("/") == 2}
+    lines += [f"- {key}: {value:.4f}" for key, value in sorted(tested.items())]
+    lines += [f"- comparison: run `{parent.info.run_id}`; trained in run `{child.info.run_id}`"]
+    return "\n".join(lines)
+
+
+def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    run_id = parent.info.run_id
+    verdict = lookup.artifact(client, run_id, "verdict.json", folder / "parent")
+    table = lookup.artifact(client, run_id, "tables/runs.json", folder / "parent")
+    if verdict is None or table is None:
+        raise InputError(f"--parent_run_id: run {run_id!r} holds no comparison (verdict.json, tables/runs.json)")
+    plain = json.loads(table.read_text(encoding="utf-8"))
+    rows = [dict(zip(plain["columns"], row, strict=True)) for row in plain["data"]]
+    return json.loads(verdict.read_text(encoding="utf-8")), rows
+
+
+def _model_of(child: Run) -> str:
+    outputs = child.outputs.model_outputs if child.outputs else []
+    if not outputs:
+        raise InputError(f"run {child.info.run_id!r} logged no model; nothing can be registered")
+    return str(outputs[-1].model_id)
+
+
+def _register(name: str, model_id: str) -> ModelVersion:
+    try:
+        return mlflow.register_model(f"models:/{model_id}", name)
+    except MlflowException as error:
+        raise InputError(f"--model_name: {name!r} cannot be registered ({str(error).splitlines()[0]})") from None

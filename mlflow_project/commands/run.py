@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mlflow_project.commands._options import add_engine, add_experiment, add_overrides, experiment_of, integer
+from mlflow_project.commands.options import add_engine, add_experiment, add_overrides, experiment_of, integer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Run or resume a grid; 0 when every trial finished."""
     from mlflow_project.grid import resume_grid, run_grid_of
-    from mlflow_project.quiet import quiet
+    from mlflow_project.terminal import quiet
 
     quiet()
     where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster

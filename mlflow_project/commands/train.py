@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from mlflow_project.commands._options import add_experiment
+from mlflow_project.commands.options import add_experiment, experiment_of, integer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,10 +17,41 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Train, analyse, log."""
-    from mlflow_project.commands._options import experiment_of, integer
-    from mlflow_project.quiet import quiet
-    from mlflow_project.single import train_one
+    """Audit, search, train, analyse, log; the strategy is the baseline and the seed the first one unless named."""
+    from imbalance_lab.data.cache import save_loaded
+    from imbalance_lab.engine import open_engine, plan_for
+    from imbalance_lab.run.search import search_all
+    from imbalance_lab.run.trial import Trial, checked_id
+    from imbalance_lab.run.workspace import Workspace
+    from imbalance_lab.training.precision import check_precision
+    from imbalance_lab.training.training_config import resolve_gpus
+    from mlflow_project import tracking
+    from mlflow_project.grid import load_and_check, log_audit
+    from mlflow_project.schema import log_spec, trial_tags
+    from mlflow_project.terminal import quiet, say
+    from mlflow_project.trials import TrackedTrial, run_alone
 
     quiet()
-    return train_one(experiment_of(arguments), arguments.strategy, integer(arguments.seed, "seed"))
+    spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
+    one = checked_id(spec, arguments.strategy or spec.baseline, spec.seeds[0] if seed is None else seed)
+    check_precision(spec.training)
+    plan = plan_for(1, 1, resolve_gpus(spec.training.device))
+    loaded, said = load_and_check(spec)
+    store = tracking.open_store(spec.name)
+    tags = {**trial_tags(one, spec.baseline), "experiment_name": spec.name}
+    with tracking.run(store, one.name, tags) as logger:
+        workspace = Workspace.of_run(logger.run_id)
+        save_loaded(loaded, workspace.data)
+        log_spec(logger, spec)
+        if spec.audit.budget != "off":
+            log_audit(spec, loaded, logger, said)
+        with open_engine(plan) as engine:
+            search_all(spec, [one.strategy], workspace, engine, plan, lambda text: say(text) if text else None)
+        trial = Trial(one, spec.to_mapping(), str(workspace.root), plan.threads)
+        result = run_alone(TrackedTrial(trial, store, logger.run_id, logger.run_id))
+    say(
+        f"{one.name}: {spec.selection.metric} {result.val_score:.3f} on validation, best epoch "
+        f"{result.best_epoch} of {result.epochs}, {result.seconds:.0f} s"
+    )
+    say(tracking.open_line(store, logger.run_id))
+    return 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import unicodedata
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,6 +22,20 @@ from imbalance_lab.strategies.language.parse import StrategySpec, parse_strategy
 from imbalance_lab.training.training_config import TrainingConfig
 
 SELECTION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
+
+
+@dataclass(frozen=True)
+class TrialId:
+    """Which trial: a strategy trained with a seed, on one fold where the data are cross-validated."""
+
+    strategy: str
+    seed: int
+    fold: int | None = None
+
+    @property
+    def name(self) -> str:
+        """``strategy-sN`` or ``strategy-sN-fK``: the name of its run and, as a key, of its files."""
+        return f"{self.strategy}-s{self.seed}" + ("" if self.fold is None else f"-f{self.fold}")
 
 
 class _Section(BaseModel):
@@ -138,6 +153,10 @@ class ExperimentSpec(_Section):
         """The head that is selected and compared by: that of ``selection.metric``, else :func:`primary_head`."""
         head = self.selection.metric.rpartition("/")[0]
         return primary_head(heads) if head == "auto" else head
+
+    def trials(self) -> tuple[TrialId, ...]:
+        """All trials of the grid, in the order of its tables: strategy by strategy."""
+        return tuple(TrialId(strategy, seed) for strategy in self.strategies for seed in self.seeds)
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as an experiment file would hold them (defaults written out)."""

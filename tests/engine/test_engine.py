@@ -18,13 +18,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import mlflow_project.tuning as tuning
+import imbalance_lab.run.search as tuning
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, cores, open_engine, plan_beside, plan_for
 from imbalance_lab.errors import InputError
-from imbalance_lab.run.search import Tried, Tuning, judge, search, tune
+from imbalance_lab.run.search import SearchTask, Tried, Tuning, judge, search, tune
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.training_config import resolve_gpus
-from mlflow_project.tuning import SearchTask
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -37,13 +37,12 @@ def child(tmp_path, monkeypatch):
     import mlflow
 
     from imbalance_lab.learners.network_learner import write_network
-    from mlflow_project import interpreting
-    from mlflow_project.quiet import quiet
+    from mlflow_project.terminal import quiet
 
     quiet()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
-    monkeypatch.setattr(interpreting, "WORK", tmp_path / "work")
+    monkeypatch.setenv("IMBALANCE_LAB_WORK", str(tmp_path / "work"))
     loaded = tiny()
     scaling = preprocessing.fit(loaded.dataset, loaded.splits.train)
     blueprint = make_blueprint(
@@ -90,26 +89,28 @@ def test_a_network_and_data_that_do_not_fit_are_named():
     from types import SimpleNamespace
 
     from imbalance_lab.learners.stored import StoredModel
-    from mlflow_project.interpreting import _check_fit
+    from imbalance_lab.run.model_data import check_fit
+    from mlflow_project.commands.interpret import _check_digest
 
     loaded = tiny()
     inputs = StoredModel(None, loaded.dataset.coding, 6, 6, {"command": ("A", "B")}, {})
     run = SimpleNamespace(
         info=SimpleNamespace(run_id="r1"), data=SimpleNamespace(params={"data.digest": loaded.dataset.digest})
     )
-    _check_fit(inputs, loaded, run, "")
+    check_fit(inputs, loaded, "r1")
+    _check_digest(loaded, run, "")
     with pytest.raises(InputError, match="channels differ"):
-        _check_fit(replace(inputs, coding=replace(inputs.coding, channels=("a", "b", "z"))), loaded, run, "")
+        check_fit(replace(inputs, coding=replace(inputs.coding, channels=("a", "b", "z"))), loaded, "r1")
     other = SimpleNamespace(info=run.info, data=SimpleNamespace(params={"data.digest": "0" * 16}))
     with pytest.raises(InputError, match="was trained on 0000"):
-        _check_fit(inputs, loaded, other, "")
-    _check_fit(inputs, loaded, other, "named")
+        _check_digest(loaded, other, "")
+    _check_digest(loaded, other, "named")
 
 
 def test_later_data_get_the_classes_and_the_coding_of_the_model():
     from dataclasses import replace
 
-    from mlflow_project.interpreting import with_classes
+    from imbalance_lab.run.model_data import with_classes
 
     loaded = tiny()
     codes = loaded.dataset.targets["command"]

@@ -20,7 +20,7 @@ from imbalance_lab.strategies.table_methods import ENSEMBLES, Classifier
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")  # MLflow warns about its own type hints when it is imported
-    from mlflow_project.outcome import _predict
+    from imbalance_lab.run.trial import fitted_predictions
     from mlflow_project.serving_model import ImbalanceModel
 
 DEVICES = [
@@ -88,7 +88,8 @@ def test_a_served_network_gives_the_labels_of_the_run(text, precision, device, t
     loaded = tiny()
     trial = trial_of(text, device=device, precision=precision, epochs=2)
     list(trial.train(selection()))
-    _, run, posthoc = _predict(trial, {}, "macro_f1")
+    predicted = fitted_predictions(trial, {}, "macro_f1")
+    run, posthoc = predicted.test, predicted.posthoc
     trial.save(tmp_path, posthoc)
     d, test = loaded.dataset, loaded.splits.test
     answer = served(tmp_path).predict(None, {"continuous": d.continuous[test].astype(np.float64)})
@@ -102,7 +103,8 @@ def test_a_served_classical_model_gives_the_labels_of_the_run(text, tmp_path):
     loaded = rows()
     trial = table_trial(text, loaded)
     list(trial.train(selection(loaded)))
-    _, run, posthoc = _predict(trial, {}, "macro_f1")
+    predicted = fitted_predictions(trial, {}, "macro_f1")
+    run, posthoc = predicted.test, predicted.posthoc
     trial.save(tmp_path, posthoc)
     d, test = loaded.dataset, loaded.splits.test
     columns = d.coding.decode(d.continuous[test], d.categorical[test])

@@ -14,8 +14,8 @@ from grid_fixture import STRATEGIES, tiny_grid, tiny_mapping  # noqa: F401 - the
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import read_parquet, write_parquet
 from mlflow_project.__main__ import main
-from mlflow_project.comparing import baseline_of
-from mlflow_project.promoting import choose_candidate, with_adjustment
+from mlflow_project.commands.compare import baseline_of
+from mlflow_project.commands.promote import choose_candidate, with_adjustment
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -220,7 +220,7 @@ def experiment_file(folder, **changes):
 
 
 def test_audit_stops_with_3_only_where_the_experiment_says_so(tiny_grid, client, tmp_path, capsys, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("mlflow_project.only_audit.WORK", tmp_path)
+    monkeypatch.setenv("IMBALANCE_LAB_WORK", str(tmp_path))
     data = {**tiny_mapping()["data"], "faults": {"placeholder-class": 0.5}}
     for on_fail, code in (("stop", 3), ("warn", 0)):
         path = experiment_file(tmp_path, data=data, audit={"budget": "quick", "on_fail": on_fail})
@@ -236,7 +236,7 @@ def test_audit_stops_with_3_only_where_the_experiment_says_so(tiny_grid, client,
 
 
 def test_train_one_strategy_is_the_grids_trial(tiny_grid, client, tmp_path, capsys, monkeypatch):  # noqa: F811
-    monkeypatch.setattr("mlflow_project.single.WORK", tmp_path)
+    monkeypatch.setenv("IMBALANCE_LAB_WORK", str(tmp_path))
     path = experiment_file(tmp_path)
     assert main(["train", "--experiment", path, "--strategy", "nothing"]) == 2
     assert "allowed are cross-entropy, logit-adjusted" in capsys.readouterr().err
@@ -251,3 +251,24 @@ def test_train_one_strategy_is_the_grids_trial(tiny_grid, client, tmp_path, caps
     tested = {k: v for k, v in run.data.metrics.items() if k.startswith("test/")}
     assert tested
     assert tested == {k: grids[k] for k in tested}
+
+
+def test_final_metrics_are_logged_once_of_their_model_and_data_and_times_are_a_file(tiny_grid, client):  # noqa: F811
+    for run_id in tiny_grid.children.values():
+        run = client.get_run(run_id)
+        tested = [name for name in run.data.metrics if name.startswith("test/")]
+        assert "test/command/macro_f1" in tested
+        (model,) = (client.get_logged_model(o.model_id) for o in run.outputs.model_outputs)
+        of_model = {m.key: m for m in model.metrics}
+        (data,) = (i.dataset for i in run.inputs.dataset_inputs)
+        for name in tested:
+            (point,) = client.get_metric_history(run_id, name)
+            assert point.step == 0
+            assert (name in of_model) == ("/free_lunch/" not in name)
+            assert name not in of_model or of_model[name].dataset_digest == data.digest
+    for run_id in (tiny_grid.parent, *tiny_grid.children.values()):
+        run = client.get_run(run_id)
+        assert not [name for name in run.data.metrics if name.startswith("time/")]
+        seconds = mlflow.artifacts.load_dict(f"{run.info.artifact_uri}/time.json")
+        assert min(seconds.values()) >= 0
+    assert {"train", "predict", "analyse", "model", "log"} == set(seconds)

@@ -8,7 +8,7 @@ from comparison_cases import run
 from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.study import TRIVIAL
 from imbalance_lab.report.comparison_figures import board_of
-from mlflow_project.parent import write_comparison
+from imbalance_lab.run.comparison_files import write_comparison
 
 METRICS = ("macro_f1", "balanced_accuracy", "mcc")
 

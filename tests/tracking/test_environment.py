@@ -11,7 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from mlflow_project.environment import PYTHON, files, main, pinned
+from tools.environment import PYTHON, files, main, pinned
 
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
 ENTRY_POINTS = yaml.safe_load((ROOT / "MLproject").read_text(encoding="utf-8"))["entry_points"]

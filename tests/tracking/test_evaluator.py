@@ -12,9 +12,9 @@ from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
 from imbalance_lab.analysis.suite import run_suite, tables
 from imbalance_lab.errors import InputError
+from imbalance_lab.evaluation.evaluation_config import check_config
+from imbalance_lab.evaluation.evaluation_inputs import Answer, answer_of_output, evaluated
 from imbalance_lab.predictions import read_parquet
-from mlflow_project.evaluation_config import check_config
-from mlflow_project.evaluation_inputs import Answer, answer_of_output, evaluated
 from mlflow_project.evaluator import ImbalanceEvaluator
 
 pytestmark = [

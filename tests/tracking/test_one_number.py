@@ -68,7 +68,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setattr(grid, "WORK", folder / "outputs")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
         undrawn(patch)
         client = mlflow.MlflowClient(tracking_uri=uri)
         identifier = client.create_experiment("one number", artifact_location=(folder / "artifacts").as_uri())

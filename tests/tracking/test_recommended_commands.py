@@ -49,7 +49,7 @@ def run_id(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         uri = f"sqlite:///{folder / 'mlflow.db'}"
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
-        patch.setattr(grid, "WORK", folder / "outputs")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
         undrawn(patch)
         client = mlflow.MlflowClient(tracking_uri=uri)
         identifier = client.create_experiment("recommended", artifact_location=(folder / "artifacts").as_uri())

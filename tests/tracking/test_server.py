@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +14,9 @@ from browser_writers import KEYS, PARAMS, STEPS, TAGS, WRITERS, content, start_t
 
 from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.predictions import read_parquet
+from mlflow_project import tracking
 from mlflow_project.__main__ import main
-from mlflow_project.tracking import RunLogger, Store, open_line, open_store, run_address, start_parent
+from mlflow_project.tracking import RunLogger, Store, open_line, open_store, run_address
 
 if TYPE_CHECKING:
     from browser_server import Served
@@ -151,14 +153,15 @@ def test_links_carry_no_password() -> None:
 @pytest.fixture(params=["server", "one SQLite file"])
 def empty_store(
     request: pytest.FixtureRequest, served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> tuple[Store, RunLogger]:
+) -> Iterator[tuple[Store, RunLogger]]:
     """An experiment with a parent run, as a grid makes them before its workers start."""
     uri = served.uri if request.param == "server" else f"sqlite:///{tmp_path / 'mlflow.db'}"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.chdir(tmp_path)
     store = open_store("eight writers")
-    return store, start_parent(store, "writers", {})
+    with tracking.run(store, "writers", {}) as parent:
+        yield store, parent
 
 
 def test_nothing_is_lost_when_eight_write_at_once(empty_store: tuple[Store, RunLogger], tmp_path: Path) -> None:
@@ -189,12 +192,13 @@ def test_writers_of_one_sqlite_file_wait_for_each_other(tmp_path: Path, monkeypa
     monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
     monkeypatch.chdir(tmp_path)
     store = open_store("waiting")
-    run = start_parent(store, "run", {})
+    with tracking.run(store, "run", {}) as logger:
+        run_id = logger.run_id
     with store.writing():
-        other = start_tagging(store, run.run_id)
+        other = start_tagging(store, run_id)
         other.join(2)
         assert other.is_alive()
-        assert "waited" not in store.client().get_run(run.run_id).data.tags
+        assert "waited" not in store.client().get_run(run_id).data.tags
     other.join(60)
     assert other.exitcode == 0
-    assert store.client().get_run(run.run_id).data.tags["waited"] == "yes"
+    assert store.client().get_run(run_id).data.tags["waited"] == "yes"

@@ -13,15 +13,16 @@ import torch
 from grid_fixture import tiny_mapping
 
 import mlflow_project.grid as grid_module
-import mlflow_project.trials as trials_module
+import mlflow_project.schedule as schedule_module
 from imbalance_lab.engine import Plan
 from imbalance_lab.learners.network_learner import NetworkLearner
 from imbalance_lab.predictions import read_parquet
-from imbalance_lab.spec import parse_experiment
-from mlflow_project.jobs import Job, run_job
-from mlflow_project.task import TrialTask, kept_trained, notes
+from imbalance_lab.run.search import SearchTask, run_search_tasks
+from imbalance_lab.run.trial import Trial
+from imbalance_lab.run.workspace import Workspace
+from imbalance_lab.spec import TrialId, parse_experiment
 from mlflow_project.tracking import Store
-from mlflow_project.tuning import SearchTask, run_search_tasks
+from mlflow_project.trials import Job, TrackedTrial, run_job
 
 ONE, TWO = Plan(1, 1, devices=("cpu",), apart=True), Plan(2, 1, devices=("cpu", "cpu"), apart=True)
 STRATEGIES = ("cross-entropy", "logit-adjusted", "focal")
@@ -46,12 +47,12 @@ class Ran:
         self.experiment = self.client.create_experiment(SPEC.name, artifact_location=(folder / "artifacts").as_uri())
         with pytest.MonkeyPatch.context() as patch:
             patch.setenv("MLFLOW_TRACKING_URI", self.uri)
-            patch.setattr(grid_module, "WORK", folder / "outputs")
+            patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
             patch.setattr(grid_module, "plan_for", lambda *arguments: plan)
-            patch.setattr(trials_module, "run_job", jobs[0])
-            patch.setattr(trials_module, "rerun_job", jobs[1])
+            patch.setattr(schedule_module, "run_job", jobs[0])
+            patch.setattr(schedule_module, "rerun_job", jobs[1])
             patch.setattr("imbalance_lab.plots.style.png_bytes", engine_cases.pixel)
-            patch.setattr("mlflow_project.outcome.write_analysis", engine_cases.cheap_analysis)
+            patch.setattr("imbalance_lab.run.trial.write_analysis", engine_cases.cheap_analysis)
             self.code = grid_module.run_grid_of(SPEC, None)
         mlflow.set_tracking_uri("")
 
@@ -114,8 +115,8 @@ def test_a_grid_on_devices_logs_what_the_ordinary_one_logs_though_a_worker_dies(
     ran = Ran(tmp_path, TWO, (engine_cases.one_dies, engine_cases.job_again))
     same_grid(ran, ordinary)
     assert len(numbers(ran.parent)) >= 1
-    spent = ran.parent.data.metrics
-    assert 0 < spent["time/training"] <= spent["time/trials"] < spent["time/total"]
+    spent = mlflow.artifacts.load_dict(f"{ran.parent.info.artifact_uri}/time.json")
+    assert 0 < spent["training"] <= spent["trials"] < spent["total"]
     again = set(ran.parent.data.tags["run_again"].split(", "))
     assert NAMES[2] in again <= {NAMES[0], NAMES[2]}  # the second trial of the first device; not that of the other
     assert f"{NAMES[2]} was started 2 times, because its worker died" in ran.parent.data.tags["mlflow.note.content"]
@@ -135,15 +136,16 @@ def test_trials_whose_worker_died_twice_are_trained_one_by_one(
 # ---- a job in this process -----------------------------------------------------------------
 
 
-def tasks_of(ran: Ran, folder: Path) -> tuple[TrialTask, ...]:
+def tasks_of(ran: Ran, folder: Path) -> tuple[TrackedTrial, ...]:
     """The trials of the grid as tasks of another parent run; data come from the grid's folder."""
     (folder / "data").symlink_to(ran.work / "data")
     store = Store(ran.uri, ran.experiment, SPEC.name)
     parent = ran.client.create_run(ran.experiment).info.run_id
-    return tuple(TrialTask(SPEC.to_mapping(), s, 0, store, parent, str(folder), 1) for s in STRATEGIES)
+    plain = SPEC.to_mapping()
+    return tuple(TrackedTrial(Trial(TrialId(s, 0), plain, str(folder)), store, parent) for s in STRATEGIES)
 
 
-def children(ran: Ran, task: TrialTask) -> dict[str, Any]:
+def children(ran: Ran, task: TrackedTrial) -> dict[str, Any]:
     """The runs beside a task's, in the order of the names."""
     query = f"tags.`mlflow.parentRunId` = '{task.parent_run_id}'"
     found = {r.info.run_name: r for r in ran.client.search_runs([ran.experiment], filter_string=query)}
@@ -170,8 +172,8 @@ def test_memory_that_runs_out_is_noted_and_costs_no_trial(
     tasks = tasks_of(ordinary, tmp_path)
     disturbed(monkeypatch, STRATEGIES[1], 2, torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB"))
     ran = run_job(Job(tasks, hand_over=True))
-    assert kept_trained(tmp_path) == dict(zip(NAMES, ran.outcomes, strict=True))
-    assert notes(tmp_path) == [
+    assert Workspace(tmp_path).trained() == dict(zip(NAMES, ran.outcomes, strict=True))
+    assert Workspace(tmp_path).notes() == [
         "cpu: memory ran out with 3 trials at once, in logit-adjusted-s0; from there on at most 1"
     ]
     expected = ordinary.runs("trial")

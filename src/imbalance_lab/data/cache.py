@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from imbalance_lab.atomic import replacing
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import Fold, LoadedData, RawText, SequenceDataset, Splits
 
 
 def save_loaded(loaded: LoadedData, folder: Path) -> None:
     """Write ``loaded`` to ``folder`` (made; replaced if it exists), one ``.npy`` file per array."""
-    partial = folder.with_name(f"{folder.name}.{os.getpid()}.partial")
-    partial.mkdir(parents=True)
     d = loaded.dataset
     arrays: dict[str, Any] = {
         "continuous": d.continuous,
@@ -33,8 +30,6 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
     }
     if loaded.raw is not None:
         arrays |= {f"raw.{n}": getattr(loaded.raw, n) for n in ("recording", "row", "block", "controller", "encoded")}
-    for name, array in arrays.items():
-        np.save(partial / f"{name}.npy", np.asarray(array), allow_pickle=False)
     about = {
         "heads": [[h, list(c)] for h, c in d.heads.items()],
         "slices": list(d.slices),
@@ -47,10 +42,11 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         "fold": asdict(loaded.fold) if loaded.fold is not None else None,
         "vocabulary": dict(loaded.raw.vocabulary) if loaded.raw is not None else None,
     }
-    (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
-    if folder.exists():
-        shutil.rmtree(folder)
-    os.replace(partial, folder)
+    with replacing(folder) as partial:
+        partial.mkdir()
+        for name, array in arrays.items():
+            np.save(partial / f"{name}.npy", np.asarray(array), allow_pickle=False)
+        (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
 
 
 def load_cached(folder: Path) -> LoadedData:

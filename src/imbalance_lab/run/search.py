@@ -1,19 +1,33 @@
-"""The search for hyper-parameters of one strategy: Optuna's ask and tell, judged on validation alone."""
+"""The search for hyper-parameters, once per strategy: Optuna's ask and tell, judged on validation alone."""
 
 from __future__ import annotations
 
+import json
 import math
-from collections.abc import Callable, Generator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from imbalance_lab.atomic import write_json
+from imbalance_lab.data.cache import load_cached
+from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError, NonFiniteLossError
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.spec import ExperimentSpec
+from imbalance_lab.run.binding import ready_learner, set_threads
+from imbalance_lab.run.workspace import Workspace
+from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.strategies.language.tunable import search_space, with_values
 from imbalance_lab.strategies.search_space import Distribution, LogUniform, optuna_distributions
+from imbalance_lab.training.course import selection_of
+from imbalance_lab.training.together import Failed, Steps, Took, train_together
+from imbalance_lab.training.training_config import resolve_device
 
 _TRAINING = "training."
+
+SEARCH_TOGETHER = 16
+"""Trials of searches that a device is asked to train at once; Optuna's sampler learns nothing within a batch."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +231,177 @@ def tune(
         except StopIteration as end:
             found: Tuning = end.value
             return found
+
+
+@dataclass(frozen=True)
+class SearchTask:
+    """One trial of a strategy's search, for a worker; ``work`` is the grid's folder, ``device`` replaces the spec's."""
+
+    spec: dict[str, Any]
+    strategy: str
+    values: dict[str, Any]
+    work: str
+    threads: int
+    device: str = ""
+
+
+def run_search_tasks(tasks: Sequence[SearchTask], together: int | None = None) -> tuple[Tried, ...]:
+    """Train strategies with the tasks' values and the experiment's first seed on one device; judged on validation.
+
+    Parameters
+    ----------
+    tasks : of one grid and one device
+    together : at most so many at once (default: as many as the device's memory holds)
+    """
+    first = tasks[0]
+    set_threads(first.threads)
+    spec = parse_experiment(first.spec, where="spec of the grid")
+    loaded = load_cached(Workspace(Path(first.work)).data)
+    heads = loaded.dataset.heads
+    selection = selection_of(spec.selection.metric, heads, spec.main_head(heads))
+    results: dict[int, float | Exception] = {}
+
+    def start(task: SearchTask) -> Steps:
+        tried = with_tuned(spec, task.strategy, task.values)
+        return ready_learner(tried, task.strategy, spec.seeds[0], loaded, task.device).steps(selection)
+
+    device = resolve_device(first.device or spec.training.device)
+    for event in train_together([partial(start, task) for task in tasks], device, most=together):
+        match event:
+            case Took(i, epoch) if epoch.best:
+                results[i] = epoch.score
+            case Failed(i, error):
+                results[i] = error
+    return tuple(_judged(spec, task, results[i]) for i, task in enumerate(tasks))
+
+
+def _judged(spec: ExperimentSpec, task: SearchTask, result: float | Exception) -> Tried:
+    """What became of a trial; whatever made it fail, it counts as one that cannot be chosen."""
+    if isinstance(result, Exception):
+        return Tried(task.values, None, f"{type(result).__name__}: {result}")
+    return judge(spec, task.strategy, task.values, lambda tried: result)
+
+
+def searches_left(spec: ExperimentSpec, strategies: Iterable[str], workspace: Workspace) -> dict[str, int]:
+    """How many trials each search has that is not finished yet, by strategy."""
+    wanted = {name: trials_of(spec, name) for name in strategies if not workspace.tuning(name).exists()}
+    return {name: n if space_of(spec, name) else 1 for name, n in wanted.items() if n}
+
+
+def search_all(
+    spec: ExperimentSpec,
+    strategies: Iterable[str],
+    workspace: Workspace,
+    engine: Engine,
+    plan: Plan,
+    ended: Callable[[str], None] = lambda text: None,
+) -> None:
+    """Search the hyper-parameters of every strategy that asks for it, once per strategy, before its trials.
+
+    All searches go on side by side in rounds: each asks for a batch, the batches of a round are one
+    map over the engine, and are told in the order in which they were asked. A batch is what fills the
+    engine (one trial where there are at least as many searches as places); a worker with a device of its
+    own counts as :data:`SEARCH_TOGETHER` places, and trains its share at once. What was tried is kept under
+    the workspace after each round, so that an interrupted search goes on, with its old batch size.
+    A search without a single usable trial is kept as failed; :func:`tuning_of` then raises.
+
+    Parameters
+    ----------
+    ended : called with "" after each trial, with a line of text when a search ends
+
+    Raises
+    ------
+    InputError
+        If Optuna is not installed.
+    """
+    left = searches_left(spec, strategies, workspace)
+    places = len(plan.devices) * (plan.together or SEARCH_TOGETHER) if plan.devices else engine.jobs
+    batch = max(1, math.ceil(places / max(1, len(left))))
+    begun = {name: _begin(spec, name, trials, batch, workspace) for name, trials in left.items()}
+    searches = {name: s for name, s in begun.items() if s is not None}
+    plain, folder = spec.to_mapping(), str(workspace.root.absolute())
+    while searches:
+        asked = [(name, values) for name, s in searches.items() for values in s.asked]
+        tasks = [SearchTask(plain, name, values, folder, plan.threads) for name, values in asked]
+        n = len(plan.devices) or len(tasks)
+        shares = [range(i, len(tasks), n) for i in range(min(n, len(tasks)))]  # the tasks of each job
+        devices = plan.devices or ("",) * n
+        jobs = [[replace(tasks[k], device=devices[i]) for k in share] for i, share in enumerate(shares)]
+        results: dict[int, Tried] = {}
+        run = partial(run_search_tasks, together=plan.together)
+        for done in engine.map(run, jobs, journal=workspace.journal("search")):
+            found = done.outcome
+            if isinstance(found, Failure):
+                found = tuple(Tried(task.values, None, found.reason) for task in jobs[done.index])
+            for k, one in zip(shares[done.index], found, strict=True):
+                results[k] = one
+                ended("")
+        for name, old in tuple(searches.items()):
+            tried = tuple(results[i] for i, (owner, _) in enumerate(asked) if owner == name)
+            new = _told(old, name, tried, workspace, ended)
+            if new is None:
+                del searches[name]
+            else:
+                write_json(workspace.tried(name), {"batch": new.batch, "tried": [asdict(t) for t in new.tried]})
+                searches[name] = new
+
+
+def tuning_of(workspace: Workspace, strategy: str) -> Tuning | None:
+    """The finished search of a strategy, or None where nothing was tuned.
+
+    Raises
+    ------
+    InputError
+        If none of its trials could be trained.
+    """
+    file = workspace.tuning(strategy)
+    if not file.exists():
+        return None
+    plain = json.loads(file.read_text(encoding="utf-8"))
+    if "failed" in plain:
+        raise InputError(plain["failed"])
+    return Tuning.from_mapping(plain)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """A search in progress; ``asked`` waits to be tried."""
+
+    dialogue: Generator[tuple[dict[str, Any], ...], Sequence[Tried], Tuning]
+    batch: int
+    asked: tuple[dict[str, Any], ...]
+    tried: tuple[Tried, ...] = ()
+
+
+def _begin(spec: ExperimentSpec, name: str, trials: int, batch: int, workspace: Workspace) -> _Search | None:
+    """Start a search, or bring a kept one to where it stopped; None where that ends it."""
+    kept = workspace.tried(name)
+    start: dict[str, Any] = {"batch": batch, "tried": []}
+    plain = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else start
+    before = tuple(Tried(**t) for t in plain["tried"])
+    dialogue = search(spec, name, trials=trials, batch=plain["batch"])
+    now: _Search | None = _Search(dialogue, plain["batch"], next(dialogue))
+    while now is not None and len(now.tried) < len(before):
+        known = before[len(now.tried) :]
+        now = _told(now, name, known[: len(now.asked)], workspace, lambda text: None)
+    return now
+
+
+def _told(
+    old: _Search, name: str, tried: tuple[Tried, ...], workspace: Workspace, ended: Callable[[str], None]
+) -> _Search | None:
+    """Tell a search what became of its batch; None when that was the last one and the outcome is written."""
+    try:
+        return replace(old, asked=old.dialogue.send(tried), tried=(*old.tried, *tried))
+    except StopIteration as end:
+        tuning: Tuning = end.value
+        write_json(workspace.tuning(name), tuning.to_mapping())
+        pruned = sum(t.score is None for t in tuning.tried)
+        ended(f"{name}: searched {len(tuning.tried)} trials ({pruned} pruned), best {tuning.score:.3f} on validation")
+    except InputError as error:
+        write_json(workspace.tuning(name), {"failed": str(error)})
+        ended(str(error))
+    return None
 
 
 def _score(result: Tried) -> float:

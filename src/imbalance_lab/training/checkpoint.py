@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from imbalance_lab.atomic import replacing
 from imbalance_lab.errors import InputError
 
 FORMAT_VERSION = 1
@@ -15,13 +15,8 @@ FORMAT_VERSION = 1
 
 def save_checkpoint(path: Path, content: dict[str, Any]) -> None:
     """Write ``content`` so that a reader sees the old file or the new one, never half of one."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f"{path.name}.{os.getpid()}.partial")
-    with partial.open("wb") as stream:
+    with replacing(path, durable=True) as partial, partial.open("wb") as stream:
         torch.save({"version": FORMAT_VERSION, **content}, stream)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(partial, path)
 
 
 def load_checkpoint(path: Path, fingerprint: str) -> dict[str, Any] | None:

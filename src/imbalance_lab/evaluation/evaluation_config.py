@@ -36,7 +36,7 @@ def _column_or_values(value: Any) -> Any:
 
 
 class _Configuration(BaseModel):
-    """The keys and their types; :class:`~mlflow_project.evaluator.ImbalanceEvaluator` says what they mean."""
+    """The keys and their types; the evaluator says what they mean."""
 
     model_config = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 

@@ -1,18 +1,19 @@
-"""The error analysis of one run as files: tables, figures, report; the folder is logged as it is."""
+"""What the folder of a trial consists of: tables, figures, pages, the model."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 from imbalance_lab.analysis.report import to_report
 from imbalance_lab.analysis.results import ErrorAnalysis
 from imbalance_lab.analysis.suite import head_suffixes, run_suite, tables
-from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.report.assemble import Results
@@ -20,13 +21,17 @@ from imbalance_lab.report.galleries import galleries
 from imbalance_lab.report.page import write
 from imbalance_lab.report.run_figures import ROOT_FIGURES, scope_of
 from imbalance_lab.report.run_report import render_run_report, results_of, verdict_of
+from imbalance_lab.run.curves import Course, course_figure
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.strategies.language.catalogue import catalogue, names_used
-from mlflow_project.course import Course, course_figure
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
+
+    from imbalance_lab.models.predictor import Predictor
+
+REPORT = "error_analysis_report.json"
 
 _FIRST = ("macro_f1", "f1", "recall", "precision")
 
@@ -50,14 +55,21 @@ class Origin:
         return True
 
 
+@dataclass(frozen=True)
+class Background:
+    """What is known beside the predictions: the run, the inputs, how the training went; None where it is not."""
+
+    origin: Origin | None = None
+    dataset: SequenceDataset | None = None
+    course: Course | None = None
+
+
 def write_analysis(
     test: Predictions,
     folder: Path,
     *,
-    origin: Origin | None = None,
+    behind: Background = Background(),
     tried: Collection[str] = (),
-    dataset: SequenceDataset | None = None,
-    course: Course | None = None,
     resamples: int = 1000,
     labels_only: bool = False,
 ) -> str:
@@ -66,15 +78,15 @@ def write_analysis(
     With ``labels_only``, for a classifier that gives no probabilities, whatever reads one is left out and said to be,
     and ``error_analysis_report.json`` is not written: its schema holds calibration.
     """
-    unfit: Collection[str] = ()
+    origin, unfit = behind.origin, list[str]()
     if origin is not None:
-        tried, unfit = (*tried, *names_used(origin.spec.strategies)), origin.unfit()
+        tried, unfit = (*tried, *names_used(origin.spec.strategies)), list(origin.unfit())
     analysis = run_suite(test, tried=tried, unfit=unfit, resamples=resamples, labels_only=labels_only)
     write_tables(tables(analysis), folder / "tables")
     results = results_of(analysis)
-    extra = _galleries(analysis, test, dataset)
-    if course is not None:
-        drawn = course_figure(course, scope_of(analysis, analysis.primary))
+    extra = _galleries(analysis, test, behind.dataset)
+    if behind.course is not None:
+        drawn = course_figure(behind.course, scope_of(analysis, analysis.primary))
         extra = replace(extra, figures={**extra.figures, "training_curves": drawn})
     for head, found in results.items():
         for name, figure in found.figures.items():
@@ -85,7 +97,7 @@ def write_analysis(
         save_png(figure, folder / "figures" / f"{name}.png")
     if not labels_only:
         report = json.dumps(to_report(analysis), indent=1)
-        (folder / "error_analysis_report.json").write_text(report, encoding="utf-8")
+        (folder / REPORT).write_text(report, encoding="utf-8")
     about = test.meta
     named = [str(about.get("strategy") or "predictions")]
     named += [f"seed {about['seed']}"] if about.get("seed") is not None else []
@@ -101,6 +113,42 @@ def write_analysis(
     )
     write(page, folder / "report" / "index.html")
     return verdict_of(analysis)[0]
+
+
+def write_interpretation(
+    network: Predictor,
+    loaded: LoadedData,
+    folder: Path,
+    *,
+    budget: Literal["quick", "full"],
+    seed: int,
+    title: str,
+    progress: Callable[[str], None] | None = None,
+) -> str:
+    """Interpret ``network`` on the test split and write everything under ``folder``; returns one sentence.
+
+    Writes ``tables/interpretation_*.json`` (and CSV), ``figures/interpretation_*.png``,
+    ``interpretation.json`` and ``report/interpretation.html``.
+    """
+    from imbalance_lab.interpretation.interpreting import interpret
+    from imbalance_lab.interpretation.parts import figures_of, tables
+    from imbalance_lab.report.interpretation_report import PREFIX, headline, render_interpretation, to_json
+
+    found = interpret(network, loaded, budget, seed, progress=progress)
+    write_tables({f"{PREFIX}{name}": table for name, table in tables(found).items()}, folder / "tables")
+    figures = figures_of(found)
+    for name, figure in figures.items():
+        save_png(figure, folder / "figures" / f"{PREFIX}{name}.png")
+    (folder / "interpretation.json").write_text(to_json(found), encoding="utf-8")
+    write(render_interpretation(found, figures, title=title), folder / "report" / "interpretation.html")
+    return headline(found)
+
+
+def write_model(learner: Learner, posthoc: Mapping[str, Any], folder: Path) -> Path:
+    """Write what was trained, with its coding and ``posthoc`` steps; returns its folder within ``folder``."""
+    stored = folder / learner.folder_name
+    learner.save(stored, posthoc)
+    return stored
 
 
 def _galleries(analysis: ErrorAnalysis, test: Predictions, dataset: SequenceDataset | None) -> Results:

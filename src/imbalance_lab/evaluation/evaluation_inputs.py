@@ -1,11 +1,11 @@
-"""From what ``mlflow.models.evaluate`` hands over to a predictions table."""
+"""From what a classifier answered to a predictions table."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,11 +13,8 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import texts_of
 from imbalance_lab.errors import InputError
+from imbalance_lab.evaluation.evaluation_labels import in_order, same_texts
 from imbalance_lab.predictions import HeadPredictions, Predictions, primary_head
-from mlflow_project.evaluation_labels import in_order, same_texts
-
-if TYPE_CHECKING:
-    from imbalance_lab.learners.stored import StoredModel
 
 
 @dataclass(frozen=True)
@@ -40,35 +37,6 @@ class Evaluated:
     predictions: Predictions
     has_probabilities: bool
     notes: tuple[str, ...]
-
-
-def answer_of_model(model: Any, features: Any, column: str | None, config: Mapping[str, Any]) -> Answer:
-    """Ask a pyfunc model; the estimator inside a scikit-learn flavour is asked for its probabilities too."""
-    from mlflow.models.evaluation.default_evaluator import _extract_raw_model
-
-    _, raw = _extract_raw_model(model)
-    if raw is not None:
-        labels = np.asarray(raw.predict(features))
-        # A property of a pipeline that its last step does not offer raises AttributeError.
-        if hasattr(raw, "predict_proba") and hasattr(raw, "classes_"):
-            return Answer(labels, np.asarray(raw.predict_proba(features), dtype=np.float64), tuple(raw.classes_))
-        return Answer(labels)
-    output = model.predict(features)
-    stored = _stored_model(model)
-    if stored is not None and config.get("label_list") is None:
-        head = column or config.get("head") or primary_head(stored.heads)
-        config = {**config, "label_list": stored.heads.get(head)}
-    return answer_of_output(output, column, config)
-
-
-def _stored_model(model: Any) -> StoredModel | None:
-    """What this project's own logged models hold, which tells their classes."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        return getattr(model.unwrap_python_model(), "stored", None)
-    except (AttributeError, MlflowException):
-        return None
 
 
 def answer_of_output(output: Any, column: str | None, config: Mapping[str, Any]) -> Answer:

@@ -1,4 +1,4 @@
-"""Writes ``python_env.yaml`` and ``conda.yaml`` from ``constraints.txt``: ``python -m mlflow_project.environment``.
+"""Writes ``python_env.yaml`` and ``conda.yaml`` from ``constraints.txt``: ``python -m tools.environment``.
 
 Both install the project itself with the pins of ``constraints.txt``. MLflow caches an environment by
 the content of its file, so each file holds a digest of the pins: a change of pins makes a new one.
@@ -21,7 +21,7 @@ def files(constraints: str) -> dict[str, str]:
     pins = pinned(constraints)
     digest = hashlib.sha256(constraints.encode()).hexdigest()[:16]
     header = (
-        "# Made by `python -m mlflow_project.environment` from constraints.txt; do not edit.\n"
+        "# Made by `python -m tools.environment` from constraints.txt; do not edit.\n"
         f"# sha256 of constraints.txt: {digest}\n"
     )
     # The digest stands among the requirements too (a comment to pip): MLflow's virtualenv and uv managers name

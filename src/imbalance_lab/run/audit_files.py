@@ -1,71 +1,27 @@
-"""The audit, run and logged."""
+"""The audit of an experiment's data as files: page, tables, figures."""
 
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tqdm import tqdm
-
 from imbalance_lab.audit.audit_tables import evidence_tables, findings_table, to_dict, trivial_table
-from imbalance_lab.audit.auditing import AuditReport, run_audit
+from imbalance_lab.audit.auditing import AuditReport
 from imbalance_lab.audit.settings import StrategyWeights
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.errors import AuditFailure
 from imbalance_lab.plots.audit_figures import audit_overview, class_distribution, placeholder
 from imbalance_lab.plots.style import Scope, class_colours, save_png
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.page import write
+from imbalance_lab.run.binding import bind_strategy
+from imbalance_lab.run.files import write_tables
 from imbalance_lab.spec import ExperimentSpec
-from mlflow_project.binding import bind_strategy
-from mlflow_project.run_artifacts import write_tables
-from mlflow_project.terminal import say
-from mlflow_project.tracking import RunLogger
 
 if TYPE_CHECKING:
     import pandas as pd
-
-
-def log_audit(
-    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, work: Path, said: Sequence[str] = ()
-) -> AuditReport:
-    """Audit, log page and tables under ``audit/``; what was ``said`` about the data stands on the page.
-
-    Raises
-    ------
-    AuditFailure
-        If a check failed and the spec says ``on_fail: stop``; the page is logged first.
-    """
-    with tqdm(desc="audit", unit="check", disable=not sys.stderr.isatty(), leave=False) as bar:
-
-        def progress(check: str, done: int, total: int) -> None:
-            bar.total, bar.n = total, done
-            bar.set_postfix_str(check)
-
-        report = run_audit(
-            loaded,
-            strategies=strategy_weights(spec, loaded),
-            progress=progress,
-            budget="full" if spec.audit.budget == "full" else "counts",
-        )
-    folder = work / "audit"
-    write_audit(report, loaded, folder, spec.name, said)
-    logger.folder(folder, "audit")
-    logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
-    logger.text(report.sentence, "audit/verdict.txt")
-    logger.metrics({f"time/audit/{check}": s for check, s in report.seconds.items()})
-    say(f"Audit: {report.sentence}")
-    if report.failed and spec.audit.on_fail == "stop":
-        page = folder / "index.html"
-        raise AuditFailure(
-            f"the audit failed, so nothing was trained: {report.sentence} Read {page}; "
-            "'audit: {on_fail: warn}' in the experiment trains all the same"
-        )
-    return report
 
 
 def write_audit(report: AuditReport, loaded: LoadedData, folder: Path, name: str, said: Sequence[str] = ()) -> None:

@@ -1,0 +1,188 @@
+"""All trials of a grid: which job trains which, and what becomes of each."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from itertools import count
+from pathlib import Path
+from types import TracebackType
+
+from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_beside
+from imbalance_lab.run.workspace import Trained, TrialResult, Workspace
+from mlflow_project.trials import (
+    Job,
+    Outcome,
+    Ran,
+    TrackedTrial,
+    TrialFailure,
+    await_runs,
+    ended_before,
+    given_up,
+    rerun_job,
+    run_job,
+)
+
+_LOOK_S = 0.2  # how often the grid's folder is looked at for trials that are trained
+
+
+@dataclass
+class Ledger:
+    """What became of the trials so far; several threads may enter outcomes.
+
+    ``results`` by trial, (trial, reason) of failures, and how often those were started that were run again;
+    ``metric`` is the name of the validation score, ``say`` is called with a line for each trial that ended;
+    ``training_s`` are the seconds until the last training ended, where that is told from the ends of the trials.
+    """
+
+    metric: str
+    results: dict[str, TrialResult]
+    say: Callable[[str], None]
+    failures: list[tuple[str, str]] = field(default_factory=list)
+    again: dict[str, int] = field(default_factory=dict)
+    training_s: float | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
+
+    def enter(self, trial: TrackedTrial, outcome: Outcome, starts: int = 1) -> None:
+        """Enter an outcome; ``starts`` above 1: its worker died, and it was started so often."""
+        with self._lock:
+            if trial.name in self.results:  # a job that was run again tells of a trial that had been ended meanwhile
+                return
+            if starts > 1:
+                self.again[trial.name] = max(starts, self.again.get(trial.name, 0))
+            if isinstance(outcome, TrialFailure):
+                self.failures.append((trial.name, outcome.reason))
+                self.say(f"{trial.name}: FAILED, {outcome.reason}")
+            elif isinstance(outcome, TrialResult):
+                self.results[trial.name] = outcome
+                run_again = f", started {self.again[trial.name]} times" if trial.name in self.again else ""
+                self.say(
+                    f"{trial.name}: {self.metric} {outcome.val_score:.3f} on validation, best epoch "
+                    f"{outcome.best_epoch} of {outcome.epochs}, {outcome.seconds:.0f} s{run_again}"
+                )
+
+
+def run_all(trials: Sequence[TrackedTrial], plan: Plan, engine: Engine, workspace: Workspace, ledger: Ledger) -> None:
+    """Train and end every trial.
+
+    A worker without a device of its own does so with one trial after another. A worker with one trains its
+    share of all networks at once and ends none: that is the work of processes beside it, which begin with a
+    trial as soon as it is trained. Classical classifiers are theirs altogether.
+    """
+    await_runs(trials)
+    journal = workspace.journal("trials")
+    if not plan.devices:
+        jobs = [Job((trial,)) for trial in trials]
+        for ended in engine.map(run_job, jobs, again=rerun_job, journal=journal):
+            _enter(ledger, jobs[ended.index], ended)
+        return
+    begun = time.perf_counter()
+    with open_engine(plan_beside(plan)) as beside, _Endings(trials, beside, workspace, ledger) as endings:
+        trained = workspace.trained()  # by a start of the grid that was interrupted
+        networks = []
+        for trial in trials:
+            if trial.is_classical:
+                endings.add(trial)
+            elif trial.name not in trained:
+                networks.append(trial)
+        shares = [networks[i :: len(plan.devices)] for i in range(len(plan.devices))]
+        jobs = [
+            Job(tuple(trial.on(device) for trial in share), plan.together, hand_over=True)
+            for device, share in zip(plan.devices, shares, strict=True)
+            if share
+        ]
+        left = list(_trained(engine, jobs, journal, ledger, endings))
+        if left:
+            workspace.note(f"workers died twice with many trials at once; {len(left)} trials were trained one by one")
+            alone = [Job((trial,), 1, hand_over=True) for trial in left]
+            for _ in _trained(engine, alone, workspace.journal("alone"), ledger, endings):
+                raise AssertionError("a job of one trial leaves none")
+        ledger.training_s = time.perf_counter() - begun
+
+
+def _trained(engine: Engine, jobs: list[Job], journal: Path, ledger: Ledger, endings: _Endings) -> list[TrackedTrial]:
+    """Train the jobs and hand the trials over; returns those of jobs that were given up with others in them."""
+    left: list[TrackedTrial] = []
+    for ended in engine.map(run_job, jobs, again=rerun_job, journal=journal):
+        job = jobs[ended.index]
+        if isinstance(ended.outcome, Failure) and len(job.trials) > 1:
+            # One of them may have killed the worker: no reason to give up the others.
+            done, rest = ended_before(job)
+            left += [trial for trial, _ in rest]
+            ledger.again.update((trial.name, ended.starts + 1) for trial, begun in rest if begun)
+            kept = [trial for trial in job.trials if trial.name in done]
+            if kept:
+                outcome = Ran(tuple(done[trial.name] for trial in kept))
+                _enter(ledger, replace(job, trials=tuple(kept)), Ended(ended.index, outcome), endings)
+        else:
+            _enter(ledger, job, ended, endings)
+    return left
+
+
+def _enter(ledger: Ledger, job: Job, ended: Ended[Ran], endings: _Endings | None = None) -> None:
+    ran = given_up(job, ended.outcome) if isinstance(ended.outcome, Failure) else ended.outcome
+    for trial, outcome in zip(job.trials, ran.outcomes, strict=True):
+        ledger.enter(trial, outcome, ended.starts if trial.name in ran.again else 1)
+        if isinstance(outcome, Trained) and endings is not None:
+            endings.add(trial, outcome)
+
+
+class _Endings:
+    """Processes that end trained trials while the workers train on; a thread looks for them in the grid's folder."""
+
+    def __init__(self, trials: Sequence[TrackedTrial], engine: Engine, workspace: Workspace, ledger: Ledger) -> None:
+        self._trials = {trial.name: trial for trial in trials}
+        self._engine, self._workspace, self._ledger = engine, workspace, ledger
+        self._journal = workspace.journal("endings")
+        self._pool = ThreadPoolExecutor(engine.jobs)
+        self._futures: dict[str, Future[None]] = {}
+        self._numbers = count()
+        self._lock, self._stop = threading.Lock(), threading.Event()
+        self._thread = threading.Thread(target=self._look, daemon=True)
+
+    def add(self, trial: TrackedTrial, trained: Trained | None = None) -> None:
+        """End a trained trial, or run one from its start, as soon as a process is free; once, however often asked."""
+        here = trial.on("cpu", threads=1, trained=trained is not None)
+        with self._lock:
+            if trial.name not in self._futures and not self._stop.is_set():
+                job = Job((replace(here, run_id=trained.run_id) if trained else here,))
+                self._futures[trial.name] = self._pool.submit(self._end, job, next(self._numbers))
+
+    def _end(self, job: Job, number: int) -> None:
+        ended = self._engine.call(run_job, job, again=rerun_job, journal=self._journal, index=number)
+        if not self._stop.is_set():  # the grid is being left: what was killed with it did not fail
+            _enter(self._ledger, job, ended)
+
+    def _look(self) -> None:
+        while not self._stop.wait(_LOOK_S):
+            self._sweep()
+
+    def _sweep(self) -> None:
+        for name, trained in self._workspace.trained().items():
+            if name in self._trials:
+                self.add(self._trials[name], trained)
+
+    def __enter__(self) -> _Endings:
+        shutil.rmtree(self._journal, ignore_errors=True)
+        self._journal.mkdir(parents=True)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            if kind is None:
+                self._sweep()
+                self._pool.shutdown(wait=True)
+        finally:
+            self._stop.set()
+            self._pool.shutdown(wait=False, cancel_futures=True)
+            self._thread.join()
+        if kind is None:
+            for future in self._futures.values():
+                future.result()

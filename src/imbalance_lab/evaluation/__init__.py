@@ -1,0 +1,1 @@
+"""Whatever a classifier answered, as a predictions table."""

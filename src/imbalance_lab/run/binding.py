@@ -1,0 +1,79 @@
+"""The strategies of an experiment and its data, brought together."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.notes import data_notes
+from imbalance_lab.errors import InputError
+from imbalance_lab.learners.all_learners import prepare_learner
+from imbalance_lab.learners.protocol import Learner
+from imbalance_lab.learners.table_binding import bind_table
+from imbalance_lab.spec import ExperimentSpec
+from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.bind import bind
+from imbalance_lab.strategies.language.parse import StrategySpec
+
+
+def set_threads(threads: int) -> None:
+    """What a process needs before it trains: its share of the cores, and no denormal numbers."""
+    torch.set_num_threads(threads)
+    torch.set_flush_denormal(True)  # denormal numbers make a recurrent step many times slower
+
+
+def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
+    """Bind to the targets of train alone; a classical strategy is checked to fit the data."""
+    if strategy.table is not None:
+        return bind_table(strategy, loaded, seed)
+    dataset, train = loaded.dataset, loaded.splits.train
+    targets = {head: np.asarray(target[train]) for head, target in dataset.targets.items()}
+    return bind(strategy, heads=dataset.heads, targets=targets, primary=primary, seed=seed)
+
+
+def ready_learner(spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData, device: str = "") -> Learner:
+    """A strategy of the experiment, bound and ready to be trained with ``seed``; ``device`` replaces the spec's.
+
+    Raises
+    ------
+    InputError
+        If the strategy does not fit the data.
+    """
+    chosen = spec.strategies[strategy]
+    bound = bind_strategy(chosen, loaded, spec.main_head(loaded.dataset.heads), seed)
+    training = spec.training.model_copy(update={"device": device}) if device else spec.training
+    return prepare_learner(loaded, chosen, bound, spec.model, training, seed)
+
+
+def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[str]:
+    """Find what only the data can tell: heads that do not exist, classes that a strategy names wrongly.
+
+    Returns
+    -------
+    list of str
+        What is to be known before anything is trained: columns that are not read, classes with too few
+        rows for a resampler.
+
+    Raises
+    ------
+    InputError
+        Naming the key of the spec.
+    """
+    heads = loaded.dataset.heads
+    head = spec.selection.metric.rpartition("/")[0]
+    if head in loaded.left_out:
+        allowed = ", ".join(heads)
+        raise InputError(f"selection.metric: train holds no label of head {head!r}; allowed are auto, {allowed}")
+    if head not in ("auto", *heads):
+        raise InputError(f"selection.metric: found head {head!r}; allowed are auto, {', '.join(heads)}")
+    for name in spec.costs:
+        if name not in heads:
+            raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
+    said = data_notes(loaded.dataset.facts)
+    for strategy in spec.strategies.values():
+        bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
+        few = bound.notes.get("too_few_rows")
+        for name, lines in few.items() if isinstance(few, dict) else ():
+            said.append(f"{strategy.name}, head {name}: {'; '.join(lines)}")
+    return said

@@ -1,0 +1,145 @@
+"""The comparison of trials as files: leaderboard, figures, page, verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from imbalance_lab.comparison.comparing import Comparison, compare
+from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.verdict import METRIC_WORDS
+from imbalance_lab.plots.style import save_png
+from imbalance_lab.predictions import read_parquet
+from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison
+from imbalance_lab.report.comparison_page import render_comparison_page
+from imbalance_lab.report.page import Number, write
+from imbalance_lab.run.files import REPORT, write_tables
+from imbalance_lab.run.scores import score_of
+from imbalance_lab.run.workspace import TrialResult
+from imbalance_lab.spec import ExperimentSpec
+
+ROOT_FIGURES = ("leaderboard", "recall_against_false_alarms")
+
+
+def compare_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> Comparison:
+    """Compare the finished trials of a grid, from their local files."""
+    metric = deciding_metric(spec)
+    scored = metric if metric != spec.selection.metric.rpartition("/")[2] else ""
+    records = [record_of(result, scored) for result in results]
+    head = records[0].test.primary
+    strategies = {record.strategy for record in records}
+    baseline = spec.baseline if spec.baseline in strategies else records[0].strategy
+    return compare(
+        records,
+        baseline=baseline,
+        primary_head=head,
+        costs=spec.costs.get(head),
+        metric=metric,
+        margin=spec.comparison.margin,
+    )
+
+
+def record_of(result: TrialResult, metric: str = "") -> RunRecord:
+    """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
+    report = json.loads((Path(result.folder) / REPORT).read_text(encoding="utf-8"))
+    test = read_parquet(result.predictions("test"))
+    score = result.val_score
+    if metric:
+        score = score_of(read_parquet(result.predictions("val")).heads[test.primary], metric)
+    return RunRecord(
+        strategy=result.id.strategy,
+        seed=result.id.seed,
+        run_id=result.run_id,
+        test=test,
+        val_score=score,
+        seconds=result.seconds,
+        report=report,
+    )
+
+
+def deciding_metric(spec: ExperimentSpec) -> str:
+    """What strategies are compared by: the metric of the selection where it is one of the three that can decide."""
+    name = spec.selection.metric.rpartition("/")[2]
+    return name if name in ("macro_f1", "balanced_accuracy", "mcc") else "macro_f1"
+
+
+def write_comparison(
+    found: Comparison, folder: Path, links: Mapping[str, str], *, title: str, metric: str, simulated: bool = False
+) -> None:
+    """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``.
+
+    ``links`` is the address of each run by its id; the page leads to these.
+    """
+    tables = tables_of_comparison(found, metric=metric)
+    write_tables(tables, folder / "tables")
+    figures = figures_of_comparison(found, metric=metric, headline=found.choice.title)
+    for name, figure in figures.items():
+        save_png(figure, folder / "figures" / f"{name}.png")
+        if name in ROOT_FIGURES:
+            save_png(figure, folder / f"{name}.png")
+    (folder / "verdict.json").write_text(
+        json.dumps(
+            {
+                "case": found.choice.case,
+                "strategy": found.choice.strategy,
+                "use_free_lunch": found.choice.use_free_lunch,
+                "selected": found.choice.selected,
+                "reason": found.choice.reason,
+                "evidence": found.choice.evidence,
+                "facts": dict(found.facts),
+            },
+            indent=1,
+            default=str,
+        ),
+        encoding="utf-8",
+    )
+    note = "Simulated recordings: every number here is of simulated data. " if simulated else ""
+    headline, detail = found.choice.headline, found.choice.detail
+    page = render_comparison_page(
+        board_of(found, metric=metric),
+        title=title,
+        verdict=note + headline,
+        sentences={"In detail": detail} if detail else {},
+        tone="good" if found.choice.strategy else "open",
+        numbers=_numbers(found, metric),
+        lead=figures["leaderboard"],
+        figures={name: f for name, f in figures.items() if name != "leaderboard"},
+        tables={name: t for name, t in tables.items() if name != "leaderboard" and len(t)},
+        children=[
+            (f"{r.strategy}, seed {r.seed}", links[str(r.run_id)])
+            for r in found.runs.itertuples()
+            if str(r.run_id) in links
+        ],
+        facts=found.facts,
+    )
+    write(page, folder / "comparison" / "index.html")
+
+
+def _known(value: Any) -> bool:
+    return isinstance(value, (int, float)) and math.isfinite(value)
+
+
+def _numbers(found: Comparison, metric: str) -> list[Number]:
+    board = found.leaderboard
+    rows = board[board["kind"] == 0]
+    words = METRIC_WORDS.get(metric, metric)
+    numbers = []
+    for row in rows.head(2).to_dict("records"):
+        numbers.append(Number(f"{row[metric]:.3f}", f"{words}, {row['strategy']}", _range(row, metric)))
+    controls = board[board["kind"] == 1]
+    if len(controls):
+        best = controls.sort_values(metric, ascending=False).iloc[0].to_dict()
+        numbers.append(Number(f"{best[metric]:.3f}", f"{words}, {best['strategy']}", _range(best, metric)))
+    trivial = board[board["kind"] == 2]
+    if len(trivial):
+        best = trivial.sort_values(metric, ascending=False).iloc[0].to_dict()
+        numbers.append(Number(f"{best[metric]:.3f}", f"{words} without any input ({best['strategy']})"))
+    return numbers
+
+
+def _range(row: Mapping[Any, Any], metric: str) -> str:
+    low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+    return f"95 % interval {low:.3f} to {high:.3f}" if _known(low) else ""
