@@ -73,8 +73,8 @@ class ImbalanceEvaluator(ModelEvaluator):
             evaluated,
         )
         from imbalance_lab.predictions import write_parquet
-        from imbalance_lab.run.files import write_analysis
         from imbalance_lab.run.scores import prediction_metrics
+        from imbalance_lab.run.trial_files import write_analysis
 
         config = dict(evaluator_config or {})
         check_config(config)

@@ -20,9 +20,9 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
-from imbalance_lab.run.curves import Course, metric_name
-from imbalance_lab.run.files import REPORT, Origin
 from imbalance_lab.run.scores import score_of
+from imbalance_lab.run.training_curves import Course, metric_name
+from imbalance_lab.run.trial_files import REPORT, Origin
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import parse_experiment
 from imbalance_lab.training.collapse import prediction_spread

@@ -87,7 +87,7 @@ def without_pictures() -> None:
 
 def cheap_analysis(test: Any, folder: Path, **options: Any) -> str:
     """The analysis of a run without galleries and with coarse intervals."""
-    from imbalance_lab.run.files import write_analysis
+    from imbalance_lab.run.trial_files import write_analysis
 
     return write_analysis(
         test, folder, **{**options, "behind": replace(options["behind"], dataset=None), "resamples": 20}

@@ -10,8 +10,8 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import Predictions, read_parquet
-from imbalance_lab.run.files import Background, write_analysis
 from imbalance_lab.run.scores import prediction_metrics
+from imbalance_lab.run.trial_files import Background, write_analysis
 from imbalance_lab.run.workspace import Workspace
 from mlflow_project import runs, tracking
 from mlflow_project.commands.options import fetch, named

@@ -17,8 +17,8 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import FOLDERS, read_model
 from imbalance_lab.load import load_data
-from imbalance_lab.run.files import write_interpretation
 from imbalance_lab.run.model_data import check_fit, with_classes
+from imbalance_lab.run.trial_files import write_interpretation
 from imbalance_lab.spec import parse_experiment
 from mlflow_project import runs
 from mlflow_project.commands.options import fetch

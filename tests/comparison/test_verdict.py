@@ -20,7 +20,7 @@ from imbalance_lab.comparison.verdict import (
     decide,
     needed_words,
 )
-from imbalance_lab.metrics.power import recordings_before_training, recordings_needed
+from imbalance_lab.metrics.needed_evidence import recordings_before_training, recordings_needed
 
 
 def line(difference, half, *, reference=0.8, verdict=None):

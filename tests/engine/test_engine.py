@@ -22,6 +22,7 @@ import imbalance_lab.run.search as tuning
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, cores, open_engine, plan_beside, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.search import SearchTask, Tried, Tuning, judge, search, tune
+from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.training_config import resolve_gpus
 
@@ -294,7 +295,9 @@ def test_a_search_in_batches_is_the_same_each_time_and_finds_better_values() -> 
         assert abs(found.chosen["loss.focal.gamma"] - 0.7) < 0.2
 
 
-def search_grid(work: Path, jobs: int, monkeypatch: pytest.MonkeyPatch, stop_after: int = 10**9) -> list[SearchTask]:
+def search_grid(
+    work: Workspace, jobs: int, monkeypatch: pytest.MonkeyPatch, stop_after: int = 10**9
+) -> list[SearchTask]:
     """The searches of two strategies, judged without training; interrupted after some trials. What was tried now."""
     tried: list[SearchTask] = []
 
@@ -319,7 +322,7 @@ def test_searches_of_a_grid_are_done_once_each_and_go_on_where_they_stopped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("optuna")
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
+    whole, cut = Workspace(tmp_path / "whole"), Workspace(tmp_path / "cut")
     assert len(search_grid(whole, 1, monkeypatch)) == 3 * 13
     assert search_grid(whole, 1, monkeypatch) == []
     before = search_grid(cut, 1, monkeypatch, stop_after=20)
@@ -351,8 +354,8 @@ def test_a_search_on_devices_asks_for_what_they_train_at_once(tmp_path: Path, mo
     spec = experiment(tune={"trials": 8})
     plan = Plan(1, 1, devices=("cuda:0", "cuda:1"), together=3)
     with open_engine(Plan(1, 1)) as engine:
-        tuning.search_all(spec, ["focal"], tmp_path, engine, plan)
+        tuning.search_all(spec, ["focal"], Workspace(tmp_path), engine, plan)
     assert jobs == [("cuda:0", 3), ("cuda:1", 3), ("cuda:0", 1), ("cuda:1", 1)]
-    found = tuning.tuning_of(tmp_path, "focal")
+    found = tuning.tuning_of(Workspace(tmp_path), "focal")
     assert found is not None
     assert [t.pruned for t in found.tried] == ["", "RuntimeError: lost"] * 4

@@ -50,7 +50,7 @@ def test_causal_channels_come_first_after_training_only(benchmark, mill):
 
 
 def test_the_page_and_its_files_say_that_the_data_are_simulated(mill, tmp_path):
-    from imbalance_lab.run.files import write_interpretation
+    from imbalance_lab.run.trial_files import write_interpretation
 
     loaded, data, _, truth = mill
     sentence = write_interpretation(data.network, loaded, tmp_path, "quick", 0)

@@ -24,8 +24,10 @@ from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.names import key
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.spec import parse_experiment
-from mlflow_project import comparing, grid, promoting
 from mlflow_project.__main__ import main
+from mlflow_project.commands import compare as comparing
+from mlflow_project.commands import promote as promoting
+from mlflow_project.grid import run_grid_of
 
 STRATEGIES = {
     "cross-entropy": {},
@@ -72,7 +74,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
         undrawn(patch)
         client = mlflow.MlflowClient(tracking_uri=uri)
         identifier = client.create_experiment("one number", artifact_location=(folder / "artifacts").as_uri())
-        assert grid.run_grid_of(parse_experiment(MAPPING, where="test"), jobs=1) == 0
+        assert run_grid_of(parse_experiment(MAPPING, where="test"), jobs=1) == 0
         (parent,) = client.search_runs([identifier], "tags.role = 'grid'")
         trials = client.search_runs([identifier], "tags.role = 'trial'")
         yield Made(

@@ -32,7 +32,7 @@ import pandas as pd
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.study import CONTROL, COST, Study
-from imbalance_lab.metrics.power import Needed, recordings_needed
+from imbalance_lab.metrics.needed_evidence import Needed, recordings_needed
 
 METRIC_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}
 BOTH, ONLY_BASELINE, SOME_WORSE, EQUIVALENT, CORRECTED, CANNOT_TELL = (

@@ -17,7 +17,7 @@ from imbalance_lab.predictions import primary_head
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.page import write
 from imbalance_lab.run.binding import bind_strategy
-from imbalance_lab.run.files import write_tables
+from imbalance_lab.run.trial_files import write_tables
 from imbalance_lab.spec import ExperimentSpec
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from imbalance_lab.predictions import read_parquet
 from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
-from imbalance_lab.run.files import REPORT, write_tables
 from imbalance_lab.run.scores import score_of
+from imbalance_lab.run.trial_files import REPORT, write_tables
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec
 

@@ -21,9 +21,9 @@ from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.metrics.calibration import fit_temperature
 from imbalance_lab.predictions import HeadPredictions, Predictions, write_parquet
 from imbalance_lab.run.binding import ready_learner
-from imbalance_lab.run.curves import course_of
-from imbalance_lab.run.files import Background, Origin, write_analysis, write_interpretation, write_model
 from imbalance_lab.run.search import Tuning, search_all, searches_left, tuning_of, with_tuned
+from imbalance_lab.run.training_curves import course_of
+from imbalance_lab.run.trial_files import Background, Origin, write_analysis, write_interpretation, write_model
 from imbalance_lab.run.workspace import TrialResult, Workspace, predictions_file
 from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc

@@ -28,7 +28,7 @@ class TrialResult:
     run_id : of the run that it was logged to, "" where it was not
     val_score : the selection metric on validation, of the epoch that was kept
     seconds : of training, wall time; ``phases`` are those of the parts that came after it
-    folder : where its files are, see :mod:`imbalance_lab.run.files`
+    folder : where its files are, see :mod:`imbalance_lab.run.trial_files`
     collapse_epoch : the epoch from which on a single class is predicted, None where several are
     """
 
@@ -119,6 +119,7 @@ class Workspace:
         """Keep a result; a worker does so itself, so that its death loses nothing."""
         _keep(self.root / "results", result.id.name, asdict(result))
         inside(self.root / "trained", result.id.name, ".json").unlink(missing_ok=True)
+        self.checkpoint(result.id).unlink(missing_ok=True)
 
     def results(self) -> dict[str, TrialResult]:
         """The finished trials by name."""

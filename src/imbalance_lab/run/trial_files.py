@@ -21,7 +21,7 @@ from imbalance_lab.report.galleries import galleries
 from imbalance_lab.report.page import write
 from imbalance_lab.report.run_figures import ROOT_FIGURES, scope_of
 from imbalance_lab.report.run_report import render_run_report, results_of, verdict_of
-from imbalance_lab.run.curves import Course, course_figure
+from imbalance_lab.run.training_curves import Course, course_figure
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.strategies.language.catalogue import catalogue, names_used
 
