@@ -53,7 +53,7 @@ def test_the_page_and_its_files_say_that_the_data_are_simulated(mill, tmp_path):
     from imbalance_lab.run.trial_files import write_interpretation
 
     loaded, data, _, truth = mill
-    sentence = write_interpretation(data.network, loaded, tmp_path, "quick", 0)
+    sentence = write_interpretation(data.network, loaded, tmp_path, budget="quick", seed=0, title="mill")
     assert "macro F1" in sentence
     found = json.loads((tmp_path / "interpretation.json").read_text(encoding="utf-8"))
     assert found["meta"]["simulated"] is True
