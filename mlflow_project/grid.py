@@ -8,10 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import mlflow
+import numpy as np
 import yaml
 from tqdm import tqdm
 
 from imbalance_lab.audit.auditing import AuditReport, run_audit
+from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
@@ -19,7 +21,8 @@ from imbalance_lab.errors import AuditFailure, InputError
 from imbalance_lab.load import load_data
 from imbalance_lab.run.audit_files import strategy_weights, write_audit
 from imbalance_lab.run.binding import check_spec_against_data
-from imbalance_lab.run.comparison_files import compare_trials, deciding_metric, write_comparison
+from imbalance_lab.run.comparison_files import board_lines, compare_trials, deciding_metric, write_comparison
+from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.workspace import TrialResult, Workspace
@@ -28,7 +31,7 @@ from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
 from mlflow_project.schedule import Ledger, run_all
-from mlflow_project.schema import Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
+from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
@@ -41,6 +44,7 @@ from mlflow_project.tracking import (
     tracking_uri,
 )
 from mlflow_project.trials import TrackedTrial, end_run
+from mlflow_project.views import GridFacts, save_views, view_path
 
 _MOST_NAMED = 20  # lines in the description about how the trainings went; a tag names all that were run again
 
@@ -209,8 +213,7 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     trained = _train(grid, run_ids)
     finished = [trained.results[t.name] for t in grid.spec.trials() if t.name in trained.results]
     begun = time.perf_counter()
-    if finished:
-        _compare(grid, finished, trained.failures)
+    view, verdict = _compare(grid, finished, trained.failures) if finished else ("", [])
     grid.seconds["comparison"] = time.perf_counter() - begun
     remarks = _remark(grid, trained)
     grid.seconds["total"] = time.perf_counter() - grid.begun
@@ -219,7 +222,10 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
         logger.status = "FAILED"
     for line in [f"{name} failed: {reason}" for name, reason in trained.failures] + remarks:
         say(line)
-    say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {open_line(logger.store, logger.run_id)}")
+    for line in verdict:
+        say(line)
+    path = view_path(logger.store.experiment_id, view) if view else ""
+    say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {open_line(logger.store, logger.run_id, path)}")
     return 1 if trained.failures else 0
 
 
@@ -274,8 +280,8 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     return ledger
 
 
-def _compare(grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]]) -> None:
-    """Compare the finished trials and log the result to the parent run."""
+def _compare(grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
+    """Compare the finished trials and log the result to the parent run; the view's key, and lines for the terminal."""
     spec, logger = grid.spec, grid.logger
     found = compare_trials(spec, results)
     simulated = bool(grid.loaded.dataset.facts.get("simulated"))
@@ -286,8 +292,28 @@ def _compare(grid: Grid, results: Sequence[TrialResult], failures: Sequence[tupl
     logger.folder(folder)
     logger.metrics(board_metrics(found, str(found.facts["head"])))
     only = f"tags.`mlflow.parentRunId` = '{logger.run_id}'"
-    logger.describe(comparison_note(found, logger, Compared(experiments, only, failures, simulated)))
+    view = _prepare_view(grid, found)
+    logger.describe(comparison_note(found, logger, Compared(experiments, only, failures, simulated, view)))
     logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.dataset.digest})
+    return view, [*board_lines(found, deciding_metric(spec)), found.choice.reason]
+
+
+def _prepare_view(grid: Grid, found: Comparison) -> str:
+    """The view of MLflow's page for this grid; its key."""
+    logger, head = grid.logger, str(found.facts["head"])
+    counts = grid.loaded.dataset.class_counts(head, grid.loaded.splits.train)
+    classes = grid.loaded.dataset.heads[head]
+    rare = [classes[c] for c in np.argsort(counts, kind="stable") if 0 < counts[c] < counts.sum() / len(counts)]
+    facts = GridFacts(
+        grid=grid.spec.name,
+        parent_id=logger.run_id,
+        started=logger.client.get_run(logger.run_id).info.start_time,
+        head=head,
+        rare=tuple(rare) if len(classes) <= MAX_CLASSES_AS_METRICS else (),
+        figures=IMAGES,
+    )
+    with logger.store.writing():
+        return save_views(logger.client, logger.store.experiment_id, facts, grouped=len(grid.spec.seeds) > 1)
 
 
 def _about(loaded: LoadedData) -> str:

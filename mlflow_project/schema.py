@@ -24,12 +24,16 @@ from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
 from mlflow_project.models import example_of, log_model
 from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_path
+from mlflow_project.views import view_path
 
 if TYPE_CHECKING:
     from imbalance_lab.run.search import Tuning
 
 TIMES = "time.json"
 """Artifact of a run: the seconds of its parts."""
+
+IMAGES = ("confusion",)
+"""Figures of a trial that are logged as images too."""
 
 _EXAMPLES = 2  # rows or windows of the model's input example
 
@@ -106,12 +110,24 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     logger.flush()
     logger.tags(_outcome_tags(outcome))
     logger.folder(Path(outcome.result.folder))
+    _log_images(logger, Path(outcome.result.folder))
     logger.describe(_trial_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
     phases = dict(outcome.result.phases)
     phases["model"] = phases.get("model", 0.0) + modelled - begun
     phases["log"] = time.perf_counter() - modelled
     log_times(logger, {"train": training.seconds, **phases})
     return replace(outcome.result, phases=phases)
+
+
+def _log_images(logger: RunLogger, folder: Path) -> None:
+    """Figures of which MLflow's charts show those of several runs side by side."""
+    from PIL import Image
+
+    for name in IMAGES:
+        file = folder / f"{name}.png"
+        if file.is_file():
+            with Image.open(file) as image, logger.store.writing():
+                logger.client.log_image(logger.run_id, image.convert("RGB"), key=name, step=0)
 
 
 def _outcome_tags(outcome: TrialOutcome) -> dict[str, Any]:
@@ -213,12 +229,14 @@ class Compared:
     experiments : the experiment that each run lies in, by run id
     only : MLflow's filter of just these runs within their experiment; "": by their ids, where they are few
     failures : (trial, reason) of those that came to no end
+    view : key of the view of MLflow's page that was prepared for them
     """
 
     experiments: Mapping[str, str]
     only: str = ""
     failures: Sequence[tuple[str, str]] = ()
     simulated: bool = False
+    view: str = ""
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:
@@ -232,7 +250,7 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     headline, detail = found.choice.headline, found.choice.detail
     failures, experiments = compared.failures, compared.experiments
     lines = [
-        _views(found, logger, experiments, compared.only),  # first: the page folds a description after a few lines
+        _views(found, logger, compared),  # first: the page folds a description after a few lines
         "",
         f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline.rstrip('.')}.**",
         *(["", detail] if detail else []),
@@ -278,9 +296,12 @@ def _row(cells: Sequence[str]) -> str:
     return "| " + "&ensp;| ".join(cells) + " |"
 
 
-def _views(found: Comparison, logger: RunLogger, experiments: Mapping[str, str], only: str) -> str:
+def _views(found: Comparison, logger: RunLogger, compared: Compared) -> str:
     """One line of links: the page, and MLflow's own views of just these runs."""
+    experiments, only = compared.experiments, compared.only
     views = [("The whole comparison", run_path(logger.store.experiment_id, logger.run_id, "comparison/index.html"))]
+    if compared.view:
+        views.append(("the prepared view", view_path(logger.store.experiment_id, compared.view)))
     ids = [str(run_id) for run_id in found.runs["run_id"]]
     places = sorted(set(experiments.values()))
     few = len(ids) <= _MOST_LINKED

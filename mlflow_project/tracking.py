@@ -341,9 +341,12 @@ def _server(uri: str) -> str:
     return urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path.rstrip("/"), "", ""))
 
 
-def open_line(store: Store, run_id: str | None = None) -> str:
-    """How to look at the result: the command that starts the page, and the address of the experiment."""
-    path = run_path(store.experiment_id, run_id) if run_id else experiment_path(store.experiment_id)
+def open_line(store: Store, run_id: str | None = None, path: str = "") -> str:
+    """How to look at the result: the command that starts the page, and the address of a run or the experiment.
+
+    ``path`` is an address within the page that is given instead.
+    """
+    path = path or (run_path(store.experiment_id, run_id) if run_id else experiment_path(store.experiment_id))
     server = _server(store.uri)
     if server:
         return f"Open {server}/{path}"

@@ -130,9 +130,9 @@ def view_of(facts: GridFacts, *, by_strategy: bool) -> str:
         facts = replace(facts, rare=facts.rare[: min(len(facts.rare), _MAX_RARE) - 1])
 
 
-def view_link(address: str, experiment_id: str, view: str) -> str:
-    """Address of the page that opens with a view."""
-    page = f"{address}/#/experiments/{experiment_id}/runs"
+def view_path(experiment_id: str, view: str) -> str:
+    """Address of a view within MLflow's page."""
+    page = f"#/experiments/{experiment_id}/runs"
     return f"{page}?viewStateShareKey={view}&compareRunsMode=CHART&workflowType=machine_learning"
 
 

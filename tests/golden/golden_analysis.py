@@ -1,8 +1,8 @@
 """How each golden file of a metric, a calibration measure or a statistical test is checked."""
 
 import numpy as np
-
 from golden.golden_support import array, close, number, only_keys
+
 from imbalance_lab.metrics import calibration as cal
 from imbalance_lab.metrics import counts as m
 from imbalance_lab.metrics import intervals as st

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
-
 from golden.golden_support import (
     array,
     check_loss,
@@ -16,6 +15,7 @@ from golden.golden_support import (
     only_keys,
     value_and_gradient,
 )
+
 from imbalance_lab.strategies import classifier_heads, posthoc, table_methods, weights
 from imbalance_lab.strategies.losses import dice as dice_module
 from imbalance_lab.strategies.losses import equalization, focal, ghm, influence_balanced, ldam, prior, seesaw, smoothing

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from conftest import shared_folder
-
 from golden import golden_analysis, golden_strategies
 
 CHECKS = {**golden_strategies.CHECKS, **golden_analysis.CHECKS}

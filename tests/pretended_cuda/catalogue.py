@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from pretended_cuda.cases import HEADS, PRIMARY
 from strategy_settings import LOSSES
 
 from imbalance_lab.strategies.language.registry import REGISTRY
-from pretended_cuda.cases import HEADS, PRIMARY
 
 TRAINED = ("weights", "loss", "sampler", "schedule", "head", "augment")
 """Slots that a step may depend on."""

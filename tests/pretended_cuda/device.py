@@ -9,12 +9,11 @@ from typing import Any
 from unittest import mock
 
 import torch
+from pretended_cuda import graphs, kernels
+from pretended_cuda.watch import Watch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.overrides import TorchFunctionMode
-
-from pretended_cuda import graphs, kernels
-from pretended_cuda.watch import Watch
 
 CUDA = torch.device("cuda", 0)
 _Generator = torch.Generator

@@ -6,9 +6,8 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
-
 from pretended_cuda.watch import Watch
+from torch import Tensor
 
 
 class _CudnnLstm(torch.autograd.Function):

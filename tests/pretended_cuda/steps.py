@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from unittest import mock
 
+from pretended_cuda.found import Found
+from pretended_cuda.watch import Watch
+
 from imbalance_lab.learners.network_learner import NetworkLearner
 from imbalance_lab.training import graph
 from imbalance_lab.training.course import Epoch, Selection
-from pretended_cuda.found import Found
-from pretended_cuda.watch import Watch
 
 
 @dataclass

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
-
-from imbalance_lab.training.resident import make_resident
 from pretended_cuda import cases
 from pretended_cuda.device import CUDA, pretended_cuda
 from pretended_cuda.found import Found
 from pretended_cuda.watch import NotCapturable
+from torch import Tensor
+
+from imbalance_lab.training.resident import make_resident
 
 Change = Callable[[Tensor], Tensor]
 

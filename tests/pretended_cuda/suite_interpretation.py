@@ -6,12 +6,12 @@ from dataclasses import replace
 from unittest import mock
 
 import pytest
+from pretended_cuda import cases
+from pretended_cuda.device import pretended_cuda
 
 from imbalance_lab.interpretation.contents import BUDGETS
 from imbalance_lab.interpretation.interpreting import interpret
 from imbalance_lab.interpretation.parts import tables
-from pretended_cuda import cases
-from pretended_cuda.device import pretended_cuda
 
 SMALL = {
     "repeats": 1,

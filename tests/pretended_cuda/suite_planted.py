@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor, nn
-
-from imbalance_lab.models.encoder import Corruption, Encoder
 from pretended_cuda import budgets, cases
 from pretended_cuda.device import pretended_cuda
 from pretended_cuda.found import faults
 from pretended_cuda.steps import Run, run
+from torch import Tensor, nn
+
+from imbalance_lab.models.encoder import Corruption, Encoder
 
 Step = Callable[..., Run]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from pretended_cuda import budgets, cases, catalogue
 from pretended_cuda.device import pretended_cuda
 from pretended_cuda.found import faults

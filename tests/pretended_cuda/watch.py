@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
+from pretended_cuda.found import Event, Found, Kind, place
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
-
-from pretended_cuda.found import Event, Found, Kind, place
 
 aten = torch.ops.aten
 

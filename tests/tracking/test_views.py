@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from mlflow.tracking import MlflowClient
 
-from mlflow_project.views import MAX_TAG, TAG, GridFacts, save_views, view_link, view_of, view_state
+from mlflow_project.views import MAX_TAG, TAG, GridFacts, save_views, view_of, view_path, view_state
 
 FACTS = GridFacts("mill", "0123456789abcdef0123456789abcdef", 1_795_903_276_293, "command", ("G2", "G3"))
 
@@ -68,4 +68,4 @@ def test_a_resumed_grid_replaces_its_own_view_and_touches_no_other(tmp_path: Pat
     assert len(views) == 4
     assert tags[TAG + "1700000000000abcdefgh"] == "a user's own"
     assert json.loads(tags[TAG + first])["name"] == "Which strategy? mill"
-    assert f"viewStateShareKey={first}&" in view_link("http://127.0.0.1:5000", experiment, first)
+    assert f"viewStateShareKey={first}&" in view_path(experiment, first)

@@ -217,8 +217,9 @@ def _headline(r: Results, case: str, strategy: str | None, free: bool, groups: _
         return f"Choose {base}: no other strategy was trained"
     shown = _largest(r)
     d = r.against_baseline[shown]
-    few = f"{'it' if n == 1 else f'none of {n} strategies'} can{'not' if n == 1 else ''} be told from {base} in {word}"
-    return f"The data cannot tell: {few}; the largest difference is that of {shown} ({_interval(d)}){_detectable(d)}"
+    many = f": none of {n} strategies can be told from {base} in {word}; the largest difference is that of {shown}"
+    told = f" {shown} from {base} in {word}" if n == 1 else many
+    return f"The data cannot tell{told} ({_interval(d)}){_detectable(d)}"
 
 
 def _headline_corrected(r: Results, case: str, groups: _Groups) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from imbalance_lab.comparison.comparing import Comparison, compare
+from imbalance_lab.comparison.leaderboard import KIND_TRIVIAL
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.plots.style import save_png
@@ -116,6 +117,20 @@ def write_comparison(
         facts=found.facts,
     )
     write(page, folder / "comparison" / "index.html")
+
+
+def board_lines(found: Comparison, metric: str) -> list[str]:
+    """The leaderboard for a terminal, in aligned columns: metric with its interval, verdict against the baseline."""
+    rows = [("strategy", "seeds", METRIC_WORDS.get(metric, metric), "95 % interval", "against the baseline")]
+    for row in found.leaderboard.sort_values(metric, ascending=False, kind="stable").to_dict("records"):
+        if row["kind"] == KIND_TRIVIAL:
+            continue
+        low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
+        interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
+        verdict = found.choice.verdicts.get(row["strategy"], "")
+        rows.append((row["strategy"], f"{row['seeds']:.0f}", f"{row[metric]:.3f}", interval, verdict))
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
 def _known(value: Any) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.analysis.confidence import calibration_scores
 from imbalance_lab.metrics import counts as m
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
@@ -66,7 +67,7 @@ def prediction_metrics(predictions: Predictions) -> dict[str, float]:
     for head in sorted(predictions.heads, key=lambda name: name != predictions.primary):
         p = predictions.heads[head]
         confusion = confusion_counts(p.true, p.pred, len(p.classes))
-        found = head_metrics(confusion) | class_metrics(confusion, p.classes)
+        found = head_metrics(confusion) | _calibration(predictions, head) | class_metrics(confusion, p.classes)
         values |= {f"{split}/{key(head)}/{name}": v for name, v in found.items()}
     return _finite(values)
 
@@ -78,6 +79,15 @@ def control_metrics(test: Predictions) -> dict[str, float]:
         found = head_metrics(confusion_counts(p.true, p.pred, len(p.classes)))
         values |= {f"test/{key(head)}/free_lunch/{name}": v for name, v in found.items()}
     return _finite(values)
+
+
+def _calibration(predictions: Predictions, head: str) -> dict[str, float]:
+    """Expected calibration error (15 equal-width bins) and mean log loss in nats, where there are probabilities."""
+    table, meta = predictions.heads[head], predictions.meta
+    if not len(table) or meta.get("labels_only"):
+        return {}
+    scores = calibration_scores(head, table, meta)["as predicted"]
+    return {name: scores[name] for name in ("ece", "nll")}
 
 
 def score_of(table: HeadPredictions, metric: str) -> float:
