@@ -11,9 +11,11 @@ import pytest
 from grid_fixture import tiny_grid, tiny_mapping  # noqa: F401
 
 from imbalance_lab.atomic import replacing, write_json
+from imbalance_lab.engine import plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data
 from imbalance_lab.predictions import read_parquet
+from imbalance_lab.run.binding import set_threads
 from imbalance_lab.run.trial import run_trial
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import TrialId, parse_experiment
@@ -23,6 +25,7 @@ def test_a_trial_without_mlflow_is_the_grids_trial(tiny_grid, tmp_path, monkeypa
     monkeypatch.setitem(sys.modules, "mlflow", None)  # any import of it raises
     spec = parse_experiment(tiny_mapping(), where="tiny")
     data = load_data(spec.data)
+    set_threads(plan_for(1, len(spec.trials())).threads)  # the grid's, which other tests of this process may change
     result = run_trial(spec, "logit-adjusted", 0, data=data, folder=tmp_path)
     workspace = Workspace(tmp_path)
     assert result.id == TrialId("logit-adjusted", 0)
