@@ -47,6 +47,13 @@ def _one_thread() -> None:
 
 
 @pytest.fixture(autouse=True)
+def _no_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``mlflow.set_experiment`` tells child processes its choice by the environment, and no test undoes that."""
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
+    monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+
+
+@pytest.fixture(autouse=True)
 def _denormals() -> Iterator[None]:
     """A grid that ran in this process flushed denormal numbers; the next test starts as a process does."""
     import torch

@@ -140,6 +140,12 @@ def test_no_interval_is_no_equivalence():
     assert decide(r).case == CANNOT_TELL
 
 
+def test_an_end_that_excludes_zero_is_never_printed_as_zero():
+    found = decide(results({"a": (1e-4 + 2e-17, 1e-4)}))
+    assert found.case in (ONLY_BASELINE, BOTH)
+    assert "95 % interval +2e-17 to +0.000200" in found.headline
+
+
 part = st.tuples(st.floats(-0.2, 0.2), st.floats(1e-4, 0.2))
 
 
@@ -153,7 +159,7 @@ def test_words_and_intervals_agree(others, over, control, rng):
     for name, d in r.against_baseline.items():
         assert (found.verdicts[name] == "better") == (d["low"] > 0)
         assert (found.verdicts[name] == "worse") == (d["high"] < 0)
-    printed = re.findall(r"interval ([+-][\d.]+) to ([+-][\d.]+)", found.headline)
+    printed = re.findall(r"interval ([+-][\d.]+(?:e-\d+)?) to ([+-][\d.]+(?:e-\d+)?)", found.headline)
     assert all(float(low) <= float(high) for low, high in printed)
     if found.case in (BOTH, ONLY_BASELINE):
         assert max(d["low"] for d in r.against_baseline.values()) > 0

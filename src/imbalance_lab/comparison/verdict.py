@@ -320,7 +320,13 @@ def _interval(d: Row) -> str:
     digits = 3
     while digits < 6 and any(abs(d[end]) < 0.5 * 10.0**-digits for end in ("low", "high")):
         digits += 1  # an end that excludes 0 is not to be printed as 0
-    return f"difference {d['difference']:+.{digits}f}, 95 % interval {d['low']:+.{digits}f} to {d['high']:+.{digits}f}"
+    low, high = (_end(float(d[end]), digits) for end in ("low", "high"))
+    return f"difference {d['difference']:+.{digits}f}, 95 % interval {low} to {high}"
+
+
+def _end(value: float, digits: int) -> str:
+    hidden = 0 < abs(value) < 0.5 * 10.0**-digits
+    return f"{value:+.0e}" if hidden else f"{value:+.{digits}f}"
 
 
 def _detectable(d: Row) -> str:
