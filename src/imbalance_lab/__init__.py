@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from imbalance_lab.load import load_data
     from imbalance_lab.loop import bind
     from imbalance_lab.predictions import read_parquet
+    from imbalance_lab.run.trial import run_trial
     from imbalance_lab.spec import load_experiment
 
 __version__ = "0.1.0"
@@ -28,6 +29,7 @@ __all__ = [
     "make_predictions",
     "read_parquet",
     "run_audit",
+    "run_trial",
 ]
 
 # No name here is that of a submodule (audit, predictions): importing one would replace it on the package.
@@ -41,6 +43,7 @@ _HOMES = {
     "make_predictions": "face",
     "read_parquet": "predictions",
     "run_audit": "audit.auditing",
+    "run_trial": "run.trial",
 }
 
 
