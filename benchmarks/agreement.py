@@ -65,7 +65,7 @@ def compared(strategy: str, a: list[Epoch], b: list[Epoch]) -> list[Row]:
         moved = positions = 0
         for head, counts in x.confusion.items():
             p, q = np.asarray(counts), np.asarray(y.confusion[head])
-            moved += int(np.abs(p - q).sum()) / 2
+            moved += int(np.abs(p - q).sum()) // 2  # each moved position leaves one cell and enters another
             positions += int(p.sum())
         rows.append(
             {

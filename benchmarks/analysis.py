@@ -18,6 +18,7 @@ import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -221,7 +222,7 @@ def main() -> None:
         result["suite_s"], result["suite_cpu_s"] = timed(lambda: run_suite(predictions), arguments.repeats)
         result["suite_peak_gib"] = peak_gib()
         for name, per_class in (("top_label", False), ("per_class", True)):
-            wall, processor = timed(lambda c=per_class: scikit_learn(predictions, c), arguments.repeats)
+            wall, processor = timed(partial(scikit_learn, predictions, per_class), arguments.repeats)
             result[f"sklearn_{name}_s"], result[f"sklearn_{name}_cpu_s"] = wall, processor
             result[f"ratio_{name}"] = result["suite_s"] / wall
             result[f"ratio_{name}_cpu"] = result["suite_cpu_s"] / processor

@@ -23,11 +23,13 @@ import argparse
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imbalance_lab.comparison import RunRecord, compare
 from imbalance_lab.comparison import margins as mg
@@ -39,6 +41,10 @@ from imbalance_lab.comparison.study import build
 from imbalance_lab.metrics.intervals import holm
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
+Counts = NDArray[np.int64]
+Floats = NDArray[np.float64]
+Row = dict[str, Any]
+
 K = 4
 CLASSES = ("G0", "G1", "G2", "G3")
 ROLES = Roles(macro=np.ones(K, bool), rare=np.array([0, 0, 1, 1], bool), majority=np.array([1, 0, 0, 0], bool))
@@ -46,7 +52,16 @@ SHOWN = ("macro_f1", "mcc", "rare_recall", "recall/G2", "precision/G2")
 METHODS = ("product", "percentile", "recordings", "positions")
 
 
-def simulate(rng, g, seeds, strategies, *, gain=0.0, sd_seed=0.3, sd_recording=0.5):
+def simulate(
+    rng: np.random.Generator,
+    g: int,
+    seeds: int,
+    strategies: int,
+    *,
+    gain: float = 0.0,
+    sd_seed: float = 0.3,
+    sd_recording: float = 0.5,
+) -> Counts:
     """Confusion counts (strategies, seeds, G, K, K); strategies after the first gain on the rare classes."""
     n = np.zeros((g, K), dtype=np.int64)
     n[:, 0], n[:, 1] = rng.integers(300, 700, g), rng.integers(20, 120, g)
@@ -69,7 +84,7 @@ def simulate(rng, g, seeds, strategies, *, gain=0.0, sd_seed=0.3, sd_recording=0
     return out
 
 
-def truth(gain, sd_seed):
+def truth(gain: float, sd_seed: float) -> Floats:
     """Difference of the two strategies' metrics over very many recordings and seeds, per statistic."""
     rng = np.random.default_rng(99)
     total = []
@@ -77,23 +92,25 @@ def truth(gain, sd_seed):
         counts = simulate(rng, 2000, 10, 2, gain=gain, sd_seed=sd_seed).sum(axis=2)[:, :, None]
         point = _resampled(counts, np.ones((1, 1))).point.reshape(2, 10, -1)
         total.append((point[1] - point[0]).mean(axis=0))
-    return np.mean(total, axis=0)
+    return np.asarray(np.mean(total, axis=0))
 
 
-def _resampled(counts, weights) -> Resampled:
+def _resampled(counts: Counts, weights: Floats) -> Resampled:
     return resample(Sums(mg.margins(counts.reshape(-1, *counts.shape[2:]))), weights, CLASSES, ROLES)
 
 
-def _sides(strategies, seeds):
+def _sides(strategies: int, seeds: int) -> list[Side]:
     number = np.arange(seeds)
     return [Side(runs=a * seeds + number, seeds=number) for a in range(strategies)]
 
 
-def _percentile(samples):
-    return np.nanquantile(samples, [0.025, 0.975], axis=0)
+def _percentile(samples: Floats) -> Floats:
+    return np.asarray(np.nanquantile(samples, [0.025, 0.975], axis=0))
 
 
-def intervals(counts, rng, resamples) -> Iterator[tuple[str, np.ndarray, np.ndarray]]:
+def intervals(
+    counts: Counts, rng: np.random.Generator, resamples: int
+) -> Iterator[tuple[str, NDArray[np.bool_], Floats]]:
     """(method, reject, (low, high)) for the second strategy against the first, per statistic."""
     _, seeds, g = counts.shape[:3]
     base, other = _sides(2, seeds)
@@ -122,13 +139,15 @@ def intervals(counts, rng, resamples) -> Iterator[tuple[str, np.ndarray, np.ndar
     yield "positions", (low > 0) | (high < 0), np.stack([low, high])
 
 
-def coverage(g, seeds, sd_seed, repetitions, resamples, true_difference, gain):
+def coverage(
+    g: int, seeds: int, sd_seed: float, repetitions: int, resamples: int, true_difference: Floats, gain: float
+) -> Iterator[Row]:
     """Rows of type I error and coverage, one per method."""
     rng = np.random.default_rng([g, seeds, round(10 * sd_seed)])
     names = _resampled(simulate(rng, g, 1, 1), np.ones((1, g))).names
     at = [names.index(name) for name in SHOWN]
-    rejected = {m: [] for m in METHODS}
-    covered = {m: [] for m in METHODS}
+    rejected: dict[str, list[Any]] = {m: [] for m in METHODS}
+    covered: dict[str, list[Any]] = {m: [] for m in METHODS}
     for _ in range(repetitions):
         for method, reject, _ in intervals(simulate(rng, g, seeds, 2, sd_seed=sd_seed), rng, resamples):
             rejected[method].append(reject[at])
@@ -137,20 +156,20 @@ def coverage(g, seeds, sd_seed, repetitions, resamples, true_difference, gain):
             inside = ((low <= true_difference) & (true_difference <= high)).astype(float)
             covered[method].append(np.where(np.isnan(low), np.nan, inside)[at])
     for m in METHODS:
-        row = {"G": g, "S": seeds, "sd_seed": sd_seed, "method": m}
+        row: Row = {"G": g, "S": seeds, "sd_seed": sd_seed, "method": m}
         row |= {f"type I {name}": float(v) for name, v in zip(SHOWN, np.mean(rejected[m], axis=0), strict=True)}
         row |= {f"covers {name}": float(v) for name, v in zip(SHOWN, np.nanmean(covered[m], axis=0), strict=True)}
         yield row
 
 
-def family_wise(g, seeds, strategies, repetitions, resamples, gain=0.0):
+def family_wise(g: int, seeds: int, strategies: int, repetitions: int, resamples: int, gain: float = 0.0) -> Row:
     """How often strategies are called different from the baseline: max-t with shared noise of seeds, and Holm.
 
     Without ``gain`` all are equal, and the rate is that of grids with any rejection (expected <= 0.05). With it, all
     but the baseline gain, and the rate is that of strategies that are found.
     """
     rng = np.random.default_rng(7)
-    found = {"any p <= .05": [], "Holm": [], "max-t": []}
+    found: dict[str, list[Any]] = {"any p <= .05": [], "Holm": [], "max-t": []}
     for _ in range(repetitions):
         counts = simulate(rng, g, seeds, strategies, gain=gain)
         r = _resampled(counts, recording_weights(g, resamples, rng))
@@ -161,11 +180,11 @@ def family_wise(g, seeds, strategies, repetitions, resamples, gain=0.0):
         joint = together(contrasts(r, others, base), at, np.full(len(r.names), g))
         for name, value in (("any p <= .05", p), ("Holm", holm(p)), ("max-t", np.array([e.p[0] for e in joint]))):
             found[name].append((value <= 0.05).mean() if gain else (value <= 0.05).any())
-    about = {"G": g, "S": seeds, "strategies": strategies, "gain": gain, "repetitions": repetitions}
+    about: Row = {"G": g, "S": seeds, "strategies": strategies, "gain": gain, "repetitions": repetitions}
     return about | {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _tables(n, g, classes, strategies, seeds):
+def _tables(n: int, g: int, classes: int, strategies: int, seeds: int) -> Iterator[RunRecord]:
     """Runs on the same n positions; probabilities are one shared array, so that the memory stays small."""
     rng = np.random.default_rng(0)
     group = np.sort(rng.integers(0, g, n)).astype(np.int32)
@@ -197,7 +216,7 @@ def _tables(n, g, classes, strategies, seeds):
             yield RunRecord(f"strategy-{a}", s, f"{a}-{s}", table, val_score=0.5 + 0.01 * a, seconds=1.0)
 
 
-def _folded(runs, folds):
+def _folded(runs: Iterable[RunRecord], folds: int) -> Iterator[RunRecord]:
     """Each run as the test rows of ``folds`` trainings, recordings dealt in turn."""
     for run in runs:
         head = run.test.heads["command"]
@@ -213,7 +232,7 @@ def _folded(runs, folds):
 _COLUMNS = ("sequence", "position", "from_start", "from_end", "group", "true", "pred", "probabilities")
 
 
-def speed(n, g, classes, strategies, seeds, resamples, folds=0):
+def speed(n: int, g: int, classes: int, strategies: int, seeds: int, resamples: int, folds: int = 0) -> Row:
     """Seconds of each step for ``strategies`` x ``seeds`` (x ``folds``) runs of ``n`` positions."""
     runs = list(_tables(n, g, classes, strategies, seeds))
     if folds:
@@ -242,7 +261,7 @@ def speed(n, g, classes, strategies, seeds, resamples, folds=0):
     }
 
 
-def _print(rows):
+def _print(rows: Sequence[Row]) -> None:
     columns = list(rows[0])
     text = [[f"{r[c]:.3f}" if isinstance(r[c], float) else str(r[c]) for c in columns] for r in rows]
     width = [max(len(c), *(len(t[i]) for t in text)) for i, c in enumerate(columns)]
@@ -259,7 +278,8 @@ def main() -> int:
     repetitions, resamples = (100, 300) if arguments.quick else (600, 400)
     print(f"type I (expected 0.05) and coverage (expected 0.95); {repetitions} repetitions, so +-0.018 at 600")
     print(f"statistics of classes in fewer than {SIGN_RECORDINGS} recordings cannot reject\n")
-    rows, gain = [], 1.0
+    rows: list[Row] = []
+    gain = 1.0
     for sd_seed in (0.0, 0.3):
         true_difference = truth(gain, sd_seed)
         for g in (8, 17, 40):

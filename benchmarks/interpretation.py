@@ -36,6 +36,7 @@ from imbalance_lab.learners.network_learner import prepare_network
 from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.models.model_config import ModelConfig
+from imbalance_lab.models.network import Network
 from imbalance_lab.simulator.mill import causal_channels
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 from imbalance_lab.strategies.bind import bind
@@ -68,8 +69,8 @@ def causal(options: SimulatedOptions) -> set[str]:
     return {channel for command, pairs in causes.items() if command != "none" for channel, _ in pairs}
 
 
-def trained(loaded: LoadedData, seed: int, epochs: int, hidden: int = 32) -> tuple[ScoredSet, float]:
-    """The test split of a network trained with cross-entropy, and its validation macro F1."""
+def trained(loaded: LoadedData, seed: int, epochs: int, hidden: int = 32) -> tuple[ScoredSet, Network, float]:
+    """The test split, a network trained with cross-entropy, and its validation macro F1."""
     dataset, train = loaded.dataset, loaded.splits.train
     targets = {head: np.asarray(t[train]) for head, t in dataset.targets.items()}
     strategy = bind(
@@ -83,7 +84,7 @@ def trained(loaded: LoadedData, seed: int, epochs: int, hidden: int = 32) -> tup
     config = TrainingConfig(epochs=epochs, batch_size=16, learning_rate=5e-3, device="cpu", precision="float32")
     trial = prepare_network(loaded, strategy, model, config, seed)
     best = max(e.score for e in trial.train(Selection(HEAD, metric_by_name("macro_f1"))))
-    return make_scored(trial.network, dataset, loaded.splits.test), best
+    return make_scored(trial.network, dataset, loaded.splits.test), trial.network, best
 
 
 def rankings(data: ScoredSet, dataset: SequenceDataset, seed: int) -> tuple[dict[str, list[str]], pd.DataFrame]:
@@ -124,11 +125,11 @@ def one_seed(seed: int, epochs: int) -> list[dict[str, object]]:
     options = setting(seed)
     truth = causal(options)
     loaded = load_data(options)
-    data, score = trained(loaded, seed, epochs)
+    data, own, score = trained(loaded, seed, epochs)
     names = loaded.dataset.channels
     truth &= set(names)
     rows: list[dict[str, object]] = []
-    for network, those in (("trained", data), ("randomised", replace(data, network=randomised(data.network, seed)))):
+    for network, those in (("trained", data), ("randomised", replace(data, network=randomised(own, seed)))):
         ranked, importance = rankings(those, loaded.dataset, seed)
         certain = importance.loc[importance["counts"], "feature"].tolist()
         for method, ranking in ranked.items():

@@ -195,7 +195,7 @@ def _map_cached(positions: int) -> Callable[[], Any]:
     small = load_data(parse_options(options))
     repeats = -(-positions // (len(small.dataset) * length))
     d = small.dataset
-    wide = {
+    wide: dict[str, Any] = {
         f.name: np.repeat(value, repeats, axis=0)
         for f in fields(d)
         if isinstance(value := getattr(d, f.name), np.ndarray) and len(value) == len(d)
@@ -234,7 +234,12 @@ def _task_bytes() -> int:
 
 
 def _case(what: str, **case: Any) -> Callable[[], Any]:
-    cases = {"tracking": _tracking, "tally": _tally, "compare": _compare, "cache": _map_cached}
+    cases: dict[str, Callable[..., Callable[[], Any]]] = {
+        "tracking": _tracking,
+        "tally": _tally,
+        "compare": _compare,
+        "cache": _map_cached,
+    }
     return cases[what](**case)
 
 
@@ -251,7 +256,8 @@ def _measured(rows: list[Row], missing: list[str], name: dict[str, Any], what: s
 
 def measure(arguments: argparse.Namespace) -> Outcome:
     """All tables."""
-    size, missing = arguments.size, []
+    size = arguments.size
+    missing: list[str] = []
     tables: dict[str, list[Row]] = {
         name: [] for name in ("engines", "tracking", "tally in shards", "comparison", "cached data")
     }

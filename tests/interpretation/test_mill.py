@@ -28,7 +28,7 @@ def benchmark():
 def mill(benchmark):
     options = benchmark.setting(0)
     loaded = load_data(options)
-    data, score = benchmark.trained(loaded, 0, epochs=12)
+    data, _, score = benchmark.trained(loaded, 0, epochs=12)
     return loaded, data, score, benchmark.causal(options) & set(loaded.dataset.channels)
 
 
