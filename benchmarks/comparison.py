@@ -30,6 +30,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
 
 from imbalance_lab.comparison import RunRecord, compare
 from imbalance_lab.comparison import margins as mg
@@ -38,7 +39,6 @@ from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample
 from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import build
-from imbalance_lab.metrics.intervals import holm
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 Counts = NDArray[np.int64]
@@ -178,7 +178,8 @@ def family_wise(g: int, seeds: int, strategies: int, repetitions: int, resamples
         at = np.array([r.index("rare_recall" if gain else "macro_f1")])
         p = np.array([alone(c).p[at[0]] for c in plain])
         joint = together(contrasts(r, others, base), at, np.full(len(r.names), g))
-        for name, value in (("any p <= .05", p), ("Holm", holm(p)), ("max-t", np.array([e.p[0] for e in joint]))):
+        holm = multipletests(p, method="holm")[1]
+        for name, value in (("any p <= .05", p), ("Holm", holm), ("max-t", np.array([e.p[0] for e in joint]))):
             found[name].append((value <= 0.05).mean() if gain else (value <= 0.05).any())
     about: Row = {"G": g, "S": seeds, "strategies": strategies, "gain": gain, "repetitions": repetitions}
     return about | {name: float(np.mean(values)) for name, values in found.items()}

@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 from _common import Outcome, run
 from numpy.typing import NDArray
+from statsmodels.stats.multitest import multipletests
 
 from imbalance_lab.comparison import RunRecord
 from imbalance_lab.comparison.bootstrap import alone, contrasts, together
@@ -31,7 +32,6 @@ from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import build
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.load import load_data, parse_options
-from imbalance_lab.metrics.intervals import holm
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.randomness import derive_seed
 
@@ -128,7 +128,7 @@ def judged(runs: Sequence[RunRecord]) -> dict[str, float]:
     found = contrasts(study.resampled, others, base)
     single = [alone(c) for c in found]
     family = together(found, np.array([at]), study.recordings)
-    p = holm([e.p[at] for e in single])
+    p = multipletests([e.p[at] for e in single], method="holm")[1]
     low, high, se = (float(getattr(single[1], name)[at]) for name in ("low", "high", "se"))
     return {
         "difference": float(single[1].value[at]),

@@ -9,7 +9,13 @@ import threading
 import time
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from imbalance_lab.run.search import Tuning
+    from imbalance_lab.spec import ExperimentSpec
 
 FIRST, SECOND = "cross-entropy-s0", "curriculum-s0"
 """The trials of tests/experiments/tiny-mill.yaml."""
@@ -154,3 +160,25 @@ def main(dying: str, argv: list[str]) -> int:
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1], sys.argv[2:]))
+
+
+def searched(
+    spec: ExperimentSpec,
+    strategy: str,
+    evaluate: Callable[[ExperimentSpec], float],
+    trials: int,
+    batch: int = 1,
+    backwards: bool = False,
+) -> Tuning:
+    """A whole search, each batch judged here in the order of asking or the other way round."""
+    from imbalance_lab.run.search import judge, search
+
+    dialogue = search(spec, strategy, trials=trials, batch=batch)
+    asked = next(dialogue)
+    while True:
+        assert len(asked) <= batch
+        results = [judge(spec, strategy, v, evaluate) for v in (reversed(asked) if backwards else asked)]
+        try:
+            asked = dialogue.send(tuple(reversed(results)) if backwards else tuple(results))
+        except StopIteration as end:
+            return end.value

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from imbalance_lab.data.cache import load_cached, save_loaded
-from imbalance_lab.engine import Failure, Plan, plan_for, run_grid
+from imbalance_lab.engine import Failure, Plan, open_engine, plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.predictions import HeadPredictions, Predictions, read_parquet, write_parquet
@@ -165,7 +165,8 @@ def _square(x: int) -> int:
 
 @pytest.mark.parametrize("jobs", [1, 2])
 def test_a_failing_trial_does_not_stop_the_others(jobs: int) -> None:
-    outcomes = dict(run_grid(_square, [1, 2, 3], Plan(jobs, 1)))
+    with open_engine(Plan(jobs, 1)) as engine:
+        outcomes = {ended.index: ended.outcome for ended in engine.map(_square, [1, 2, 3])}
     assert outcomes[0] == 1
     assert outcomes[2] == 9
     assert outcomes[1] == Failure(1, "ValueError: two is refused")

@@ -201,15 +201,6 @@ def open_engine(plan: Plan) -> Iterator[Engine]:
         yield engine
 
 
-def run_grid(
-    function: Callable[[Task], Result], tasks: Iterable[Task], plan: Plan
-) -> Iterator[tuple[int, Result | Failure]]:
-    """:meth:`Engine.map` on an engine opened for this one map: (index of the task, result or :class:`Failure`)."""
-    with open_engine(plan) as engine:
-        for ended in engine.map(function, tasks):
-            yield ended.index, ended.outcome
-
-
 @dataclass(frozen=True)
 class _Call:
     """What travels to a worker."""

@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from typing import Any
 
+import calibration_by_definition as definition
 import numpy as np
 import pandas as pd
 import pytest
@@ -25,7 +26,7 @@ from imbalance_lab.analysis.report import report_schema, to_report
 from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
-from imbalance_lab.metrics import calibration
+from imbalance_lab.metrics.calibration import apply_temperature
 from imbalance_lab.metrics.clusters import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.report.page_sections import RUN
@@ -107,17 +108,15 @@ def test_numbers_agree_with_scikit_learn(head: HeadPredictions) -> None:
         assert per_class.loc[name, "auprc"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_counted_calibration_agrees_with_the_plain_functions(head: HeadPredictions) -> None:
+def test_counted_calibration_is_the_one_defined(head: HeadPredictions) -> None:
     c = run_suite(one(head, temperature={"command": 0.7}), resamples=50).heads["command"].confidence
     scores = c.scores.set_index(["variant", "metric"])["value"]
-    after = calibration.apply_temperature(head.probabilities.astype(np.float64), 0.7)
+    after = apply_temperature(head.probabilities.astype(np.float64), 0.7)
     for variant, p in (("as predicted", head.probabilities.astype(np.float64)), ("temperature", after)):
-        assert scores[variant, "ece"] == pytest.approx(calibration.ece(p, head.true), abs=1e-5)
-        assert scores[variant, "classwise_ece"] == pytest.approx(calibration.classwise_ece(p, head.true)[0], abs=1e-5)
-        assert scores[variant, "brier"] == pytest.approx(calibration.brier(p, head.true), abs=1e-5)
-        assert scores[variant, "nll"] == pytest.approx(calibration.nll(p, head.true), abs=1e-5)
+        for metric in ("ece", "classwise_ece", "brier", "nll"):
+            assert scores[variant, metric] == pytest.approx(getattr(definition, metric)(p, head.true), abs=1e-5)
     assert scores["as predicted", "ece_mass"] == pytest.approx(
-        calibration.adaptive_ece(head.probabilities, head.true), abs=1e-4
+        definition.ece(head.probabilities, head.true, mass=True), abs=1e-4
     )
 
 

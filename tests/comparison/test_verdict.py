@@ -20,7 +20,7 @@ from imbalance_lab.comparison.verdict import (
     decide,
     needed_words,
 )
-from imbalance_lab.metrics.needed_evidence import recordings_before_training, recordings_needed
+from imbalance_lab.metrics.needed_evidence import recordings_needed
 
 
 def line(difference, half, *, reference=0.8, verdict=None):
@@ -207,4 +207,3 @@ def test_recordings_needed_by_hand():
     some = recordings_needed(0.1, 18, 0.02, 0.02, 2.8)
     assert 18 * 0.3136 < some.recordings < 18
     assert some.seeds_help
-    assert recordings_before_training(0.05, 18, 0.1) == 72

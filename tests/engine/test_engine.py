@@ -15,13 +15,14 @@ from typing import Any
 import engine_cases
 import pytest
 import torch
+from engine_cases import searched
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import imbalance_lab.run.search as tuning
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, cores, open_engine, plan_beside, plan_for
 from imbalance_lab.errors import InputError
-from imbalance_lab.run.search import SearchTask, Tried, Tuning, judge, search, tune
+from imbalance_lab.run.search import SearchTask, Tried, judge
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.training_config import resolve_gpus
@@ -107,8 +108,9 @@ def test_a_cluster_that_does_not_answer_is_one_sentence(monkeypatch: pytest.Monk
 
 def test_the_local_engine_imports_no_cluster_package() -> None:
     program = (
-        "import sys\nfrom imbalance_lab.engine import plan_for, run_grid\n"
-        "assert list(run_grid(abs, [-1, 2], plan_for(1, 2))) == [(0, 1), (1, 2)]\n"
+        "import sys\nfrom imbalance_lab.engine import open_engine, plan_for\n"
+        "with open_engine(plan_for(1, 2)) as engine:\n"
+        "    assert [(e.index, e.outcome) for e in engine.map(abs, [-1, 2])] == [(0, 1), (1, 2)]\n"
         "print(sorted({'torch', 'distributed', 'dask', 'ray', 'sklearn', 'mlflow'} & set(sys.modules)))"
     )
     environment = {**os.environ, "PYTHONPATH": str(ROOT / "src")}
@@ -267,25 +269,10 @@ def distance(tried: ExperimentSpec) -> float:
     return 1.0 - abs(tried.strategies["focal"].loss.options.gamma - 0.7)
 
 
-def searched(trials: int, batch: int, backwards: bool = False) -> Tuning:
-    """A whole search, each batch judged in the order of asking or the other way round."""
-    pytest.importorskip("optuna")
-    spec = experiment()
-    dialogue = search(spec, "focal", trials=trials, batch=batch)
-    asked = next(dialogue)
-    while True:
-        assert len(asked) <= batch
-        results = [judge(spec, "focal", v, distance) for v in (reversed(asked) if backwards else asked)]
-        try:
-            asked = dialogue.send(tuple(reversed(results)) if backwards else tuple(results))
-        except StopIteration as end:
-            return end.value
-
-
 def test_a_search_in_batches_is_the_same_each_time_and_finds_better_values() -> None:
-    one, four = searched(24, 1), searched(24, 4)
-    assert one == tune(experiment(), "focal", distance, trials=24)
-    assert four == searched(24, 4, backwards=True)
+    pytest.importorskip("optuna")
+    one, four = (searched(experiment(), "focal", distance, 24, batch) for batch in (1, 4))
+    assert four == searched(experiment(), "focal", distance, 24, 4, backwards=True)
     assert len(four.tried) == 24
     assert four.tried[0].values == {}
     # The sampler's random start does not depend on the batch: the experiment as written and ten random trials.

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 import yaml
+from engine_cases import searched
 from sklearn.ensemble import RandomForestClassifier
 from training_cases import MODEL, selection, tiny, trial_of
 
@@ -23,7 +24,7 @@ from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.counts import confusion_counts, macro_f1
 from imbalance_lab.models.build import rebuild_network
-from imbalance_lab.run.search import Tuning, space_of, trials_of, tune, with_tuned
+from imbalance_lab.run.search import Tuning, space_of, trials_of, with_tuned
 from imbalance_lab.spec import load_experiment, parse_experiment
 from imbalance_lab.strategies.language import registry
 from imbalance_lab.strategies.language.parse import parse_strategy
@@ -252,8 +253,8 @@ def test_search_finds_a_better_value_and_is_the_same_each_time():
             raise NonFiniteLossError("loss became NaN")
         return 1.0 - abs(tried.strategies["focal"].loss.options.gamma - 0.7)
 
-    found = tune(spec, "focal", evaluate, trials=25)
-    again = tune(spec, "focal", evaluate, trials=25)
+    found = searched(spec, "focal", evaluate, 25)
+    again = searched(spec, "focal", evaluate, 25)
     assert found == again
     assert len(found.tried) == 25
     assert found.tried[0].values == {}  # the experiment as written comes first
@@ -264,7 +265,7 @@ def test_search_finds_a_better_value_and_is_the_same_each_time():
 
 
 def test_search_prunes_values_that_correct_the_prior_twice():
-    found = tune(experiment(), "both", lambda spec: 0.5, trials=25)
+    found = searched(experiment(), "both", lambda spec: 0.5, 25)
     pruned = [t for t in found.tried if t.score is None]
     assert 0 < len(pruned) < 25
     assert all("together at most power 1" in t.pruned for t in pruned)
@@ -274,13 +275,13 @@ def test_search_prunes_values_that_correct_the_prior_twice():
         raise InputError("no")
 
     with pytest.raises(InputError, match="'focal', key tune: none of 3 trials"):
-        tune(experiment(), "focal", never, trials=3)
+        searched(experiment(), "focal", never, 3)
 
 
 def test_search_without_optuna_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(InputError, match=r"pip install 'imbalance-lab\[tune\]'"):
-        tune(experiment(), "focal", lambda spec: 0.0, trials=2)
+        searched(experiment(), "focal", lambda spec: 0.0, 2)
 
 
 def test_strategies_command_lists_every_card():

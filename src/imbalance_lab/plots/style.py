@@ -42,7 +42,6 @@ BASELINE = "#6e6e6e"
 ACCENT = "#0072b2"
 ALARM = "#d55e00"
 SEQUENTIAL = "viridis"
-DIVERGING = "PuOr"
 
 # Okabe & Ito, "Color Universal Design" (2008); yellow last, because it is the weakest on white.
 _RARE = ("#e69f00", "#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#000000", "#d6c72b")

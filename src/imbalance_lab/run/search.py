@@ -197,42 +197,6 @@ def judge(
     return Tried(dict(values), score) if math.isfinite(score) else Tried(dict(values), None, "the score is not finite")
 
 
-def tune(
-    spec: ExperimentSpec,
-    strategy: str,
-    evaluate: Callable[[ExperimentSpec], float],
-    *,
-    trials: int,
-    progress: Callable[[int, Tried], None] | None = None,
-) -> Tuning:
-    """:func:`search` with every trial judged here, one after the other.
-
-    Parameters
-    ----------
-    evaluate : experiment to the selection metric on validation, with the first seed
-    trials : how many, the first included
-    progress : called after each trial with its number (from 1) and result
-
-    Raises
-    ------
-    InputError
-        As :func:`search`.
-    """
-    searching = search(spec, strategy, trials=trials)
-    (values,) = next(searching)
-    number = 0
-    while True:
-        result = judge(spec, strategy, values, evaluate)
-        number += 1
-        if progress is not None:
-            progress(number, result)
-        try:
-            (values,) = searching.send((result,))
-        except StopIteration as end:
-            found: Tuning = end.value
-            return found
-
-
 @dataclass(frozen=True)
 class SearchTask:
     """One trial of a strategy's search, for a worker; ``work`` is the grid's folder, ``device`` replaces the spec's."""

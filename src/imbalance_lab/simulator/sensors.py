@@ -29,8 +29,6 @@ CURRENTS = ("spindle", "x_motor", "y_motor", "z_motor")
 _LAGS = MappingProxyType({"frame": 1, "bed": 0, "head": 0})
 """Status reports by which each kind of frame reports late."""
 
-_STATES = ("position", "velocity", "acceleration", "turning", "load", "speed")
-
 
 @dataclass(frozen=True)
 class Coupling:

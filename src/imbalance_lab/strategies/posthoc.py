@@ -37,11 +37,6 @@ def prior_shift(counts: ArrayLike, tau: float) -> Floats:
     return out
 
 
-def logit_adjust(logits: ArrayLike, counts: ArrayLike, tau: float = 1.0) -> Floats:
-    """z - tau log pi, (n, K); logits may be log-probabilities."""
-    return np.asarray(logits, dtype=np.float64) + prior_shift(counts, tau)
-
-
 def threshold_predict(probabilities: ArrayLike, thresholds: ArrayLike) -> NDArray[np.int64]:
     """argmax_c p_c / t_c, (n,), for thresholds (K,) above 0."""
     return (np.asarray(probabilities, dtype=np.float64) / np.asarray(thresholds, dtype=np.float64)).argmax(axis=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -260,30 +260,6 @@ def fit_table_model(
             f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', *RESAMPLERS, *ENSEMBLES])}"
         )
     return model.fit(inputs, labels), labels
-
-
-def fit_table_strategy(
-    name: str,
-    options: Mapping[str, Any],
-    X: ArrayLike,
-    y: ArrayLike,
-    seed: int,
-    n_classes: int | None = None,
-) -> Callable[[ArrayLike], Floats]:
-    """Fit one table strategy and return its ``predict_proba``; parameters and errors of :func:`fit_table_model`.
-
-    Parameters
-    ----------
-    y : int array of shape (n,), class ids 0 .. n_classes - 1
-    n_classes : columns of the result; default the largest id plus one
-
-    Returns
-    -------
-    function from (m, F) to float64 probabilities (m, n_classes); 0 for classes without training examples
-    """
-    model, _ = fit_table_model(name, options, X, y, seed)
-    k = int(n_classes if n_classes is not None else np.asarray(y).max() + 1)
-    return lambda rows: class_probabilities(model, rows, k)
 
 
 def class_probabilities(model: Any, rows: ArrayLike, n_classes: int) -> Floats:

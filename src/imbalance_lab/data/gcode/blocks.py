@@ -173,17 +173,3 @@ def modal_motion(column: BlockColumn, starts: NDArray[np.int64]) -> tuple[NDArra
     # A block may move and end the program: it moves itself, and nothing is in force afterwards.
     out = np.where(cancels[last] & (last != rows), -1, explicit[last])
     return out, names
-
-
-def modal_commands(blocks: Sequence[Block | None]) -> list[str | None]:
-    """Effective motion command of each row of one recording; None where none is in force.
-
-    ``None`` stands for a row without text, which leaves the modal state as it is.
-    """
-    distinct = {id(block): block for block in blocks if block is not None}
-    index = {key: i for i, key in enumerate(distinct)}
-    codes = np.array([-1 if block is None else index[id(block)] for block in blocks], dtype=np.int64)
-    motion, names = modal_motion(
-        BlockColumn(codes, tuple(distinct.values())), np.zeros(min(1, len(codes)), dtype=np.int64)
-    )
-    return [names[m] if m >= 0 else None for m in motion]
