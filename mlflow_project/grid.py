@@ -208,6 +208,7 @@ def _audit(spec: ExperimentSpec, loaded: LoadedData) -> AuditReport:
             strategies=strategy_weights(spec, loaded),
             progress=progress,
             budget="full" if spec.audit.budget == "full" else "counts",
+            margin=spec.comparison.margin,
         )
 
 
