@@ -14,14 +14,19 @@ from tqdm import tqdm
 
 from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.comparison.comparing import Comparison
-from imbalance_lab.data.cache import load_cached, save_loaded
+from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import AuditFailure, InputError
-from imbalance_lab.load import load_data
 from imbalance_lab.run.audit_files import strategy_weights, write_audit
-from imbalance_lab.run.binding import check_spec_against_data
-from imbalance_lab.run.comparison_files import board_lines, compare_trials, deciding_metric, write_comparison
+from imbalance_lab.run.comparison_files import (
+    board_lines,
+    compare_trials,
+    deciding_metric,
+    whole_trials,
+    write_comparison,
+)
+from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
 from imbalance_lab.run.trial import Trial
@@ -32,6 +37,7 @@ from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
 from mlflow_project.schedule import Ledger, run_all
 from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
+from mlflow_project.strategy_runs import log_strategies
 from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
@@ -44,14 +50,17 @@ from mlflow_project.tracking import (
     tracking_uri,
 )
 from mlflow_project.trials import TrackedTrial, end_run
-from mlflow_project.views import GridFacts, save_views, view_path
+from mlflow_project.views import GridFacts, grid_filter, save_views, view_path
 
 _MOST_NAMED = 20  # lines in the description about how the trainings went; a tag names all that were run again
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A grid whose parent run is open; ``seconds`` are those of its parts, as they end."""
+    """A grid whose parent run is open; ``loaded`` are the data, or those of the first fold.
+
+    ``seconds`` are those of its parts, as they end.
+    """
 
     spec: ExperimentSpec
     loaded: LoadedData
@@ -78,26 +87,30 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
     begun = time.perf_counter()
     # Everything a user can get wrong is found before a run exists.
     plan = _plan(spec, jobs, engine, cluster)
-    loaded, said = load_and_check(spec)
-    with open_engine(plan) as opened:
+    with kept_data(spec) as kept, open_engine(plan) as opened:
+        loaded, said = kept.first, kept.said
+        for line in said:
+            say(line)
         store = open_store(spec.name)
         tags = {"role": "grid", "experiment_name": spec.name}
         with tracking.run(store, f"{spec.name} grid", tags) as logger:
             grid = Grid(spec, loaded, logger, plan, opened, begun)
-            save_loaded(loaded, grid.workspace.data)
+            grid.workspace.take_data(kept.place)
             logger.params(
                 {
                     "spec.name": spec.name,
                     "spec.seeds": spec.seeds,
                     "spec.baseline": spec.baseline,
                     "spec.data.source": spec.data.source,
-                    "data.digest": loaded.dataset.digest,
+                    **({"spec.folds": len(spec.folds)} if loaded.fold is not None else {}),
+                    "data.digest": loaded.digest,
                 }
             )
             log_spec(logger, spec)
             log_dataset(logger, loaded, "training")
             say(
-                f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds on {_about(loaded)}; "
+                f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds"
+                f"{'' if loaded.fold is None else f' x {loaded.fold.count} folds'} on {_about(loaded)}; "
                 f"parent run {logger.run_id}"
             )
             if spec.audit.budget != "off":
@@ -126,24 +139,27 @@ def resume_grid(parent_run_id: str, jobs: int | None, engine: str = "local", clu
     spec = parse_experiment(yaml.safe_load(spec_text), where=f"runs:/{parent_run_id}/spec.yaml")
     plan = _plan(spec, jobs, engine, cluster)
     with open_engine(plan) as opened, tracking.run(store, "", {}, resume=parent_run_id) as logger:
-        known = {child.info.run_name: child for child in children(store, parent_run_id)}
+        known = {
+            child.info.run_name: child
+            for child in children(store, parent_run_id)
+            if child.data.tags.get("role") != "strategy"  # a strategy over its folds is no trial
+        }
         done = sum(child.info.status == "FINISHED" for child in known.values())
         say(f"{spec.name}: taking up parent run {parent_run_id}, {done} trials are finished")
-        grid = Grid(spec, load_cached(workspace.data), logger, plan, opened, time.perf_counter())
+        grid = Grid(spec, load_cached(workspace.data_of(spec.folds[0])), logger, plan, opened, time.perf_counter())
         code = _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
     return code
 
 
-def load_and_check(spec: ExperimentSpec) -> tuple[LoadedData, list[str]]:
-    """The data of an experiment, and what is to be known of them before anything is trained; printed too.
+def load_and_check(spec: ExperimentSpec, fold: int | None) -> tuple[LoadedData, Sequence[str]]:
+    """The data of an experiment (of a fold), and what is to be known of them before anything is trained; printed too.
 
     Raises
     ------
     InputError
         If they cannot be read, or the experiment does not fit them.
     """
-    loaded = load_data(spec.data)
-    said = check_spec_against_data(spec, loaded)
+    loaded, said = load_checked(spec, fold)
     for line in said:
         say(line)
     return loaded, said
@@ -169,7 +185,8 @@ def log_audit(
     logger.folder(folder, "audit")
     logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
     logger.text(report.sentence, "audit/verdict.txt")
-    say(f"Audit: {report.sentence}")
+    of_fold = "" if loaded.fold is None else f" (train and test as in fold {loaded.fold.number})"
+    say(f"Audit{of_fold}: {report.sentence}")
     if report.failed and spec.audit.on_fail == "stop":
         page = folder / "index.html"
         raise AuditFailure(
@@ -191,6 +208,7 @@ def _audit(spec: ExperimentSpec, loaded: LoadedData) -> AuditReport:
             strategies=strategy_weights(spec, loaded),
             progress=progress,
             budget="full" if spec.audit.budget == "full" else "counts",
+            margin=spec.comparison.margin,
         )
 
 
@@ -202,7 +220,8 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
             "address of a tracking server"
         )
     check_precision(spec.training)
-    trials = max(len(spec.trials()), sum(trials_of(spec, name) for name in spec.strategies))
+    searched = sum(trials_of(spec, name) for name in spec.strategies) * len(spec.folds)
+    trials = max(len(spec.trials()), searched)
     return plan_for(jobs, trials, resolve_gpus(spec.training.device), engine, cluster)
 
 
@@ -212,13 +231,15 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     _search(grid)
     trained = _train(grid, run_ids)
     finished = [trained.results[t.name] for t in grid.spec.trials() if t.name in trained.results]
+    whole, lacking = whole_trials(grid.spec, finished)
+    runs_of, unsaid = _summarise(grid, whole)
     begun = time.perf_counter()
-    view, verdict = _compare(grid, finished, trained.failures) if finished else ("", [])
+    view, verdict = _compare(grid, whole, trained.failures, runs_of) if whole else ("", [])
     grid.seconds["comparison"] = time.perf_counter() - begun
-    remarks = _remark(grid, trained)
+    remarks = _remark(grid, trained, [*lacking, *unsaid])
     grid.seconds["total"] = time.perf_counter() - grid.begun
     log_times(logger, grid.seconds)
-    if trained.failures:
+    if trained.failures or unsaid:
         logger.status = "FAILED"
     for line in [f"{name} failed: {reason}" for name, reason in trained.failures] + remarks:
         say(line)
@@ -226,13 +247,23 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
         say(line)
     path = view_path(logger.store.experiment_id, view) if view else ""
     say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {open_line(logger.store, logger.run_id, path)}")
-    return 1 if trained.failures else 0
+    return 1 if trained.failures or unsaid else 0
 
 
-def _remark(grid: Grid, trained: Ledger) -> list[str]:
+def _summarise(grid: Grid, whole: Sequence[TrialResult]) -> tuple[dict[str, str], list[str]]:
+    """With folds, a run for each strategy: their ids, and what went wrong."""
+    if grid.loaded.fold is None or not whole:
+        return {}, []
+    begun = time.perf_counter()
+    found = log_strategies(grid.spec, grid.loaded, grid.logger, whole, grid.engine, grid.plan)
+    grid.seconds["strategies"] = time.perf_counter() - begun
+    return found
+
+
+def _remark(grid: Grid, trained: Ledger, more: Sequence[str] = ()) -> list[str]:
     """How the trainings went, as far as it is worth a line; said in the parent's description too."""
     run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
-    remarks = grid.workspace.notes() + run_again
+    remarks = [*grid.workspace.notes(), *run_again, *more]
     if remarks:
         lines = "".join(f"\n- {line}" for line in remarks[:_MOST_NAMED])
         text = grid.logger.client.get_run(grid.logger.run_id).data.tags.get(NOTE, "")
@@ -260,7 +291,8 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     plain, folder = spec.to_mapping(), str(workspace.root.absolute())
     kept = workspace.results()
     left: list[TrackedTrial] = []
-    for one in sorted(spec.trials(), key=lambda t: spec.seeds.index(t.seed)):  # every strategy once, then again
+    # Every strategy once, then again: what is left when a grid is stopped can be compared.
+    for one in sorted(spec.trials(), key=lambda t: (spec.seeds.index(t.seed), t.fold or 0)):
         trial = Trial(one, plain, folder, grid.plan.threads)
         tracked = TrackedTrial(trial, logger.store, logger.run_id, run_ids.get(one.name, ""))
         if one.name not in kept:
@@ -280,26 +312,35 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     return ledger
 
 
-def _compare(grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]]) -> tuple[str, list[str]]:
-    """Compare the finished trials and log the result to the parent run; the view's key, and lines for the terminal."""
+def _compare(
+    grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]], strategies: Mapping[str, str]
+) -> tuple[str, list[str]]:
+    """Compare the finished trials and log the result to the parent run; the view's key, and lines for the terminal.
+
+    ``strategies`` are the runs of the strategies over their folds, where there are such runs.
+    """
     spec, logger = grid.spec, grid.logger
     found = compare_trials(spec, results)
     simulated = bool(grid.loaded.dataset.facts.get("simulated"))
-    experiments = {result.run_id: logger.store.experiment_id for result in results}
+    ids = [*(result.run_id for result in results), *strategies.values()]
+    experiments = dict.fromkeys(ids, logger.store.experiment_id)
     links = {run_id: run_address(logger.store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
     folder, title = grid.workspace.comparison, f"{spec.name}: which strategy?"
-    write_comparison(found, folder, links, title=title, metric=deciding_metric(spec), simulated=simulated)
+    pages = {name: links[run_id] for name, run_id in strategies.items()}
+    metric = deciding_metric(spec)
+    write_comparison(found, folder, links, title=title, metric=metric, simulated=simulated, strategies=pages)
     logger.folder(folder)
     logger.metrics(board_metrics(found, str(found.facts["head"])))
-    only = f"tags.`mlflow.parentRunId` = '{logger.run_id}'"
-    view = _prepare_view(grid, found)
-    logger.describe(comparison_note(found, logger, Compared(experiments, only, failures, simulated, view)))
-    logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.dataset.digest})
-    return view, [*board_lines(found, deciding_metric(spec)), found.choice.reason]
+    only = grid_filter(logger.run_id, "strategy" if strategies else "")
+    view = _prepare_view(grid, found, "strategy" if strategies else "")
+    compared = Compared(experiments, only, failures, simulated, view, strategies)
+    logger.describe(comparison_note(found, logger, compared))
+    logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.digest})
+    return view, [*board_lines(found, metric), found.choice.reason]
 
 
-def _prepare_view(grid: Grid, found: Comparison) -> str:
-    """The view of MLflow's page for this grid; its key."""
+def _prepare_view(grid: Grid, found: Comparison, role: str) -> str:
+    """The view of MLflow's page for this grid, of its runs with this role; its key."""
     logger, head = grid.logger, str(found.facts["head"])
     counts = grid.loaded.dataset.class_counts(head, grid.loaded.splits.train)
     classes = grid.loaded.dataset.heads[head]
@@ -311,9 +352,12 @@ def _prepare_view(grid: Grid, found: Comparison) -> str:
         head=head,
         rare=tuple(rare) if len(classes) <= MAX_CLASSES_AS_METRICS else (),
         figures=IMAGES,
+        role=role,
     )
     with logger.store.writing():
-        return save_views(logger.client, logger.store.experiment_id, facts, grouped=len(grid.spec.seeds) > 1)
+        return save_views(
+            logger.client, logger.store.experiment_id, facts, grouped=len(grid.spec.seeds) > 1 and not role
+        )
 
 
 def _about(loaded: LoadedData) -> str:

@@ -94,6 +94,7 @@ def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro
     run_id, tags = run.info.run_id, run.data.tags
     report = artifact(client, run_id, REPORT, folder / run_id)
     strategy = tags.get("strategy") or test.meta.get("strategy") or run.info.run_name
+    fold = tags.get("fold", test.meta.get("fold"))
     return RunRecord(
         strategy=str(strategy),
         seed=int(tags.get("seed") or test.meta.get("seed") or 0),
@@ -102,6 +103,7 @@ def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro
         val_score=_val_score(client, run, folder, test.primary, metric),
         seconds=run.data.metrics.get("train/seconds"),
         report=None if report is None else json.loads(report.read_text(encoding="utf-8")),
+        fold=None if fold is None else int(fold),
     )
 
 

@@ -6,7 +6,7 @@ import json
 import math
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -49,6 +49,11 @@ def trial_tags(trial: TrialId, baseline: str) -> dict[str, str]:
     }
 
 
+def strategy_tags(strategy: str, baseline: str) -> dict[str, str]:
+    """Tags of the run of a strategy over all its seeds and folds."""
+    return {"role": "strategy", "strategy": strategy, "baseline": str(strategy == baseline)}
+
+
 def log_spec(logger: RunLogger, spec: ExperimentSpec) -> None:
     """The experiment as ``spec.yaml``."""
     logger.text(yaml.safe_dump(spec.to_mapping(), sort_keys=False), "spec.yaml")
@@ -66,6 +71,7 @@ def log_start(logger: RunLogger, ready: ReadyTrial) -> None:
         {
             "strategy": trial.strategy,
             "seed": trial.seed,
+            **({} if trial.fold is None else {"fold": trial.fold}),
             "device": ready.device,
             "data.digest": ready.learner.loaded.dataset.digest,
             "spec.strategy": yaml.safe_dump(plain["strategies"][trial.strategy], default_flow_style=True).strip(),
@@ -110,7 +116,7 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     logger.flush()
     logger.tags(_outcome_tags(outcome))
     logger.folder(Path(outcome.result.folder))
-    _log_images(logger, Path(outcome.result.folder))
+    log_images(logger, Path(outcome.result.folder))
     logger.describe(_trial_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
     phases = dict(outcome.result.phases)
     phases["model"] = phases.get("model", 0.0) + modelled - begun
@@ -119,7 +125,7 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     return replace(outcome.result, phases=phases)
 
 
-def _log_images(logger: RunLogger, folder: Path) -> None:
+def log_images(logger: RunLogger, folder: Path) -> None:
     """Figures of which MLflow's charts show those of several runs side by side."""
     from PIL import Image
 
@@ -152,13 +158,14 @@ def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
     p = test.heads[head]
     values = prediction_metrics(test)
     f1, balanced = (values[f"test/{key(head)}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
+    fold = "" if trial.fold is None else f", fold {trial.fold}"
     first = (
-        f"`{trial.strategy}`, seed {trial.seed}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
+        f"`{trial.strategy}`, seed {trial.seed}{fold}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
         f"for `{head}` on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
     )
     if outcome.training.collapse_epoch is not None:
         first += f" The model predicts a single class from epoch {outcome.training.collapse_epoch} on."
-    return f"{first} {outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+    return " ".join(part for part in (first, outcome.verdict, "Simulated recordings." if simulated else "") if part)
 
 
 def dataset_of(loaded: LoadedData) -> Dataset:
@@ -230,6 +237,7 @@ class Compared:
     only : MLflow's filter of just these runs within their experiment; "": by their ids, where they are few
     failures : (trial, reason) of those that came to no end
     view : key of the view of MLflow's page that was prepared for them
+    strategies : the run of each strategy over its folds, where there are such runs; links lead there
     """
 
     experiments: Mapping[str, str]
@@ -237,6 +245,7 @@ class Compared:
     failures: Sequence[tuple[str, str]] = ()
     simulated: bool = False
     view: str = ""
+    strategies: Mapping[str, str] = field(default_factory=dict)
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:
@@ -248,7 +257,7 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     fit, the links to the single runs go first, then the last rows.
     """
     headline, detail = found.choice.headline, found.choice.detail
-    failures, experiments = compared.failures, compared.experiments
+    failures = compared.failures
     lines = [
         _views(found, logger, compared),  # first: the page folds a description after a few lines
         "",
@@ -260,11 +269,11 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     after += [f"- {name} failed: {reason[:300]}" for name, reason in failures[:5]]
     if len(failures) > 5:
         after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")
-    for linked in (experiments, {}):
-        text = "\n".join([*lines, *_board_rows(found, linked), *after])
+    for linked in (True, False):
+        text = "\n".join([*lines, *_board_rows(found, compared if linked else Compared({})), *after])
         if len(text) <= NOTE_LENGTH:
             return text
-    rows, dropped = _board_rows(found, {}), 0
+    rows, dropped = _board_rows(found, Compared({})), 0
     while len(text) > NOTE_LENGTH and len(rows) > 3:
         rows.pop()
         dropped += 1
@@ -272,8 +281,9 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     return text[:NOTE_LENGTH]
 
 
-def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
-    """The leaderboard as a Markdown table; seeds lead to their runs where ``experiments`` knows them."""
+def _board_rows(found: Comparison, linked: Compared) -> list[str]:
+    """The leaderboard as a Markdown table; strategies or seeds lead to those runs that ``linked`` knows."""
+    experiments = linked.experiments
     names = ("strategy", "seeds", "macro F1", "95 % interval", "balanced accuracy", "against the baseline")
     rows = [_row(names), "|---|---|---|---|---|---|"]
     words: dict[Any, str] = {1.0: "better", 0.0: "cannot distinguish", -1.0: "worse"}
@@ -283,10 +293,13 @@ def _board_rows(found: Comparison, experiments: Mapping[str, str]) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
         runs = found.runs[found.runs["strategy"] == row["strategy"]]
-        if experiments and len(runs):
+        name = row["strategy"]
+        if name in linked.strategies:
+            name = f"[{name}]({run_path(experiments[linked.strategies[name]], linked.strategies[name])})"
+        elif experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
-        cells = (row["strategy"], seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
+        cells = (name, seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
         rows.append(_row(cells))
     return rows
 
@@ -302,7 +315,7 @@ def _views(found: Comparison, logger: RunLogger, compared: Compared) -> str:
     views = [("The whole comparison", run_path(logger.store.experiment_id, logger.run_id, "comparison/index.html"))]
     if compared.view:
         views.append(("the prepared view", view_path(logger.store.experiment_id, compared.view)))
-    ids = [str(run_id) for run_id in found.runs["run_id"]]
+    ids = [*compared.strategies.values()] or [str(run_id) for run_id in found.runs["run_id"]]
     places = sorted(set(experiments.values()))
     few = len(ids) <= _MOST_LINKED
     if few and not only:

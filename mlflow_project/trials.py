@@ -108,7 +108,9 @@ def run_trials(job: Job) -> list[TrialResult | Trained | Exception]:
     quiet()
     set_threads(first.threads)
     connect(trials[0].store)
-    loaded, device = load_cached(first.workspace.data), first.where
+    device = first.where
+    # The arrays are mapped, not read: a job of several folds holds what it looks at.
+    data = {fold: load_cached(first.workspace.data_of(fold)) for fold in {trial.id.fold for trial in trials}}
     crowd = 1  # trials that write to the store in turn, by the thread that trains them: each waits as much longer
     loggers: dict[int, RunLogger] = {}
     outcomes: dict[int, TrialResult | Trained | Exception] = {}
@@ -119,7 +121,7 @@ def run_trials(job: Job) -> list[TrialResult | Trained | Exception]:
         else:
             loggers[i] = open_run(trials[i])
             loggers[i].pause *= crowd
-        ready = _opened(trials[i].trial, loggers[i], loaded)
+        ready = _opened(trials[i].trial, loggers[i], data[trials[i].id.fold])
         epochs: list[Epoch] = []
         yield from _logged(ready, loggers[i], epochs)
         outcomes[i] = (_hand_over if job.hand_over else _end)(ready, loggers[i], epochs)
@@ -173,7 +175,9 @@ def ended_before(job: Job) -> tuple[dict[str, Outcome], list[tuple[TrackedTrial,
     left: list[tuple[TrackedTrial, bool]] = []
     first = job.trials[0]
     results, trained = first.trial.workspace.results(), first.trial.workspace.trained()
-    runs = {run.info.run_name: run for run in children(first.store, first.parent_run_id)}
+    # A strategy over its folds may have the name of a trial.
+    own = [run for run in children(first.store, first.parent_run_id) if run.data.tags.get("role") != "strategy"]
+    runs = {run.info.run_name: run for run in own}
     for trial in job.trials:
         # the run of a trial alone is no child
         run = trial.store.client().get_run(trial.run_id) if trial.run_id else runs.get(trial.name)

@@ -41,6 +41,7 @@ class GridFacts:
     rare : its rare classes, the rarest first
     figures : keys of logged images that are shown side by side
     calibrated : whether the trials have probabilities
+    role : tag of the runs that are shown; "strategy" in a grid with folds, where each strategy has a run of its own
     """
 
     grid: str
@@ -50,15 +51,27 @@ class GridFacts:
     rare: tuple[str, ...]
     figures: tuple[str, ...] = ()
     calibrated: bool = True
+    role: str = ""
 
     @property
     def key(self) -> str:
         """Key of the view by run: milliseconds and eight letters or digits, as the page makes them."""
         return f"{self.started}{uuid.uuid5(uuid.NAMESPACE_OID, self.parent_id).hex[:8]}"
 
+    @property
+    def filter(self) -> str:
+        """MLflow's filter of the runs that are shown."""
+        return grid_filter(self.parent_id, self.role)
+
     def metric(self, name: str) -> str:
         """Key of a test metric of the main head."""
         return f"test/{key(self.head)}/{name}"
+
+
+def grid_filter(parent_id: str, role: str = "") -> str:
+    """MLflow's filter of the child runs of a grid, or of those with this role."""
+    children = f"tags.`mlflow.parentRunId` = '{parent_id}'"
+    return f"{children} and tags.`role` = '{role}'" if role else children
 
 
 def view_state(facts: GridFacts) -> Json:
@@ -68,19 +81,25 @@ def view_state(facts: GridFacts) -> Json:
     precisions = [facts.metric(f"precision/{key(c)}") for c in rare]
     main = [facts.metric(m) for m in ("macro_f1", "balanced_accuracy")]
     calibration = [facts.metric("ece"), facts.metric("nll")] if facts.calibrated else []
+    over_folds = facts.role == "strategy"  # such a run has no epochs of its own
+    spread = [f"{main[0]}/sd_folds"] if over_folds else []
     sections: list[tuple[str, list[Json]]] = [
         ("Which strategy?", [_bar(m) for m in main]),
         ("Recall of the rare classes", [_bar(m) for m in recalls]),
         ("Precision of the rare classes", [_bar(m) for m in precisions]),
         ("Found against false alarms", [_scatter(r, p) for r, p in zip(recalls, precisions, strict=True)]),
         ("Calibration", [_bar(m) for m in calibration]),
-        ("Training", [_line(m) for m in (f"val/{key(facts.head)}/macro_f1", "train/loss")]),
+        ("Training", [] if over_folds else [_line(m) for m in (f"val/{key(facts.head)}/macro_f1", "train/loss")]),
         ("Confusion", [_images(facts.figures)] if facts.figures else []),
     ]
     kept = [(name, charts) for name, charts in sections if charts]
-    columns = ["tags.`strategy`", "params.`seed`", *(f"metrics.`{m}`" for m in (*main, *recalls, *calibration[:1]))]
+    columns = [
+        "tags.`strategy`",
+        "params.`seed`",
+        *(f"metrics.`{m}`" for m in (*main, *spread, *recalls, *calibration[:1])),
+    ]
     return {
-        "searchFilter": f"tags.`mlflow.parentRunId` = '{facts.parent_id}'",
+        "searchFilter": facts.filter,
         "orderByKey": f"metrics.`{main[0]}`",
         "orderByAsc": False,
         "startTime": "ALL",

@@ -90,10 +90,11 @@ def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, 
 
 def local_dataset(workspace: Workspace, predictions: Predictions) -> SequenceDataset | None:
     """The data of a grid where its local copy is still there and is what was predicted on; else None."""
-    if not workspace.has_data:
+    fold = predictions.meta.get("fold")
+    if not workspace.has_data_of(fold):
         return None
-    dataset = load_cached(workspace.data).dataset
-    return dataset if dataset.digest == predictions.meta.get("digest") else None
+    loaded = load_cached(workspace.data_of(fold))
+    return loaded.dataset if loaded.digest == predictions.meta.get("digest") else None
 
 
 def _tags(predictions: Predictions) -> dict[str, str]:

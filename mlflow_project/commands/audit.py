@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 
-from mlflow_project.commands.options import add_experiment, experiment_of
+from mlflow_project.commands.options import add_experiment, add_folds, experiment_of
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """The flags of ``audit``."""
     add_experiment(parser)
+    add_folds(parser)
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -25,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
 
     quiet()
     spec = experiment_of(arguments)
-    loaded, said = load_and_check(spec)
+    loaded, said = load_and_check(spec, spec.folds[0])
     if spec.audit.budget == "off":  # whoever asks for the audit gets it
         spec = spec.model_copy(update={"audit": spec.audit.model_copy(update={"budget": "full"})})
     store = tracking.open_store(spec.name)

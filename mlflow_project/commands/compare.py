@@ -8,11 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mlflow.entities import Run
+from mlflow.tracking import MlflowClient
 
 from imbalance_lab.comparison.comparing import compare
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.errors import InputError
 from imbalance_lab.run.comparison_files import write_comparison
+from imbalance_lab.spec import ComparisonSection
 from mlflow_project import runs as lookup
 from mlflow_project import tracking
 from mlflow_project.schema import Compared, board_metrics, comparison_note
@@ -29,11 +31,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--baseline", default="", help="strategy to compare with (default: the one tagged so)")
     parser.add_argument("--metric", default="macro_f1", help="macro_f1, balanced_accuracy or mcc")
+    parser.add_argument(
+        "--margin", default="", help="differences within it do not matter (default: as the runs' experiment says)"
+    )
     parser.add_argument("--costs", default="", help="cost matrix (CSV; rows true, columns predicted)")
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Compare, log, say the verdict."""
+    margin = _margin(arguments.margin)
     if bool(arguments.run_ids) == bool(arguments.experiment_name):
         raise InputError("compare: give either --run_ids or --experiment_name")
     quiet()
@@ -49,6 +55,7 @@ def main(arguments: argparse.Namespace) -> int:
             Path(folder),
             baseline=arguments.baseline,
             metric=arguments.metric,
+            margin=margin,
             costs=Path(arguments.costs) if arguments.costs else None,
         )
     say(verdict)
@@ -57,16 +64,23 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def compare_runs(
-    found: Sequence[Run], folder: Path, *, baseline: str = "", metric: str = "macro_f1", costs: Path | None = None
+    found: Sequence[Run],
+    folder: Path,
+    *,
+    baseline: str = "",
+    metric: str = "macro_f1",
+    margin: float | None = None,
+    costs: Path | None = None,
 ) -> tuple[RunLogger, str]:
     """Compare runs and log the result to a new run with the tag ``role=comparison``; its logger and the verdict.
 
-    The comparison lies in the experiment of the first run.
+    The comparison lies in the experiment of the first run. Without a ``margin`` it is that of the runs' experiments.
 
     Raises
     ------
     InputError
-        If a run carries no predictions, or the runs are of different data.
+        If a run carries no predictions, the runs are of different data or folds, or their experiments have different
+        margins.
     """
     client = lookup.client_of_store()
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
@@ -77,7 +91,9 @@ def compare_runs(
     _same_data(records)
     chosen = baseline or baseline_of(found, records)
     head = records[0].test.primary
-    result = compare(records, baseline=chosen, primary_head=head, metric=metric, costs=costs)
+    if margin is None:
+        margin = _common_margin(client, found, folder / "download")
+    result = compare(records, baseline=chosen, primary_head=head, metric=metric, margin=margin, costs=costs)
     simulated = lookup.is_simulated(found)
     store = lookup.store_of(client, found[0])
     out = folder / "comparison"
@@ -101,20 +117,34 @@ def compare_runs(
 
 
 def runs_by_id(run_ids: Sequence[str]) -> list[Run]:
-    """The runs with these ids; the parent run of a grid stands for its finished trials."""
+    """The runs with these ids; the parent run of a grid stands for its finished trials.
+
+    Raises
+    ------
+    InputError
+        If there is no such run, or it is that of a strategy over its folds.
+    """
     client = lookup.client_of_store()
     found: list[Run] = []
     for run_id in run_ids:
         run = lookup.get_run(client, run_id, "run_ids")
         if run.data.tags.get("role") == "grid":
-            found += lookup.search(client, run.info.experiment_id, f"tags.`mlflow.parentRunId` = '{run_id}'")
+            children = lookup.search(client, run.info.experiment_id, f"tags.`mlflow.parentRunId` = '{run_id}'")
+            found += [child for child in children if not _is_of_strategy(child)]
+        elif _is_of_strategy(run):
+            raise InputError(
+                f"--run_ids: run {run_id!r} sums up the folds of strategy {run.data.tags.get('strategy')!r}; a "
+                f"comparison takes its trials, or the grid: {run.data.tags.get('mlflow.parentRunId')}"
+            )
         else:
             found.append(run)
     return list({run.info.run_id: run for run in found}.values())
 
 
 def runs_of_experiment(name: str, wanted: str) -> list[Run]:
-    """Finished runs of an experiment that carry predictions; the newest of each strategy and seed.
+    """Finished runs of an experiment that carry predictions; the newest of each strategy, seed and fold.
+
+    Runs that sum up the folds of a strategy are left out: their trials are compared.
 
     Raises
     ------
@@ -124,19 +154,19 @@ def runs_of_experiment(name: str, wanted: str) -> list[Run]:
     client = lookup.client_of_store()
     experiment = lookup.experiment_named(client, name)
     matching = lookup.search(client, experiment.experiment_id, wanted)
-    carrying = [run for run in matching if lookup.carries_predictions(client, run)]
+    carrying = [run for run in matching if not _is_of_strategy(run) and lookup.carries_predictions(client, run)]
     if not carrying:
         raise InputError(
             f"--experiment_name: none of {len(matching)} finished runs of {name!r} that match the filter {wanted!r} "
             f"carries {lookup.PREDICTIONS}"
         )
-    newest: dict[tuple[str, str], Run] = {}
+    newest: dict[tuple[str, str, str], Run] = {}
     for run in carrying:  # newest first
         tags = run.data.tags
-        newest.setdefault((tags.get("strategy", run.info.run_name), tags.get("seed", "0")), run)
+        newest.setdefault((tags.get("strategy", run.info.run_name), tags.get("seed", "0"), tags.get("fold", "")), run)
     if len(newest) < len(carrying):
         say(
-            f"{len(carrying) - len(newest)} older runs of the same strategy and seed are left out; "
+            f"{len(carrying) - len(newest)} older runs of the same strategy, seed and fold are left out; "
             "--filter or --run_ids choose others"
         )
     return list(newest.values())[::-1]
@@ -163,6 +193,44 @@ def baseline_of(found: Sequence[Run], records: Sequence[RunRecord]) -> str:
     raise InputError(f"--baseline: found nothing; name the strategy to compare with, one of {', '.join(names)}")
 
 
+def _is_of_strategy(run: Run) -> bool:
+    """Whether a run sums up the trials of a strategy over its folds."""
+    return bool(run.data.tags.get("role") == "strategy")
+
+
+def _margin(text: str) -> float | None:
+    if not text:
+        return None
+    try:
+        return float(text)
+    except ValueError:
+        raise InputError(f"--margin: found {text!r}; expected a number between 0 and 1") from None
+
+
+def _common_margin(client: MlflowClient, found: Sequence[Run], folder: Path) -> float:
+    """The margin of the experiments that the runs logged; the default where none says one.
+
+    Runs of one grid are asked once.
+
+    Raises
+    ------
+    InputError
+        If they differ.
+    """
+    asked = {run.data.tags.get("mlflow.parentRunId", run.info.run_id): run for run in found}
+    margins: dict[float, str] = {}
+    for run in asked.values():
+        origin = lookup.origin_of(client, run, folder)
+        if origin is not None:
+            margins.setdefault(origin.spec.comparison.margin, run.info.run_id)
+    if len(margins) > 1:
+        (a, first), (b, second) = list(margins.items())[:2]
+        raise InputError(
+            f"the experiments of runs {first!r} and {second!r} have the margins {a:g} and {b:g}; say one with --margin"
+        )
+    return next(iter(margins), ComparisonSection().margin)
+
+
 def _only(found: Sequence[Run]) -> str:
     """MLflow's filter of the runs' common grid, "" where they have none: an address cannot hold the ids of many."""
     parents = {run.data.tags.get("mlflow.parentRunId", "") for run in found}
@@ -170,12 +238,19 @@ def _only(found: Sequence[Run]) -> str:
 
 
 def _same_data(records: Sequence[RunRecord]) -> None:
-    """Before anything else: two grids may hold the same strategies and seeds on different data."""
+    """Before anything else: two grids may hold the same strategies and seeds on different data or folds."""
     first = records[0]
     for record in records[1:]:
+        folds = [r.test.meta.get("folds") for r in (first, record)]
+        if folds[0] != folds[1]:
+            a, b = ("one split" if n is None else f"{n} folds" for n in folds)
+            raise InputError(
+                f"runs {first.run_id!r} ({a}) and {record.run_id!r} ({b}) test different recordings; only runs with "
+                "the same folds can be compared"
+            )
         digests = [str(r.test.meta.get("digest")) for r in (first, record)]
         if digests[0] != digests[1]:
             raise InputError(
                 f"runs {first.run_id!r} (data digest {digests[0]}) and {record.run_id!r} (data digest {digests[1]}) "
-                "are of different data; only runs on the same data can be compared"
+                f"are of different data{' or folds' if folds[0] else ''}; only runs on the same data can be compared"
             )

@@ -85,7 +85,9 @@ def interpret_run(
     if unknown:
         progress(f"Read as missing: {unknown}.")
     tags = run.data.tags
-    title = f"Interpretation of {tags.get('strategy', run.info.run_name)}, seed {tags.get('seed', '?')}, test split"
+    fold = f", fold {tags['fold']}" if "fold" in tags else ""
+    what = f"{tags.get('strategy', run.info.run_name)}, seed {tags.get('seed', '?')}{fold}"
+    title = f"Interpretation of {what}, test split"
     out = folder / "interpretation"
     seed = int(tags.get("seed") or 0)
     chosen: Literal["quick", "full"] = "quick" if budget == "quick" else "full"
@@ -101,14 +103,16 @@ def interpret_run(
 def _data_of(client: MlflowClient, run: Run, data: str, folder: Path, coding: Coding) -> LoadedData:
     """The run's data, or those at ``data``, coded as the model knows them."""
     workspace = runs.workspace_of(run)
-    if not data and workspace.has_data:
-        return load_cached(workspace.data)
+    given = run.data.tags.get("fold")
+    fold = None if given is None else int(given)
+    if not data and workspace.has_data_of(fold):
+        return load_cached(workspace.data_of(fold))
     plain = runs.spec_of(client, run, folder / "download")
     if not plain:
         raise InputError(f"--run_id: run {run.info.run_id!r} logged no spec.yaml, so its data cannot be loaded")
     overrides = {"data.path": str(fetch(data, "data"))} if data else {}
     spec = parse_experiment(plain, where=f"runs:/{run.info.run_id}/spec.yaml", overrides=overrides)
-    return load_data(spec.data, coding=coding)
+    return load_data(spec.data, coding=coding, fold=fold)
 
 
 def _check_digest(loaded: LoadedData, run: Run, data: str) -> None:

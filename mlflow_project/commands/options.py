@@ -32,8 +32,16 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
         help="names of the experiment or the catalogue, separated by commas: a,focal: {gamma: 1}",
     )
     parser.add_argument("--seeds", default="", help="seeds, separated by commas")
+    add_folds(parser)
     parser.add_argument("--epochs", default="", help="epochs of each training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda (all GPUs) or cuda:N (one)")
+
+
+def add_folds(parser: argparse.ArgumentParser) -> None:
+    """``--folds``, of run, audit and train."""
+    parser.add_argument(
+        "--folds", default="", help="cross-validate in so many folds, whatever way to split the experiment names"
+    )
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -114,6 +122,10 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         values["strategies"] = read_choice(arguments.strategies)
     if getattr(arguments, "seeds", ""):
         values["seeds"] = integers(arguments.seeds, "seeds")
+    if (folds := integer(getattr(arguments, "folds", ""), "folds")) is not None:
+        if folds < 2:
+            raise InputError(f"--folds: found {folds}; allowed are integers from 2")
+        values["folds"] = folds
     if (epochs := integer(getattr(arguments, "epochs", ""), "epochs")) is not None:
         values["training.epochs"] = epochs
     if getattr(arguments, "device", ""):

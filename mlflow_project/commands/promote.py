@@ -203,6 +203,7 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
         what += ", with post-hoc logit adjustment (tau chosen on validation)"
     lines = [
         f"{what}: the best of its seeds on validation ({candidate.val_score:.3f}).",
+        *_of_a_fold(facts),
         "Taken because someone said so (--strategy), not by the verdict." if told else "Taken by the verdict.",
         "",
         f"**Verdict:** {verdict['reason']}",
@@ -214,6 +215,13 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
     lines += [f"- {key}: {value:.4f}" for key, value in sorted(tested.items())]
     lines += [f"- comparison: run `{parent.info.run_id}`; trained in run `{child.info.run_id}`"]
     return "\n".join(lines)
+
+
+def _of_a_fold(facts: Mapping[str, Any]) -> list[str]:
+    """What a model of a cross-validation has not seen."""
+    if not facts.get("folds"):
+        return []
+    return [f"It is the model of fold 0 of {facts['folds']}, trained without the recordings that this fold tests."]
 
 
 def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

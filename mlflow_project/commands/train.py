@@ -1,10 +1,10 @@
-"""``train``: one strategy with one seed, as a single run."""
+"""``train``: one strategy with one seed, on one fold where there are folds, as a single run."""
 
 from __future__ import annotations
 
 import argparse
 
-from mlflow_project.commands.options import add_experiment, experiment_of, integer
+from mlflow_project.commands.options import add_experiment, add_folds, experiment_of, integer
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,6 +12,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     parser.add_argument("--strategy", default="", help="name of a strategy of the experiment (default: its baseline)")
     parser.add_argument("--seed", default="", help="seed (default: the first of the experiment)")
+    add_folds(parser)
+    parser.add_argument("--fold", default="", help="which fold, from 0 (default: the first)")
     parser.add_argument("--epochs", default="", help="epochs of the training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda or cuda:N")
 
@@ -31,22 +33,32 @@ def main(arguments: argparse.Namespace) -> int:
     from mlflow_project.terminal import quiet, say
     from mlflow_project.trials import TrackedTrial, run_alone
 
+    def say_line(text: str) -> None:
+        if text:
+            say(text)
+
     quiet()
     spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
-    one = checked_id(spec, arguments.strategy or spec.baseline, spec.seeds[0] if seed is None else seed)
+    fold = integer(arguments.fold, "fold")
+    one = checked_id(
+        spec,
+        arguments.strategy or spec.baseline,
+        spec.seeds[0] if seed is None else seed,
+        spec.folds[0] if fold is None else fold,
+    )
     check_precision(spec.training)
     plan = plan_for(1, 1, resolve_gpus(spec.training.device))
-    loaded, said = load_and_check(spec)
+    loaded, said = load_and_check(spec, one.fold)
     store = tracking.open_store(spec.name)
     tags = {**trial_tags(one, spec.baseline), "experiment_name": spec.name}
     with tracking.run(store, one.name, tags) as logger:
         workspace = Workspace.of_run(logger.run_id)
-        save_loaded(loaded, workspace.data)
+        save_loaded(loaded, workspace.data_of(one.fold))
         log_spec(logger, spec)
         if spec.audit.budget != "off":
             log_audit(spec, loaded, logger, said)
         with open_engine(plan) as engine:
-            search_all(spec, [one.strategy], workspace, engine, plan, lambda text: say(text) if text else None)
+            search_all(spec, [one.strategy], workspace, engine, plan, say_line, [one.fold])
         trial = Trial(one, spec.to_mapping(), str(workspace.root), plan.threads)
         result = run_alone(TrackedTrial(trial, store, logger.run_id, logger.run_id))
     say(

@@ -12,11 +12,12 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.load import DataOptions
+from imbalance_lab.load import DataOptions, folds_of
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
 from imbalance_lab.plain_yaml import read_yaml
 from imbalance_lab.predictions import primary_head
+from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.language.catalogue import chosen_strategies
 from imbalance_lab.strategies.language.parse import StrategySpec, parse_strategy
 from imbalance_lab.training.training_config import TrainingConfig
@@ -36,6 +37,15 @@ class TrialId:
     def name(self) -> str:
         """``strategy-sN`` or ``strategy-sN-fK``: the name of its run and, as a key, of its files."""
         return f"{self.strategy}-s{self.seed}" + ("" if self.fold is None else f"-f{self.fold}")
+
+    @property
+    def randomness(self) -> int:
+        """The seed of all that this trial draws.
+
+        Folds draw independently of each other, as the variance of a cross-validated score takes for granted; the
+        strategies of one seed and fold share what they draw, as without folds.
+        """
+        return self.seed if self.fold is None else derive_seed(self.seed, "fold", self.fold) % 2**32
 
 
 class _Section(BaseModel):
@@ -86,6 +96,15 @@ class ComparisonSection(_Section):
     margin: float = Field(0.01, gt=0, lt=1)
 
 
+class AnalysisSection(_Section):
+    """What each trial is given: the full error analysis, or its metrics, predictions and model alone.
+
+    None: light with folds, where the analysis is that of the strategy, over all folds; full without.
+    """
+
+    trials: Literal["full", "light"] | None = None
+
+
 class TuneSection(_Section):
     """Trials of each strategy's hyper-parameters, judged on validation by the first seed."""
 
@@ -110,6 +129,7 @@ class ExperimentSpec(_Section):
     strategies: Mapping[str, StrategySpec]
     selection: SelectionSection = SelectionSection()
     comparison: ComparisonSection = ComparisonSection()
+    analysis: AnalysisSection = AnalysisSection()
     costs: Mapping[str, Path] = Field(default_factory=dict)
     tune: TuneSection | None = None
 
@@ -154,9 +174,22 @@ class ExperimentSpec(_Section):
         head = self.selection.metric.rpartition("/")[0]
         return primary_head(heads) if head == "auto" else head
 
+    @property
+    def folds(self) -> tuple[int | None, ...]:
+        """The folds of the cross-validation; (None,) where there is none."""
+        count = folds_of(self.data)
+        return (None,) if count is None else tuple(range(count))
+
+    @property
+    def analyses_trials(self) -> bool:
+        """Whether each trial is analysed in full."""
+        return (self.analysis.trials or ("full" if self.folds == (None,) else "light")) == "full"
+
     def trials(self) -> tuple[TrialId, ...]:
         """All trials of the grid, in the order of its tables: strategy by strategy."""
-        return tuple(TrialId(strategy, seed) for strategy in self.strategies for seed in self.seeds)
+        return tuple(
+            TrialId(strategy, seed, fold) for strategy in self.strategies for seed in self.seeds for fold in self.folds
+        )
 
     def to_mapping(self) -> dict[str, Any]:
         """Plain values, as an experiment file would hold them (defaults written out)."""
@@ -170,7 +203,8 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
 
     ``overrides`` replaces values by dotted key (``{"training.epochs": 3, "data.path": "x"}``);
     ``strategies`` there chooses: names of the experiment or of the catalogue to what was given with each (None:
-    nothing), see :func:`imbalance_lab.strategies.language.catalogue.read_choice`.
+    nothing), see :func:`imbalance_lab.strategies.language.catalogue.read_choice`. ``folds`` there cross-validates,
+    whatever way to split the file names; its seed and strata stay.
 
     Raises
     ------
@@ -199,6 +233,9 @@ def parse_experiment(
         if key == "strategies":
             chosen = dict(value)
             continue
+        if key == "folds":
+            content["data"] = _in_folds(content.get("data"), value)
+            continue
         section, _, leaf = key.rpartition(".")
         target = content.setdefault(section, {}) if section else content
         if not isinstance(target, dict):
@@ -211,6 +248,15 @@ def parse_experiment(
         return ExperimentSpec.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{where}: {_sentence(error)}") from None
+
+
+def _in_folds(data: Any, folds: Any) -> Any:
+    """The ``data:`` section with a split in folds; a section that is no mapping is told of when it is validated."""
+    if not isinstance(data, dict):
+        return data
+    split = data.get("split")
+    kept = {key: split[key] for key in ("seed", "stratify") if key in split} if isinstance(split, dict) else {}
+    return {**data, "split": {**kept, "folds": folds}}
 
 
 def _strategies(section: Any, choice: Mapping[str, Any] | None, where: str) -> dict[str, StrategySpec]:

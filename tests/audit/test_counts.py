@@ -1,5 +1,6 @@
 """The audit's checks that need no model: each finds its fault, and is silent without it."""
 
+import re
 from dataclasses import replace
 
 import numpy as np
@@ -14,7 +15,7 @@ from imbalance_lab.audit.auditing import run_audit
 from imbalance_lab.audit.checks.frequencies import check_frequencies
 from imbalance_lab.audit.checks.metric_traps import check_metric_traps
 from imbalance_lab.audit.checks.placeholder import check_placeholder
-from imbalance_lab.audit.checks.power import check_power, detectable_difference
+from imbalance_lab.audit.checks.power import check_power, detectable_difference, mean_detectable
 from imbalance_lab.audit.checks.split_counts import check_splits
 from imbalance_lab.audit.checks.split_leakage import check_split_leakage
 from imbalance_lab.audit.checks.token_vocabulary import check_vocabulary, token_of
@@ -24,7 +25,7 @@ from imbalance_lab.audit.rate_intervals import rate_interval, wilson_interval
 from imbalance_lab.audit.settings import AuditContext, AuditThresholds, StrategyWeights
 from imbalance_lab.audit.target_positions import count_table, factorize, scored_positions, stratified_sample
 from imbalance_lab.audit.trivial_scores import trivial_scores
-from imbalance_lab.data.dataset import IGNORE, Splits
+from imbalance_lab.data.dataset import IGNORE, Fold, Splits
 from imbalance_lab.data.gcode.vocabulary import Vocabulary
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, load_folds, parse_options
@@ -354,6 +355,29 @@ def test_detectable_difference_shrinks_with_recordings_and_grows_with_correlatio
 def test_power_warns_of_small_classes():
     assert by_subject(check_power(recordings(n_recordings=18), CONTEXT))["command"].verdict is Verdict.WARN
     assert by_subject(check_power(recordings(n_recordings=120), CONTEXT))["command"].verdict is Verdict.PASS
+
+
+def test_power_says_before_training_how_many_recordings_a_difference_of_the_margin_takes():
+    loaded = recordings(n_recordings=18)
+    (finding,) = check_power(loaded, replace(CONTEXT, margin=0.02))
+    by_group = np.array([[15] * 4])
+    one = detectable_difference(by_group, 0.05, 0.5)
+    assert mean_detectable(one) == pytest.approx(one[0] / 2)  # the mean of four equal and independent ones
+    count, shown, needed = re.search(
+        r"its 4 classes, (\d+) recordings show one from ([\d.]+) on; one of 0\.02 would take about ([\d,]+)",
+        finding.message,
+    ).groups()
+    assert int(needed_of(shown, count, 0.02)) == pytest.approx(float(needed.replace(",", "")), rel=0.02)
+    assert "; one of" not in check_power(loaded, replace(CONTEXT, margin=0.9))[0].message
+    folded = replace(loaded, fold=Fold(0, 6, "x"))
+    (all_of_them,) = check_power(folded, replace(CONTEXT, margin=0.02))
+    assert "18 recordings show one from" in all_of_them.message
+    assert "over all 6 folds" in all_of_them.message
+    assert all_of_them.rate < finding.rate
+
+
+def needed_of(detectable, recordings_, margin):
+    return float(recordings_) * (float(detectable) / margin) ** 2
 
 
 # ---- weight arithmetic

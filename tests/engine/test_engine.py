@@ -326,6 +326,31 @@ def test_searches_of_a_grid_are_done_once_each_and_go_on_where_they_stopped(
         tuning.tuning_of(cut, "hopeless")
 
 
+def test_a_search_is_made_in_every_fold_with_draws_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("optuna")
+    tried: list[SearchTask] = []
+
+    def run(tasks: Sequence[SearchTask], together: int | None) -> tuple[Tried, ...]:
+        tried.extend(tasks)
+        return tuple(Tried(task.values, float(task.fold or 0)) for task in tasks)
+
+    monkeypatch.setattr(tuning, "run_search_tasks", run)
+    data = {"source": "simulated", "split": {"folds": 3}}
+    spec, work = experiment(tune={"trials": 4}, data=data), Workspace(tmp_path)
+    wanted = {(name, fold): 4 for name in spec.strategies for fold in range(3)}
+    assert tuning.searches_left(spec, spec.strategies, work) == wanted
+    with open_engine(Plan(1, 1)) as engine:
+        tuning.search_all(spec, ["focal"], work, engine, Plan(1, 1), folds=[1])
+        assert {task.fold for task in tried} == {1}
+        tuning.search_all(spec, ["focal"], work, engine, Plan(1, 1))
+    values = {fold: [t.values for t in tried if t.fold == fold] for fold in range(3)}
+    assert all(len(own) == 4 for own in values.values())
+    assert values[0][1:] != values[1][1:]
+    found = [tuning.tuning_of(work, "focal", fold) for fold in range(3)]
+    assert [one.score for one in found if one is not None] == [0.0, 1.0, 2.0]
+    assert tuning.tuning_of(work, "focal") is None
+
+
 def test_a_search_on_devices_asks_for_what_they_train_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("optuna")
     jobs: list[tuple[str, int]] = []

@@ -8,17 +8,21 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from grid_fixture import tiny_grid, tiny_mapping  # noqa: F401
 
 from imbalance_lab.atomic import replacing, write_json
+from imbalance_lab.data.cache import load_cached
 from imbalance_lab.engine import plan_for
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.run.binding import set_threads
+from imbalance_lab.run.comparison_files import whole_trials
+from imbalance_lab.run.fold_data import kept_data
 from imbalance_lab.run.trial import run_trial
-from imbalance_lab.run.workspace import Workspace
-from imbalance_lab.spec import TrialId, parse_experiment
+from imbalance_lab.run.workspace import TrialResult, Workspace
+from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
 
 
 def test_a_trial_without_mlflow_is_the_grids_trial(tiny_grid, tmp_path, monkeypatch):  # noqa: F811
@@ -52,6 +56,78 @@ def test_the_name_of_a_trial_has_its_fold_where_there_is_one():
     assert [t.name for t in spec.trials()] == [
         "cross-entropy-s4", "cross-entropy-s2", "logit-adjusted-s4", "logit-adjusted-s2"
     ]  # fmt: skip
+
+
+def in_folds(folds: int, **changed: object) -> ExperimentSpec:
+    return parse_experiment({**tiny_mapping(), **changed}, where="tiny", overrides={"folds": folds})
+
+
+def test_folds_replace_the_way_to_split_and_keep_its_seed():
+    spec = in_folds(3, seeds=[4, 2])
+    assert spec.data.split.folds == 3
+    assert spec.data.split.drawn is False
+    assert [t.name for t in spec.trials()[:4]] == [
+        "cross-entropy-s4-f0", "cross-entropy-s4-f1", "cross-entropy-s4-f2", "cross-entropy-s2-f0"
+    ]  # fmt: skip
+    assert len(spec.trials()) == 12
+    assert parse_experiment(spec.to_mapping(), where="again") == spec
+    given = {**tiny_mapping()["data"], "split": {"test": ["x"], "seed": 5, "stratify": "none"}}
+    kept = in_folds(4, data=given).data.split
+    assert (kept.folds, kept.seed, kept.stratify, kept.test) == (4, 5, "none", None)
+
+
+def test_trials_are_light_with_folds_unless_the_experiment_says_full():
+    assert parse_experiment(tiny_mapping(), where="tiny").analyses_trials
+    assert not in_folds(3).analyses_trials
+    assert in_folds(3, analysis={"trials": "full"}).analyses_trials
+    light = {**tiny_mapping(), "analysis": {"trials": "light"}}
+    assert not parse_experiment(light, where="tiny").analyses_trials
+
+
+def test_a_trial_of_a_fold_draws_its_own_and_writes_no_pages(tmp_path):
+    spec = in_folds(3)
+    data = load_data(spec.data, fold=2)
+    result = run_trial(spec, "cross-entropy", 0, data=data, folder=tmp_path)
+    assert result.id == TrialId("cross-entropy", 0, 2)
+    test = read_parquet(result.predictions("test"))
+    assert (test.meta["fold"], test.meta["folds"], test.meta["digest"]) == (2, 3, data.digest)
+    folder = Workspace(tmp_path).trial(result.id)
+    assert {p.name for p in folder.iterdir()} == {"network", "predictions", "seen_classes.json"}
+    first = run_trial(spec, "cross-entropy", 0, data=load_data(spec.data, fold=0), folder=tmp_path)
+    weights = [torch.load(Workspace(tmp_path).trial(r.id) / "network" / "weights.pt") for r in (result, first)]
+    same = [torch.equal(a, b) for a, b in zip(*(w.values() for w in weights), strict=True) if a.shape == b.shape]
+    assert not all(same)
+    with pytest.raises(InputError, match="--fold: found none; allowed: 0 to 2"):
+        run_trial(
+            spec, "cross-entropy", 0, data=load_data(parse_experiment(tiny_mapping(), where="t").data), folder="x"
+        )
+
+
+def test_only_strategies_and_seeds_with_all_folds_are_compared():
+    spec = in_folds(3, seeds=[0, 1])
+    results = [TrialResult(t, "", 0.5, 1.0, 1, 1, "", None) for t in spec.trials()]
+    assert whole_trials(spec, results) == (results, [])
+    gone = TrialId("logit-adjusted", 1, 2)
+    whole, lines = whole_trials(spec, [r for r in results if r.id != gone])
+    assert [r.id for r in whole] == [t for t in spec.trials() if (t.strategy, t.seed) != ("logit-adjusted", 1)]
+    assert lines == ["logit-adjusted, seed 1, is not compared: fold 2 did not finish"]
+
+
+def test_the_data_of_all_folds_are_kept_or_none(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMBALANCE_LAB_WORK", str(tmp_path / "work"))
+    spec, own = in_folds(3), Workspace(tmp_path / "work" / "grid")
+    with kept_data(spec) as kept:
+        assert kept.first.fold.number == 0
+        assert any("one seed" in line for line in kept.said)
+        assert not own.has_data
+        own.take_data(kept.place)
+    assert own.has_data
+    assert [p.name for p in (tmp_path / "work").iterdir()] == ["grid"]
+    assert [load_cached(own.data_of(k)).fold.number for k in range(3)] == [0, 1, 2]
+    wrong = in_folds(3, selection={"metric": "nothing/macro_f1"})
+    with pytest.raises(InputError, match=r"^fold 0: selection.metric: found head 'nothing'"), kept_data(wrong):
+        pass
+    assert [p.name for p in (tmp_path / "work").iterdir()] == ["grid"]
 
 
 def test_a_block_that_raises_leaves_what_was_there(tmp_path):

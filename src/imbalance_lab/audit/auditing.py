@@ -61,6 +61,7 @@ def run_audit(
     progress: Callable[[str, int, int], None] | None = None,
     budget: Literal["full", "counts"] = "full",
     thresholds: AuditThresholds | None = None,
+    margin: float = 0.01,
 ) -> AuditReport:
     """Audit the data before anything is trained on them.
 
@@ -71,6 +72,7 @@ def run_audit(
     progress : called with (check, number of checks done, number of checks) before each check,
         and once with ("", total, total) at the end
     budget : ``"counts"`` leaves out the checks that fit models
+    margin : differences within it do not matter to the team
 
     Raises
     ------
@@ -88,7 +90,7 @@ def run_audit(
             probes[head, seed] = direct_probe(loaded, head, thresholds, seed)
         return probes[head, seed]
 
-    context = AuditContext(limits, seed, tuple(strategies), probe_once)
+    context = AuditContext(limits, seed, tuple(strategies), probe_once, margin)
     findings: list[Finding] = []
     seconds = {}
     for done, check in enumerate(chosen):

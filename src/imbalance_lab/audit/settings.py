@@ -95,12 +95,13 @@ def direct_probe(loaded: LoadedData, head: str, thresholds: AuditThresholds, see
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What a check may read beside the data."""
+    """What a check may read beside the data; ``margin``: differences within it do not matter to the team."""
 
     thresholds: AuditThresholds = field(default_factory=AuditThresholds)
     seed: int = 0
     strategies: tuple[StrategyWeights, ...] = ()
     probe: ProbeSource = direct_probe
+    margin: float = 0.01
 
     def probe_of(self, loaded: LoadedData, head: str) -> Probe:
         """The probe of ``head`` under this context's thresholds and seed."""

@@ -15,7 +15,7 @@ from imbalance_lab.comparison.costs import bill, check_costs, cost_ranges, read_
 from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.failure_tracking import track
 from imbalance_lab.comparison.flows import flows
-from imbalance_lab.comparison.leaderboard import leaderboard
+from imbalance_lab.comparison.leaderboard import leaderboard, with_verdicts
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.run_counts import Joined, join
 from imbalance_lab.comparison.study import Study, build
@@ -32,7 +32,8 @@ class Comparison:
     Attributes
     ----------
     leaderboard : see :func:`imbalance_lab.comparison.leaderboard.leaderboard`
-    runs : one row per run: strategy, seed, run_id, metrics, val_score, seconds
+    runs : one row per strategy and seed: strategy, seed, run_id, metrics, val_score, seconds; with folds, the metrics
+        are those of the pooled rows and ``run_id`` is the run of the first fold
     differences : see :func:`imbalance_lab.comparison.differences.differences`
     flows : see :func:`imbalance_lab.comparison.flows.flows`; every strategy against the baseline
     bill : see :func:`imbalance_lab.comparison.costs.bill`
@@ -99,15 +100,16 @@ def compare(
     table = differences(study)
     others = joined.strategies[1:]
     board = leaderboard(study, table, metric)
+    choice = choose(study, table, board, metric, margin)
     return Comparison(
-        leaderboard=board,
+        leaderboard=with_verdicts(board, choice),
         runs=_runs(study),
         differences=table,
         flows=pd.concat([flows(joined, s, baseline) for s in others or (baseline,)], ignore_index=True),
         bill=bill(study, table),
         cost_ranges=cost_ranges(study, seed=seed),
         failures=_failures(joined),
-        choice=choose(study, table, board, metric, margin),
+        choice=choice,
         facts=_facts(study, resamples, seed, margin),
     )
 
@@ -153,6 +155,7 @@ def _facts(study: Study, resamples: int, seed: int, margin: float) -> dict[str, 
         "positions": len(j.true),
         "recordings": j.n_recordings,
         "clusters": j.n_clusters,
+        **({} if j.fold is None else {"folds": int(j.fold.max()) + 1}),
         "classes_in_macro": names[study.roles.macro].tolist(),
         "classes_absent": names[j.support == 0].tolist(),
         "rare_classes": names[study.roles.rare].tolist(),

@@ -102,18 +102,40 @@ def _pooled(folds: Sequence[RunRecord], head: str) -> RunRecord:
                 f"runs {first.run_id!r} (data digest {digests[0]}) and {run.run_id!r} (data digest {digests[1]}) are "
                 "of different data; only runs on the same data can be compared"
             )
-    meta = {key: first.test.meta[key] for key in ("digest", "split", "strategy", "seed") if key in first.test.meta}
     scores = [run.val_score for run in folds if run.val_score is not None]
     seconds = [run.seconds for run in folds if run.seconds is not None]
     return replace(
         first,
         fold=None,
         folds=tuple(folds),
-        test=Predictions({head: _stacked(heads)}, meta),
+        test=pool_predictions([run.test for run in folds], (head,)),
         val_score=float(np.mean(scores)) if len(scores) == len(folds) else None,
         seconds=float(np.sum(seconds)) if len(seconds) == len(folds) else None,
         report=None,
     )
+
+
+_OF_ALL = ("digest", "split", "strategy", "seed", "experiment", "primary_head", "folds")
+"""What the tables of all folds say alike; temperatures, corrections and epochs are those of a fold."""
+
+
+def pool_predictions(folds: Sequence[Predictions], heads: Sequence[str] | None = None) -> Predictions:
+    """The out-of-fold rows of one strategy and seed set below each other, by fold.
+
+    Parameters
+    ----------
+    heads : which (default: those that every fold has)
+
+    Returns
+    -------
+    Predictions
+        Training counts are the sums over folds. What was fitted in a fold (temperature, free lunch) is not in its
+        ``meta``: no single number stands for all.
+    """
+    first = folds[0]
+    names = [h for h in first.heads if all(h in fold.heads for fold in folds)] if heads is None else heads
+    meta = {key: first.meta[key] for key in _OF_ALL if key in first.meta}
+    return Predictions({name: _stacked([fold.heads[name] for fold in folds]) for name in names}, meta)
 
 
 def _stacked(heads: Sequence[HeadPredictions]) -> HeadPredictions:

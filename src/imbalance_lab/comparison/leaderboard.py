@@ -16,6 +16,7 @@ from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import SCALARS
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
+from imbalance_lab.comparison.verdict import Decision
 
 KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL = 0, 1, 2
 VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}
@@ -34,10 +35,10 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     * ``<metric>`` is the mean over ``seeds`` runs, with ``_sd`` (ddof 1), ``_min``, ``_max`` over seeds
       and ``_low``, ``_high``, the 95 % interval over recordings and seeds.
     * ``<metric>_difference``, ``_difference_low``, ``_difference_high``: against the baseline.
-    * ``p`` (corrected for the family), ``verdict`` (1 better, 0 cannot distinguish, -1 worse, NaN insufficient or not
-      tested), ``minimum_detectable``: of the primary metric, against the baseline.
-    * ``over_control``, ``over_control_low``, ``over_control_high``, ``over_control_verdict``: primary
-      metric less that of the baseline after its free post-hoc correction.
+    * ``p`` (corrected for the family), ``minimum_detectable``: of the primary metric, against the baseline.
+    * ``over_control``, ``over_control_low``, ``over_control_high``: primary metric less that of the baseline after its
+      free post-hoc correction.
+    * ``verdict``, ``over_control_verdict``: those of the decision, see :func:`with_verdicts`; NaN before it.
     * ``free_lunch``: primary metric of the strategy's own runs after that correction.
     * ``ece``, ``nll`` (nats) as trained, the numbers of each run's own page; ``_temperature`` after the
       temperature fitted on validation; ``_prior_undone`` after undoing the strategy's prior shift.
@@ -73,16 +74,29 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     return table.loc[order].reset_index(drop=True)
 
 
+def with_verdicts(board: pd.DataFrame, decision: Decision) -> pd.DataFrame:
+    """The leaderboard with the decision's verdicts: 1 better, 0 cannot distinguish, -1 worse, NaN none or too little.
+
+    Table, text and figures then cannot disagree.
+    """
+    out = board.copy()
+    for column, verdicts in (("verdict", decision.verdicts), ("over_control_verdict", decision.over_control)):
+        out[column] = [VERDICT_CODE.get(verdicts.get(name, ""), np.nan) for name in board["strategy"]]
+    return out
+
+
 def calibration(run: RunRecord, head: str) -> dict[str, float]:
     """ECE and NLL of one run: as trained, at its validation temperature, with its prior shift undone.
 
-    A correction that the run's ``meta`` does not hold gives NaN. Pooled folds have a temperature each: the mean over
-    them, weighted by their positions.
+    A correction that the run's ``meta`` does not hold gives NaN. Pooled folds have a temperature each: the corrected
+    numbers are means over them, weighted by their positions; as trained, all positions are binned together.
     """
     if run.folds:
         parts = [calibration(part, head) for part in run.folds]
         share = [len(head_of(part, head)) for part in run.folds]
-        return {key: float(np.average([part[key] for part in parts], weights=share)) for key in parts[0]}
+        means = {key: float(np.average([part[key] for part in parts], weights=share)) for key in parts[0]}
+        pooled = calibration_scores(head, head_of(run, head), {})["as predicted"]
+        return means | {metric: pooled[metric] for metric in ("ece", "nll")}
     found = calibration_scores(head, head_of(run, head), run.test.meta)
     power = (run.test.meta.get("prior_correction") or {}).get(head)
     if power == 0:  # there is no shift to undo
@@ -128,11 +142,11 @@ def _row(
             out[f"{metric}_difference{mine}"] = _known(d.get(theirs))
     d = row(differences, name, study.baseline, primary) or {}
     out["p"], out["minimum_detectable"] = _known(d.get("p")), _known(d.get("minimum_detectable"))
-    out["verdict"] = VERDICT_CODE.get(str(d.get("verdict")), np.nan)
+    out["verdict"] = np.nan
     c = row(differences, name, study.baseline + CONTROL, primary) or {}
     out["over_control"] = _known(c.get("difference"))
     out["over_control_low"], out["over_control_high"] = _known(c.get("low")), _known(c.get("high"))
-    out["over_control_verdict"] = VERDICT_CODE.get(str(c.get("verdict")), np.nan)
+    out["over_control_verdict"] = np.nan
     classes = study.joined.classes if len(study.joined.classes) <= MAX_CLASS_COLUMNS else ()
     for metric in [f"{kind}/{c}" for kind in ("recall", "precision") for c in classes]:
         out[metric] = e.value[r.index(metric)]

@@ -31,7 +31,7 @@ import pandas as pd
 
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
-from imbalance_lab.comparison.study import CONTROL, COST, Study
+from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
 from imbalance_lab.metrics.needed_evidence import Needed, recordings_needed
 
 METRIC_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}
@@ -89,7 +89,9 @@ class Decision:
     details : further sentences: who else, free lunch, majority, seeds
     price : what the chosen one gains and costs, at most four sentences; empty where it is the baseline or nothing
     needed : what it would take to see a difference of the margin, in words; "" where unknown
-    verdicts : better, worse, cannot distinguish or insufficient, of each strategy against the baseline
+    verdicts : better, worse, cannot distinguish or insufficient, of each strategy against the baseline; of a study also
+        those of the baseline's free correction and of the trivial predictors
+    over_control : the same of each strategy against the baseline after its free correction
     evidence : plain values behind all this
     """
 
@@ -103,6 +105,7 @@ class Decision:
     price: tuple[str, ...] = ()
     needed: str = ""
     verdicts: Mapping[str, str] = field(default_factory=dict)
+    over_control: Mapping[str, str] = field(default_factory=dict)
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -162,7 +165,9 @@ def decide(r: Results) -> Decision:
     if r.validation and missing:
         details.append(f"Without validation scores, and so not chosen: {', '.join(missing)}.")
     title = _title(r, case, strategy, free) if none is None else "No strategy is chosen"
-    return Decision(case, strategy, free, selected, headline + ".", title, tuple(details), verdicts=verdicts)
+    return Decision(
+        case, strategy, free, selected, headline + ".", title, tuple(details), verdicts=verdicts, over_control=over
+    )
 
 
 @dataclass(frozen=True)
@@ -457,8 +462,15 @@ def choose(
         "recordings": study.joined.n_recordings,
         "positions": len(study.joined.true),
     }
+    others = [r.baseline + CONTROL, *TRIVIAL]
+    beside = {name: told(d) for name in others if (d := row(differences, name, r.baseline, metric)) is not None}
     price = price_of(found, differences, board, r.baseline)
     unseen = found.case in (CANNOT_TELL, CORRECTED, SOME_WORSE) and bool(r.against_baseline)
     return replace(
-        found, details=tuple(details), price=price, needed=needed_words(needed) if unseen else "", evidence=evidence
+        found,
+        details=tuple(details),
+        price=price,
+        needed=needed_words(needed) if unseen else "",
+        verdicts={**found.verdicts, **beside},
+        evidence=evidence,
     )

@@ -221,6 +221,11 @@ class LoadedData:
     left_out: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
     fold: Fold | None = None
 
+    @property
+    def digest(self) -> str:
+        """Equal data, dealt out equally: that of the data set, or of the cross-validation, equal in all its folds."""
+        return self.dataset.digest if self.fold is None else self.fold.digest
+
     def without_unlabelled(self) -> LoadedData:
         """The data without the heads that train has no label of; those are in ``left_out`` then.
 

@@ -43,9 +43,27 @@ def compare_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> Comp
     )
 
 
+def whole_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> tuple[list[TrialResult], list[str]]:
+    """The finished trials of those strategies and seeds that have all folds, and a line for each that has not.
+
+    Without folds every trial is whole.
+    """
+    folds: dict[tuple[str, int], set[int | None]] = {}
+    for result in results:
+        folds.setdefault((result.id.strategy, result.id.seed), set()).add(result.id.fold)
+    lacking = {key: [f for f in spec.folds if f not in own] for key, own in folds.items()}
+    lines = [
+        f"{strategy}, seed {seed}, is not compared: fold {', '.join(map(str, gone))} did not finish"
+        for (strategy, seed), gone in lacking.items()
+        if gone
+    ]
+    return [r for r in results if not lacking[r.id.strategy, r.id.seed]], lines
+
+
 def record_of(result: TrialResult, metric: str = "") -> RunRecord:
     """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
-    report = json.loads((Path(result.folder) / REPORT).read_text(encoding="utf-8"))
+    file = Path(result.folder) / REPORT  # a light trial has none
+    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
     test = read_parquet(result.predictions("test"))
     score = result.val_score
     if metric:
@@ -58,6 +76,7 @@ def record_of(result: TrialResult, metric: str = "") -> RunRecord:
         val_score=score,
         seconds=result.seconds,
         report=report,
+        fold=result.id.fold,
     )
 
 
@@ -68,11 +87,19 @@ def deciding_metric(spec: ExperimentSpec) -> str:
 
 
 def write_comparison(
-    found: Comparison, folder: Path, links: Mapping[str, str], *, title: str, metric: str, simulated: bool = False
+    found: Comparison,
+    folder: Path,
+    links: Mapping[str, str],
+    *,
+    title: str,
+    metric: str,
+    simulated: bool = False,
+    strategies: Mapping[str, str] | None = None,
 ) -> None:
     """Tables, figures and ``comparison/index.html`` of a comparison under ``folder``.
 
-    ``links`` is the address of each run by its id; the page leads to these.
+    ``links`` is the address of each run by its id; the page leads to these, or to the ``strategies``' own runs where
+    their addresses are given.
     """
     tables = tables_of_comparison(found, metric=metric)
     write_tables(tables, folder / "tables")
@@ -109,7 +136,9 @@ def write_comparison(
         lead=figures["leaderboard"],
         figures={name: f for name, f in figures.items() if name != "leaderboard"},
         tables={name: t for name, t in tables.items() if name != "leaderboard" and len(t)},
-        children=[
+        children=list(strategies.items())
+        if strategies
+        else [
             (f"{r.strategy}, seed {r.seed}", links[str(r.run_id)])
             for r in found.runs.itertuples()
             if str(r.run_id) in links

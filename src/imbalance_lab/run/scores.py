@@ -74,8 +74,13 @@ def prediction_metrics(predictions: Predictions) -> dict[str, float]:
 
 def control_metrics(test: Predictions) -> dict[str, float]:
     """``test/<head>/free_lunch/<metric>``: after the logit adjustment that validation chose, the control of a trial."""
+    return corrected_metrics(test.free_lunch())
+
+
+def corrected_metrics(corrected: Predictions) -> dict[str, float]:
+    """The values of :func:`control_metrics` from predictions that are corrected already."""
     values: dict[str, float] = {}
-    for head, p in test.free_lunch().heads.items():
+    for head, p in corrected.heads.items():
         found = head_metrics(confusion_counts(p.true, p.pred, len(p.classes)))
         values |= {f"test/{key(head)}/free_lunch/{name}": v for name, v in found.items()}
     return _finite(values)

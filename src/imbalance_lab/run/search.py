@@ -17,7 +17,7 @@ from imbalance_lab.errors import InputError, NonFiniteLossError
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.run.binding import ready_learner, set_threads
 from imbalance_lab.run.workspace import Workspace
-from imbalance_lab.spec import ExperimentSpec, parse_experiment
+from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
 from imbalance_lab.strategies.language.tunable import search_space, with_values
 from imbalance_lab.strategies.search_space import Distribution, LogUniform, optuna_distributions
 from imbalance_lab.training.course import selection_of
@@ -115,7 +115,7 @@ def with_tuned(spec: ExperimentSpec, strategy: str, values: Mapping[str, Any]) -
 
 
 def search(
-    spec: ExperimentSpec, strategy: str, *, trials: int, batch: int = 1
+    spec: ExperimentSpec, strategy: str, *, trials: int, batch: int = 1, fold: int | None = None
 ) -> Generator[tuple[dict[str, Any], ...], Sequence[Tried], Tuning]:
     """The search of one strategy as a dialogue: yields batches of values, is sent what became of them.
 
@@ -129,6 +129,7 @@ def search(
     ----------
     trials : how many, the first included
     batch : how many are asked at once
+    fold : that the search is made on, None without folds; each has draws of its own
 
     Returns
     -------
@@ -146,7 +147,7 @@ def search(
     """
     optuna = _optuna()
     space = space_of(spec, strategy)
-    seed = derive_seed(spec.seeds[0], "tune", strategy) % 2**32
+    seed = derive_seed(spec.seeds[0], "tune", strategy, *(() if fold is None else (fold,))) % 2**32
     study = optuna.create_study(
         direction="maximize", sampler=optuna.samplers.TPESampler(seed=seed, constant_liar=batch > 1)
     )
@@ -207,6 +208,7 @@ class SearchTask:
     work: str
     threads: int
     device: str = ""
+    fold: int | None = None
 
 
 def run_search_tasks(tasks: Sequence[SearchTask], together: int | None = None) -> tuple[Tried, ...]:
@@ -220,14 +222,16 @@ def run_search_tasks(tasks: Sequence[SearchTask], together: int | None = None) -
     first = tasks[0]
     set_threads(first.threads)
     spec = parse_experiment(first.spec, where="spec of the grid")
-    loaded = load_cached(Workspace(Path(first.work)).data)
-    heads = loaded.dataset.heads
-    selection = selection_of(spec.selection.metric, heads, spec.main_head(heads))
+    parts = {fold: load_cached(Workspace(Path(first.work)).data_of(fold)) for fold in {task.fold for task in tasks}}
     results: dict[int, float | Exception] = {}
 
     def start(task: SearchTask) -> Steps:
         tried = with_tuned(spec, task.strategy, task.values)
-        return ready_learner(tried, task.strategy, spec.seeds[0], loaded, task.device).steps(selection)
+        loaded = parts[task.fold]
+        heads = loaded.dataset.heads
+        selection = selection_of(spec.selection.metric, heads, spec.main_head(heads))
+        seed = TrialId(task.strategy, spec.seeds[0], task.fold).randomness
+        return ready_learner(tried, task.strategy, seed, loaded, task.device).steps(selection)
 
     device = resolve_device(first.device or spec.training.device)
     for event in train_together([partial(start, task) for task in tasks], device, most=together):
@@ -246,10 +250,21 @@ def _judged(spec: ExperimentSpec, task: SearchTask, result: float | Exception) -
     return judge(spec, task.strategy, task.values, lambda tried: result)
 
 
-def searches_left(spec: ExperimentSpec, strategies: Iterable[str], workspace: Workspace) -> dict[str, int]:
-    """How many trials each search has that is not finished yet, by strategy."""
-    wanted = {name: trials_of(spec, name) for name in strategies if not workspace.tuning(name).exists()}
-    return {name: n if space_of(spec, name) else 1 for name, n in wanted.items() if n}
+SearchKey = tuple[str, int | None]
+"""Which search: a strategy, and the fold (None without folds)."""
+
+
+def searches_left(
+    spec: ExperimentSpec, strategies: Iterable[str], workspace: Workspace, folds: Sequence[int | None] | None = None
+) -> dict[SearchKey, int]:
+    """How many trials each search has that is not finished yet; ``folds``: on these alone (default: on all)."""
+    wanted = {
+        (name, fold): trials_of(spec, name)
+        for name in strategies
+        for fold in (spec.folds if folds is None else folds)
+        if not workspace.tuning(name, fold).exists()
+    }
+    return {(name, fold): n if space_of(spec, name) else 1 for (name, fold), n in wanted.items() if n}
 
 
 def search_all(
@@ -259,8 +274,12 @@ def search_all(
     engine: Engine,
     plan: Plan,
     ended: Callable[[str], None] = lambda text: None,
+    folds: Sequence[int | None] | None = None,
 ) -> None:
-    """Search the hyper-parameters of every strategy that asks for it, once per strategy, before its trials.
+    """Search the hyper-parameters of every strategy that asks for it, once per strategy and fold, before its trials.
+
+    A search within a fold sees that fold's train and validation alone, so that what it chooses knows nothing of the
+    recordings that the fold tests.
 
     All searches go on side by side in rounds: each asks for a batch, the batches of a round are one
     map over the engine, and are told in the order in which they were asked. A batch is what fills the
@@ -272,21 +291,22 @@ def search_all(
     Parameters
     ----------
     ended : called with "" after each trial, with a line of text when a search ends
+    folds : the searches of these alone (default: of all that the experiment has)
 
     Raises
     ------
     InputError
         If Optuna is not installed.
     """
-    left = searches_left(spec, strategies, workspace)
+    left = searches_left(spec, strategies, workspace, folds)
     places = len(plan.devices) * (plan.together or SEARCH_TOGETHER) if plan.devices else engine.jobs
     batch = max(1, math.ceil(places / max(1, len(left))))
-    begun = {name: _begin(spec, name, trials, batch, workspace) for name, trials in left.items()}
-    searches = {name: s for name, s in begun.items() if s is not None}
+    begun = {key: _begin(spec, key, trials, batch, workspace) for key, trials in left.items()}
+    searches = {key: s for key, s in begun.items() if s is not None}
     plain, folder = spec.to_mapping(), str(workspace.root.absolute())
     while searches:
-        asked = [(name, values) for name, s in searches.items() for values in s.asked]
-        tasks = [SearchTask(plain, name, values, folder, plan.threads) for name, values in asked]
+        asked = [(key, values) for key, s in searches.items() for values in s.asked]
+        tasks = [SearchTask(plain, key[0], values, folder, plan.threads, fold=key[1]) for key, values in asked]
         n = len(plan.devices) or len(tasks)
         shares = [range(i, len(tasks), n) for i in range(min(n, len(tasks)))]  # the tasks of each job
         devices = plan.devices or ("",) * n
@@ -300,25 +320,25 @@ def search_all(
             for k, one in zip(shares[done.index], found, strict=True):
                 results[k] = one
                 ended("")
-        for name, old in tuple(searches.items()):
-            tried = tuple(results[i] for i, (owner, _) in enumerate(asked) if owner == name)
-            new = _told(old, name, tried, workspace, ended)
+        for key, old in tuple(searches.items()):
+            tried = tuple(results[i] for i, (owner, _) in enumerate(asked) if owner == key)
+            new = _told(old, key, tried, workspace, ended)
             if new is None:
-                del searches[name]
+                del searches[key]
             else:
-                write_json(workspace.tried(name), {"batch": new.batch, "tried": [asdict(t) for t in new.tried]})
-                searches[name] = new
+                write_json(workspace.tried(*key), {"batch": new.batch, "tried": [asdict(t) for t in new.tried]})
+                searches[key] = new
 
 
-def tuning_of(workspace: Workspace, strategy: str) -> Tuning | None:
-    """The finished search of a strategy, or None where nothing was tuned.
+def tuning_of(workspace: Workspace, strategy: str, fold: int | None = None) -> Tuning | None:
+    """The finished search of a strategy (on a fold), or None where nothing was tuned.
 
     Raises
     ------
     InputError
         If none of its trials could be trained.
     """
-    file = workspace.tuning(strategy)
+    file = workspace.tuning(strategy, fold)
     if not file.exists():
         return None
     plain = json.loads(file.read_text(encoding="utf-8"))
@@ -337,33 +357,34 @@ class _Search:
     tried: tuple[Tried, ...] = ()
 
 
-def _begin(spec: ExperimentSpec, name: str, trials: int, batch: int, workspace: Workspace) -> _Search | None:
+def _begin(spec: ExperimentSpec, key: SearchKey, trials: int, batch: int, workspace: Workspace) -> _Search | None:
     """Start a search, or bring a kept one to where it stopped; None where that ends it."""
-    kept = workspace.tried(name)
+    kept = workspace.tried(*key)
     start: dict[str, Any] = {"batch": batch, "tried": []}
     plain = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else start
     before = tuple(Tried(**t) for t in plain["tried"])
-    dialogue = search(spec, name, trials=trials, batch=plain["batch"])
+    dialogue = search(spec, key[0], trials=trials, batch=plain["batch"], fold=key[1])
     now: _Search | None = _Search(dialogue, plain["batch"], next(dialogue))
     while now is not None and len(now.tried) < len(before):
         known = before[len(now.tried) :]
-        now = _told(now, name, known[: len(now.asked)], workspace, lambda text: None)
+        now = _told(now, key, known[: len(now.asked)], workspace, lambda text: None)
     return now
 
 
 def _told(
-    old: _Search, name: str, tried: tuple[Tried, ...], workspace: Workspace, ended: Callable[[str], None]
+    old: _Search, key: SearchKey, tried: tuple[Tried, ...], workspace: Workspace, ended: Callable[[str], None]
 ) -> _Search | None:
     """Tell a search what became of its batch; None when that was the last one and the outcome is written."""
     try:
         return replace(old, asked=old.dialogue.send(tried), tried=(*old.tried, *tried))
     except StopIteration as end:
         tuning: Tuning = end.value
-        write_json(workspace.tuning(name), tuning.to_mapping())
+        write_json(workspace.tuning(*key), tuning.to_mapping())
         pruned = sum(t.score is None for t in tuning.tried)
+        name = key[0] if key[1] is None else f"{key[0]}, fold {key[1]}"
         ended(f"{name}: searched {len(tuning.tried)} trials ({pruned} pruned), best {tuning.score:.3f} on validation")
     except InputError as error:
-        write_json(workspace.tuning(name), {"failed": str(error)})
+        write_json(workspace.tuning(*key), {"failed": str(error)})
         ended(str(error))
     return None
 

@@ -58,6 +58,11 @@ class Trial:
         return Workspace(Path(self.work))
 
     @property
+    def data(self) -> Path:
+        """Where its data are kept, for :func:`imbalance_lab.data.cache.load_cached`."""
+        return self.workspace.data_of(self.id.fold)
+
+    @property
     def where(self) -> str:
         """The device that it computes on."""
         return resolve_device(self.device or self.spec["training"]["device"])
@@ -138,8 +143,8 @@ class Predicted:
 class TrialOutcome:
     """A trial that has ended; its folder (``result.folder``) holds everything.
 
-    ``verdict`` and ``interpretation`` ("" where there is none) are one sentence each; ``model`` is the folder of what
-    was trained.
+    ``verdict`` and ``interpretation`` ("" where there is none, as in a light trial) are one sentence each; ``model``
+    is the folder of what was trained.
     """
 
     result: TrialResult
@@ -156,20 +161,21 @@ def run_trial(spec: ExperimentSpec, strategy: str, seed: int, *, data: LoadedDat
     Parameters
     ----------
     strategy : a name in ``spec.strategies``; searched for hyper-parameters first where the experiment asks for it
-    data : of :func:`imbalance_lab.load.load_data`
+    data : of :func:`imbalance_lab.load.load_data`; of a fold where the experiment has folds
     folder : a workspace; a trial that was interrupted in it goes on from its last epoch
 
     Raises
     ------
     InputError
-        If there is no such strategy, the seed is negative, or the strategy does not fit the data.
+        If there is no such strategy or fold, the seed is negative, or the strategy does not fit the data.
     """
-    trial = Trial(checked_id(spec, strategy, seed), spec.to_mapping(), str(folder))
-    if searches_left(spec, [strategy], trial.workspace):
-        save_loaded(data, trial.workspace.data)
+    fold = data.fold.number if data.fold is not None else None
+    trial = Trial(checked_id(spec, strategy, seed, fold), spec.to_mapping(), str(folder))
+    if searches_left(spec, [strategy], trial.workspace, [fold]):
+        save_loaded(data, trial.workspace.data_of(fold))
         plan = plan_for(1, 1, resolve_gpus(spec.training.device))
         with open_engine(plan) as engine:
-            search_all(spec, [strategy], trial.workspace, engine, plan)
+            search_all(spec, [strategy], trial.workspace, engine, plan, folds=[fold])
     ready = prepare(trial, data)
     epochs = [epoch for epoch in ready.steps() if epoch is not None]
     result = finish(ready, training_of(epochs, ready.main_head)).result
@@ -177,19 +183,23 @@ def run_trial(spec: ExperimentSpec, strategy: str, seed: int, *, data: LoadedDat
     return result
 
 
-def checked_id(spec: ExperimentSpec, strategy: str, seed: int) -> TrialId:
-    """The trial of a strategy of the experiment with any seed.
+def checked_id(spec: ExperimentSpec, strategy: str, seed: int, fold: int | None = None) -> TrialId:
+    """The trial of a strategy of the experiment with any seed, on one of its folds where it has folds.
 
     Raises
     ------
     InputError
-        If the experiment has no such strategy, or the seed is negative.
+        If the experiment has no such strategy or fold, or the seed is negative.
     """
     if strategy not in spec.strategies:
         raise InputError(f"--strategy: found {strategy!r}; allowed are {', '.join(spec.strategies)}")
     if seed < 0:
         raise InputError(f"--seed: found {seed}; seeds are integers from 0")
-    return TrialId(strategy, seed)
+    if fold not in spec.folds:
+        found = "none" if fold is None else str(fold)
+        allowed = "none, as data.split has no folds" if spec.folds == (None,) else f"0 to {len(spec.folds) - 1}"
+        raise InputError(f"--fold: found {found}; allowed: {allowed}")
+    return TrialId(strategy, seed, fold)
 
 
 def prepare(trial: Trial, loaded: LoadedData) -> ReadyTrial:
@@ -203,10 +213,10 @@ def prepare(trial: Trial, loaded: LoadedData) -> ReadyTrial:
     spec = parse_experiment(trial.spec, where="spec of the grid")
     heads = loaded.dataset.heads
     selection = selection_of(spec.selection.metric, heads, spec.main_head(heads))
-    tuning = tuning_of(trial.workspace, trial.id.strategy)
+    tuning = tuning_of(trial.workspace, trial.id.strategy, trial.id.fold)
     if tuning is not None:
         spec = with_tuned(spec, trial.id.strategy, tuning.chosen)
-    learner = ready_learner(spec, trial.id.strategy, trial.id.seed, loaded, trial.where)
+    learner = ready_learner(spec, trial.id.strategy, trial.id.randomness, loaded, trial.where)
     return ReadyTrial(trial, spec, learner, selection, tuning)
 
 
@@ -220,6 +230,7 @@ def training_of(epochs: Sequence[Epoch], main_head: str) -> Training:
 def finish(ready: ReadyTrial, training: Training, run_id: str = "") -> TrialOutcome:
     """Predict, analyse, interpret and write the trial's folder, once the training has ended.
 
+    Where the experiment says that trials are light, predictions and model are all: no analysis, no interpretation.
     ``run_id`` is the run that the trial will be logged to; its predictions name it.
     """
     trial, clock = ready.trial, Clock()
@@ -230,10 +241,11 @@ def finish(ready: ReadyTrial, training: Training, run_id: str = "") -> TrialOutc
         predicted = _predict(ready, training, run_id)
         for predictions in (predicted.val, predicted.test):
             write_parquet(predictions, predictions_file(folder, str(predictions.meta["split"])))
-    with clock("analyse"):
-        verdict = write_analysis(predicted.test, folder, behind=_background(ready, training, run_id))
-    interpretation = ""
-    if ready.spec.interpret.budget != "off":
+    full, verdict, interpretation = ready.spec.analyses_trials, "", ""
+    if full:
+        with clock("analyse"):
+            verdict = write_analysis(predicted.test, folder, behind=_background(ready, training, run_id))
+    if full and ready.spec.interpret.budget != "off":
         with clock("interpret"):
             interpretation = _interpret(ready, folder)
     with clock("model"):
@@ -305,6 +317,8 @@ def _predict(ready: ReadyTrial, training: Training, run_id: str) -> Predicted:
         "prior_correction": dict(ready.learner.strategy.prior_correction),
         "best_epoch": training.best.number,
     }
+    if (fold := ready.learner.loaded.fold) is not None:
+        meta |= {"fold": fold.number, "folds": fold.count, "digest": fold.digest}
     return fitted_predictions(ready.learner, meta, ready.metric)
 
 

@@ -57,11 +57,15 @@ class Origin:
 
 @dataclass(frozen=True)
 class Background:
-    """What is known beside the predictions: the run, the inputs, how the training went; None where it is not."""
+    """What is known beside the predictions: the run, the inputs, how the training went; None where it is not.
+
+    ``no_inputs`` says why ``dataset`` is None.
+    """
 
     origin: Origin | None = None
     dataset: SequenceDataset | None = None
     course: Course | None = None
+    no_inputs: str = "the inputs are not at hand: only a predictions table was given"
 
 
 def write_analysis(
@@ -84,7 +88,7 @@ def write_analysis(
     analysis = run_suite(test, tried=tried, unfit=unfit, resamples=resamples, labels_only=labels_only)
     write_tables(tables(analysis), folder / "tables")
     results = results_of(analysis)
-    extra = _galleries(analysis, test, behind.dataset)
+    extra = _galleries(analysis, test, behind)
     if behind.course is not None:
         drawn = course_figure(behind.course, scope_of(analysis, analysis.primary))
         extra = replace(extra, figures={**extra.figures, "training_curves": drawn})
@@ -101,6 +105,8 @@ def write_analysis(
     about = test.meta
     named = [str(about.get("strategy") or "predictions")]
     named += [f"seed {about['seed']}"] if about.get("seed") is not None else []
+    named += [f"fold {about['fold']}"] if about.get("fold") is not None else []
+    named += [f"all {about['folds']} folds"] if about.get("folds") and about.get("fold") is None else []
     named += [f"{about['split']} split"] if about.get("split") else []
     page = render_run_report(
         analysis,
@@ -151,12 +157,13 @@ def write_model(learner: Learner, posthoc: Mapping[str, Any], folder: Path) -> P
     return stored
 
 
-def _galleries(analysis: ErrorAnalysis, test: Predictions, dataset: SequenceDataset | None) -> Results:
+def _galleries(analysis: ErrorAnalysis, test: Predictions, behind: Background) -> Results:
     """The galleries of all heads, or why there are none."""
     if analysis.labels_only:
         return Results()
+    dataset = behind.dataset
     if dataset is None:
-        return Results(absent={"gallery": "the inputs are not at hand: only a predictions table was given"})
+        return Results(absent={"gallery": behind.no_inputs})
     figures: dict[str, Figure] = {}
     absent: dict[str, str] = {}
     for head, suffix in head_suffixes(analysis).items():

@@ -72,13 +72,21 @@ class Workspace:
 
     @property
     def data(self) -> Path:
-        """The loaded data, for :func:`imbalance_lab.data.cache.load_cached`."""
+        """The loaded data: one data set, or a folder for each fold; see :meth:`data_of`."""
         return self.root / "data"
+
+    def data_of(self, fold: int | None) -> Path:
+        """The loaded data of a fold (None without folds), for :func:`imbalance_lab.data.cache.load_cached`."""
+        return self.data if fold is None else self.data / f"fold-{fold}"
 
     @property
     def has_data(self) -> bool:
         """Whether the data lie there."""
-        return (self.data / "about.json").is_file()
+        return self.has_data_of(None) or self.has_data_of(0)
+
+    def has_data_of(self, fold: int | None) -> bool:
+        """Whether the data of a fold lie there."""
+        return (self.data_of(fold) / "about.json").is_file()
 
     @property
     def audit(self) -> Path:
@@ -89,6 +97,15 @@ class Workspace:
     def comparison(self) -> Path:
         """The comparison's page and tables."""
         return self.root / "comparison"
+
+    def take_data(self, other: Workspace) -> None:
+        """Take over the data of another workspace on the same disk; they are there whole or not at all."""
+        self.root.mkdir(parents=True, exist_ok=True)
+        os.replace(other.data, self.data)
+
+    def strategy(self, name: str) -> Path:
+        """The files of a strategy over all its folds."""
+        return inside(self.root / "strategies", name)
 
     @property
     def progress(self) -> Path:
@@ -107,13 +124,13 @@ class Workspace:
         """The state of a training between epochs."""
         return inside(self.root / "checkpoints", trial.name, ".pt")
 
-    def tuning(self, strategy: str) -> Path:
-        """The finished search of a strategy."""
-        return inside(self.root / "tuning", strategy, ".json")
+    def tuning(self, strategy: str, fold: int | None = None) -> Path:
+        """The finished search of a strategy, on a fold where there are folds."""
+        return inside(self.root / "tuning", _within(strategy, fold), ".json")
 
-    def tried(self, strategy: str) -> Path:
+    def tried(self, strategy: str, fold: int | None = None) -> Path:
         """What a search has tried so far."""
-        return inside(self.root / "tuning", strategy, ".tried.json")
+        return inside(self.root / "tuning", _within(strategy, fold), ".tried.json")
 
     def keep_result(self, result: TrialResult) -> None:
         """Keep a result; a worker does so itself, so that its death loses nothing."""
@@ -147,6 +164,10 @@ class Workspace:
         """The lines of :meth:`note`."""
         file = self.root / "notes.txt"
         return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+
+
+def _within(strategy: str, fold: int | None) -> str:
+    return strategy if fold is None else f"{strategy}-f{fold}"
 
 
 def _keep(folder: Path, name: str, plain: dict[str, Any]) -> None:

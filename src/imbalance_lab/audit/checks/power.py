@@ -1,4 +1,4 @@
-"""What difference in recall could be seen at all, with this many positions and recordings?"""
+"""What difference could be seen at all, with this many positions and recordings? And how many would it take?"""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.target_positions import group_counts, scored_positions
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.metrics.needed_evidence import recordings_before_training
 
 CHECK = "power"
 _SIGNIFICANCE, _POWER = 0.05, 0.8
@@ -45,16 +46,39 @@ def detectable_difference(by_group: NDArray[np.int64], intraclass: float, paired
     return out
 
 
+def mean_detectable(difference: NDArray[np.float64]) -> float:
+    """The same for the mean recall of K classes (balanced accuracy), the classes' errors taken as independent.
+
+    ``difference`` are those of the single classes, shape (K,).
+    """
+    return float(np.sqrt((difference**2).sum()) / len(difference))
+
+
 def check_power(loaded: LoadedData, context: AuditContext) -> tuple[Finding, ...]:
-    """One finding per head: the detectable difference in recall of each class on test."""
+    """One finding per head: the detectable difference in recall of each class on test, and what a smaller one takes.
+
+    With folds every recording is tested, and all are counted.
+    """
     if not len(loaded.splits.test):
         return (Finding(CHECK, Verdict.NOT_APPLICABLE, "test is empty."),)
     return tuple(_head(loaded, head, context) for head in loaded.dataset.heads)
 
 
+def _before_training(difference: NDArray[np.float64], recordings: int, margin: float) -> str:
+    """What the mean over classes shows, and what a difference of ``margin`` would take, before anything is trained."""
+    mean = mean_detectable(difference)
+    shown = f" In the mean recall of its {len(difference)} classes, {recordings} recordings show one from {mean:.3f} on"
+    if mean <= margin:
+        return f"{shown}."
+    needed = recordings_before_training(margin, recordings, mean)
+    return f"{shown}; one of {margin:g} would take about {needed:,.0f} recordings like these."
+
+
 def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     limits, classes = context.thresholds, loaded.dataset.heads[head]
-    by_group = group_counts(scored_positions(loaded.dataset, head, loaded.splits.test), len(classes))
+    tested = loaded.splits.test if loaded.fold is None else None
+    where = "on test" if loaded.fold is None else f"over all {loaded.fold.count} folds"
+    by_group = group_counts(scored_positions(loaded.dataset, head, tested), len(classes))
     counts, recordings = by_group.sum(axis=0), (by_group > 0).sum(axis=0)
     difference = detectable_difference(by_group, limits.intraclass_correlation, limits.paired_correlation)
     present = np.flatnonzero(counts)
@@ -72,13 +96,14 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     weak = [c for c in order if difference[c] > limits.detectable_difference]
     named = ", ".join(f"{classes[c]} {difference[c]:.2f}" for c in (weak or order[:1])[:8])
     message = (
-        f"{head}: on test a difference in recall can be seen from "
+        f"{head}: {where} a difference in recall can be seen from "
         f"{named}{f' and {len(weak) - 8} more' if len(weak) > 8 else ''} on"
         + (
             f" ({len(weak)} of {len(present)} classes need more than {limits.detectable_difference:.2f})."
             if weak
             else " or less in every class."
         )
+        + _before_training(difference[present], int(by_group.any(axis=1).sum()), context.margin)
     )
     worst = order[0]
     verdict = Verdict.WARN if weak else Verdict.PASS
