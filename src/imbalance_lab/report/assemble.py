@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Results:
     """Tables and figures by name, which decides their section; ``absent`` says why a name is missing.
 
-    ``suffix`` is what the names of their files end in.
+    ``file`` is where a table lies whole: a path in which ``{name}`` stands for its name.
     """
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
-    suffix: str = ""
+    file: str = "tables/{name}.json"
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Layout:
     always : sections that say so where nothing was computed for them
     notes : section to how its results were computed, at its end
     headers : column to header, where it is not the name with spaces
-    prefix : of the files of tables and figures
+    prefix : of the files of figures
     """
 
     sections: Mapping[str, str]
@@ -136,9 +136,10 @@ def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
             headers=layout.headers,
             kinds={column.name: column.kind for column in record.columns},
             most=record.most,
-            where=f"tables/{layout.prefix}{name}{results.suffix}.json",
+            where=results.file.format(name=name),
         )
-        if record.fold or 0 < record.fold_above < len(frame):
+        # A table whose figure was not drawn takes its place.
+        if (record.fold and figures) or 0 < record.fold_above < len(frame):
             length = f" ({len(frame):,} rows)" if record.fold_above else ""
             blocks.append(Note(f"Table: {record.caption}{length}", record.how, (view,)))
             continue

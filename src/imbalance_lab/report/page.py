@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -155,10 +156,10 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
     ids = anchors(page)
     shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles]}
     template = _template()
-    bare = template.render(**shared, source=lambda _: "")
-    room = budget - len(bare.encode())
+    bare = len(template.render(**shared, source=lambda _: "").encode())
+    room = budget - bare
     if room < 0:
-        raise InputError(f"the page's text takes {len(bare.encode()):,} bytes, more than the {budget:,} allowed")
+        raise InputError(f"the page's text takes {bare:,} bytes, more than the {budget:,} allowed")
     stored = dict(zip([id(f) for f in figures], fit([f.png for f in figures], room), strict=True))
 
     def source(figure: FigureView) -> str:
@@ -212,6 +213,7 @@ def _toc(page: Page, ids: Mapping[tuple[str, ...], str]) -> list[tuple[str, str,
     return [(s.title, ids[(s.title,)], [(t.title, ids[s.title, t.title]) for t in s.sections]) for s in page.sections]
 
 
+@cache  # compiling it takes as long as filling it
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

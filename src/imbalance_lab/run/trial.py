@@ -231,7 +231,7 @@ def finish(ready: ReadyTrial, training: Training, run_id: str = "") -> TrialOutc
         for predictions in (predicted.val, predicted.test):
             write_parquet(predictions, predictions_file(folder, str(predictions.meta["split"])))
     with clock("analyse"):
-        verdict = write_analysis(predicted.test, folder, behind=_background(ready, training, run_id))
+        verdict = write_analysis(predicted.test, folder, behind=_background(ready, training, run_id), every=False)
     interpretation = ""
     if ready.spec.interpret.budget != "off":
         with clock("interpret"):
