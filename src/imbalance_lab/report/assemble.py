@@ -41,6 +41,7 @@ class Layout:
     tables : record of each table, by its name, in the order of the page
     figures : figure to the key of its section
     always : sections that say so where nothing was computed for them
+    folded : sections that are opened by their heading
     notes : section to how its results were computed, at its end
     headers : column to header, where it is not the name with spaces
     prefix : of the files of figures
@@ -50,6 +51,7 @@ class Layout:
     tables: Mapping[str, Table]
     figures: Mapping[str, str]
     always: tuple[str, ...] = ()
+    folded: frozenset[str] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
@@ -96,7 +98,8 @@ def sections_of(
     Parameters
     ----------
     shared : what is not about one head
-    heads : head to its results; with one head they need no heading of their own
+    heads : head to its results, the main one first; with one head they need no heading of their own, of several all
+        but the first are folded
     first, last : section to the blocks that open and close it
     """
     heads = heads or {}
@@ -113,8 +116,9 @@ def sections_of(
             own = [Text("Nothing was computed for this section.", "absent")]
         if key in layout.notes:
             own.append(Note("How this was computed", layout.notes[key]))
-        inner = tuple(Section(f"Head {head}", tuple(blocks)) for head, blocks in parts.items())
-        out.append(Section(heading, tuple(own), inner))
+        main = next(iter(heads), "")
+        inner = tuple(Section(f"Head {h}", tuple(blocks), folded=h != main) for h, blocks in parts.items())
+        out.append(Section(heading, tuple(own), inner, folded=key in layout.folded))
     return tuple(out)
 
 

@@ -29,6 +29,7 @@ INTERPRETATION = Layout(
     tables={table.name: table for part in PARTS for table in part.tables},
     figures={name: part.key for part in PARTS for name in part.figures},
     always=("found",),
+    folded=frozenset(("attribution", "attention", "features", "difficulty", "heads", "absent")),
     notes={part.key: part.how for part in PARTS},
     prefix=PREFIX,
 )

@@ -91,7 +91,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Card:
-    """A recommendation: what was seen, what to do, what it should change, the command that tests it."""
+    """A recommendation: what was seen, what to do, what it should change, the command that tests it.
+
+    ``issue`` is ``seen`` without the support of its numbers. A ``folded`` one shows what was seen, the rest behind a
+    disclosure triangle.
+    """
 
     priority: str
     title: str
@@ -101,6 +105,8 @@ class Card:
     command: str = ""
     category: str = ""
     note: Note | None = None
+    issue: str = ""
+    folded: bool = False
     kind: str = "card"
 
 
@@ -117,21 +123,31 @@ Block = TableView | Text | Note | Card | Links | FigureView
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; ``sections`` are one level deeper."""
+    """A heading and what stands under it; ``sections`` are one level deeper.
+
+    What stands under a ``folded`` one is opened by its heading; in print it is open.
+    """
 
     title: str
     blocks: tuple[Block, ...] = ()
     sections: tuple[Section, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. ``tone`` (``good``, ``bad``, ``open``) goes with the verdict, never instead of words."""
+    """A whole page. ``tone`` (``good``, ``bad``, ``open``) goes with the verdict, never instead of words.
+
+    ``advice`` are the most urgent cards, named in short on the first screen; ``advice_at`` is the title of the section
+    that holds them whole.
+    """
 
     title: str
     verdict: str
     numbers: tuple[Number, ...] = ()
     figure: FigureView | None = None
+    advice: tuple[Card, ...] = ()
+    advice_at: str = ""
     sections: tuple[Section, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     tone: str = "open"
