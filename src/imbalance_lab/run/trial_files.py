@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -172,6 +173,20 @@ def _galleries(analysis: ErrorAnalysis, test: Predictions, dataset: SequenceData
         if why:
             absent[f"gallery of {head}"] = why
     return Results(figures=figures, absent=absent)
+
+
+def trim(folder: Path) -> None:
+    """Leave in the folder of a trial whose files are stored elsewhere what its grid reads again: a later comparison.
+
+    That are the predictions and the report.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in ("predictions", REPORT):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:
