@@ -175,6 +175,22 @@ def given_grid(result: Results) -> str:
     )
 
 
+def trial_end(result: Results) -> str:
+    f = result["facts"]
+    text = (
+        f"One trial of `{f['experiment']}` on one thread, ended over and over: predictions, analysis, interpretation, "
+        f"pages, files. Its training takes {number(f['training_cpu_s'])} s of a core; the first end in a process, with "
+        f"all that it imports, {number(f['first_cpu_s'])} s (load of the machine at the end: "
+        f"{number(f['load_at_end'])}).\n\n"
+    )
+    heads = {"figures": "figures", "cpu_s": "CPU s (median)", "drawn": "drawn", "files": "files", "mib": "MiB"}
+    text += table(result["tables"]["ends"], heads)
+    return text + (
+        f"\n\nWith the figures of a trial it takes {number(f['ratio'])} times what it takes with all (goal: at most "
+        f"{number(f['goal_s'])} s, {verdict(f['goal_met'])})."
+    )
+
+
 def _grid_tables(result: Results) -> str:
     f, tables = result["facts"], result["tables"]
     what = (
@@ -323,6 +339,7 @@ SECTIONS: dict[str, tuple[str, Callable[[Results], str]]] = {
     "training": ("Training", training),
     "grid": ("Grid", grid),
     "given_grid": ("A long grid", given_grid),
+    "trial_end": ("The end of a trial", trial_end),
     "samplers": ("Samplers", samplers),
     "curves": ("Cost curves", curves),
     "analysis": ("Error analysis against scikit-learn", plain),

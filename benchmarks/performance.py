@@ -52,6 +52,7 @@ PARTS: dict[str, Part] = {
     "startup": _sized("startup"),
     "training": _sized("training"),
     "grid": _sized("grid"),
+    "trial_end": _sized("trial_end"),
     "samplers": _sized("samplers"),
     "curves": _sized("curves"),
     "analysis": Part(

@@ -10,14 +10,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mlflow.entities import Metric
-from mlflow.models import EvaluationResult
-from mlflow.models.evaluation.artifacts import CsvEvaluationArtifact, ImageEvaluationArtifact, TextEvaluationArtifact
+from mlflow.models import EvaluationArtifact, EvaluationResult
+from mlflow.models.evaluation.artifacts import ImageEvaluationArtifact, TextEvaluationArtifact
 from mlflow.models.evaluation.base import ModelEvaluator
 from mlflow.tracking import MlflowClient
 
 if TYPE_CHECKING:
     from imbalance_lab.evaluation.evaluation_inputs import Answer
     from imbalance_lab.learners.stored import StoredModel
+
+
+class TableArtifact(EvaluationArtifact):  # type: ignore[misc] # mlflow.models is not typed
+    """A table of the run as a DataFrame."""
+
+    def _save(self, output_artifact_path: str) -> None:
+        Path(output_artifact_path).write_text(self.content.to_json(orient="split", index=False), encoding="utf-8")
+
+    def _load_content_from_file(self, local_artifact_path: str) -> Any:
+        from imbalance_lab.run.trial_files import read_table
+
+        return read_table(Path(local_artifact_path))
 
 
 class ImbalanceEvaluator(ModelEvaluator):
@@ -160,17 +172,18 @@ def _log_metrics(client: MlflowClient, run_id: str, values: dict[str, float]) ->
 
 def _artifacts(folder: Path, base: str) -> dict[str, Any]:
     """What ``EvaluationResult.artifacts`` offers: the main table and figure, and the page."""
-    import pandas as pd
     from PIL import Image
 
     def uri(path: str) -> str:
         return f"{base}/{path}"
 
+    from imbalance_lab.run.trial_files import read_table
+
     with Image.open(folder / "confusion.png") as image:
         image.load()
     return {
-        "imbalance_per_class": CsvEvaluationArtifact(
-            uri("tables/per_class.csv"), pd.read_csv(folder / "tables" / "per_class.csv")
+        "imbalance_per_class": TableArtifact(
+            uri("tables/per_class.json"), read_table(folder / "tables" / "per_class.json")
         ),
         "imbalance_confusion": ImageEvaluationArtifact(uri("confusion.png"), image),
         "imbalance_report": TextEvaluationArtifact(

@@ -6,6 +6,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -30,6 +31,7 @@ from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
 from imbalance_lab.run.trial import Trial
+from imbalance_lab.run.trial_files import trim
 from imbalance_lab.run.workspace import TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.precision import check_precision
@@ -239,6 +241,8 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     remarks = _remark(grid, trained, [*lacking, *unsaid])
     grid.seconds["total"] = time.perf_counter() - grid.begun
     log_times(logger, grid.seconds)
+    for result in finished:  # each run holds its files
+        trim(Path(result.folder))
     if trained.failures or unsaid:
         logger.status = "FAILED"
     for line in [f"{name} failed: {reason}" for name, reason in trained.failures] + remarks:

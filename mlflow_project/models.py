@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import mlflow
 import numpy as np
@@ -37,14 +39,12 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
     """
     stored = read_model(folder)
     before = os.environ.get("MLFLOW_RUN_ID")
-    with mlflow.start_run(run_id=run_id):
+    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as temporary:
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("serving_model.py")),
-            artifacts={"model": str(folder)},
-            # All of it: MLflow puts a model's code before what is installed, so that a part of the package
-            # would hide the rest from whoever loads a model and then uses the package, or starts workers.
-            code_paths=[str(Path(imbalance_lab.__file__).parent)],
+            # Not as ``code_paths``: MLflow puts those before what is installed, and writes each of 200 files.
+            artifacts={"model": str(folder), "package": str(packed(Path(temporary)))},
             signature=ModelSignature(inputs=Schema(_inputs(stored)), outputs=Schema(_outputs(stored))),
             input_example=example,
             pip_requirements=requirements((*_REQUIREMENTS, *stored.model.packages)),
@@ -55,6 +55,16 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
     if before is not None:
         os.environ["MLFLOW_RUN_ID"] = before
     return str(info.model_id)
+
+
+def packed(folder: Path) -> Path:
+    """The whole library as one archive in ``folder``, for environments that have it not; equal code, equal bytes."""
+    package = Path(imbalance_lab.__file__).parent
+    archive = folder / "imbalance_lab.zip"
+    with ZipFile(archive, "w", ZIP_DEFLATED) as file:
+        for path in sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+            file.writestr(ZipInfo(path.relative_to(package.parent).as_posix()), path.read_bytes(), ZIP_DEFLATED)
+    return archive
 
 
 def _inputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:

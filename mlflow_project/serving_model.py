@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,10 @@ class ImbalanceModel(PythonModel):
     _skip_type_hint_validation = True
 
     def load_context(self, context: Any) -> None:
-        """Read the model's folder."""
+        """Read the model's folder, with the installed library or, where there is none, with the one that it brings."""
+        archive = context.artifacts.get("package")
+        if archive is not None and find_spec("imbalance_lab") is None:
+            sys.path.append(str(archive))
         from imbalance_lab.learners.all_learners import read_model
 
         self.stored = read_model(Path(context.artifacts["model"]))

@@ -92,5 +92,5 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
     written = BytesIO()
     Image.new("RGB", (1, 1)).save(written, "PNG")
     patch.setattr("imbalance_lab.plots.style.png_bytes", lambda _: written.getvalue())
-    patch.setattr("imbalance_lab.report.run_report.figures_of", lambda *_: ({}, {}))
-    patch.setattr("imbalance_lab.run.trial_files.galleries", lambda *_: ({}, ""))
+    patch.setattr("imbalance_lab.report.run_report.figures_of", lambda *_, **__: ({}, {}))
+    patch.setattr("imbalance_lab.run.trial_files.galleries", lambda *_, **__: ({}, ""))

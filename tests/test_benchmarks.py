@@ -228,6 +228,16 @@ def test_a_report_of_tests_is_read(tmp_path: Path) -> None:
     assert outcome.tables == {"failed": [{"test": "a::c", "reason": "AssertionError: 1"}]}
 
 
+def test_trial_end(tmp_path: Path) -> None:
+    result = result_of("trial_end", tmp_path)
+    check_shape(result, "trial_end")
+    every, few = result["tables"]["ends"]
+    assert few["drawn"] < every["drawn"]
+    assert few["files"] - few["drawn"] == every["files"] - every["drawn"]  # all else is written all the same
+    assert few["cpu_s"] > 0
+    assert "With the figures of a trial it takes" in script("document").trial_end(result)
+
+
 def test_samplers(tmp_path: Path) -> None:
     result = result_of("samplers", tmp_path)
     check_shape(result, "samplers")

@@ -69,7 +69,7 @@ def test_interpret_logs_to_the_run_and_refuses_what_it_cannot_read(child, capsys
     client, run_id, empty = child
     assert main(["interpret", "--run_id", run_id, "--budget", "quick"]) == 0
     names = {item.path for item in client.list_artifacts(run_id)}
-    assert {"interpretation.json", "figures", "tables", "report"} <= names
+    assert {"interpretation.json", "figures", "report"} <= names
     assert any(i.path == "report/interpretation.html" for i in client.list_artifacts(run_id, "report"))
 
     assert main(["interpret", "--run_id", empty]) == 2

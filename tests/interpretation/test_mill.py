@@ -59,12 +59,17 @@ def test_the_page_and_its_files_say_that_the_data_are_simulated(mill, tmp_path):
     assert found["meta"]["simulated"] is True
     assert found["summary"][0].startswith("These are simulated recordings")
     assert found["integrated_gradients"]["relative_convergence_delta"] < 0.05
-    assert found["tables"]["permutation"][0]["head"] == "command"
+    permutation = found["tables"]["permutation"]
+    assert permutation["data"][0][permutation["columns"].index("head")] == "command"
     html = (tmp_path / "report" / "interpretation.html").read_text(encoding="utf-8")
     assert "These are simulated recordings" in html
     assert html.count("<img") == len(list((tmp_path / "figures").glob("interpretation_*.png")))
-    names = {p.stem for p in (tmp_path / "tables").glob("*.json")}
-    assert {"interpretation_permutation", "interpretation_attribution_channels", "interpretation_difficulty"} <= names
-    channels = json.loads((tmp_path / "tables" / "interpretation_attribution_channels.json").read_text())
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == {
+        "interpretation_importance_groups.png",
+        "interpretation_moments.png",
+    }
+    assert not (tmp_path / "tables").exists()
+    assert {"attribution_cases", "embedding_points", "difficulty"} <= set(found["tables"])
+    channels = found["tables"]["attribution_channels"]
     first = channels["data"][0][channels["columns"].index("channel")]
     assert first in truth

@@ -1,12 +1,12 @@
 """Pages: valid HTML, reachable by a screen reader, no outside address, hostile names escaped, below 5 MB."""
 
 import re
-from html.parser import HTMLParser
 from io import BytesIO
 
 import numpy as np
 import pandas as pd
 import pytest
+from page_cases import Reader, predictions, read
 from PIL import Image
 
 from imbalance_lab.analysis.recommendations import Recommendation
@@ -17,7 +17,6 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.plots.class_figures import per_class
 from imbalance_lab.plots.rates import slices
 from imbalance_lab.plots.style import Scope
-from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.comparison_page import render_comparison_page
@@ -28,42 +27,7 @@ from imbalance_lab.report.page_tables import table_view
 from imbalance_lab.report.recommendation_cards import cards
 from imbalance_lab.report.run_report import render_run_report
 
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 HOSTILE = '<script>alert("x")</script>&"\'{{ 7*7 }}'
-
-
-class Reader(HTMLParser):
-    """Checks nesting and collects what the assertions need."""
-
-    def __init__(self) -> None:
-        super().__init__(convert_charrefs=True)
-        self.stack: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.text: list[str] = []
-
-    def handle_starttag(self, tag, attrs):
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.stack.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.stack, f"</{tag}> without a start"
-        assert self.stack.pop() == tag
-
-    def handle_data(self, data):
-        if not self.stack or self.stack[-1] not in ("script", "style"):
-            self.text.append(data)
-
-    def all(self, tag: str) -> list[dict[str, str | None]]:
-        return [attrs for name, attrs in self.tags if name == tag]
-
-
-def read(html: str) -> Reader:
-    reader = Reader()
-    reader.feed(html)
-    reader.close()
-    assert reader.stack == []
-    return reader
 
 
 def check(html: str) -> Reader:
@@ -85,36 +49,6 @@ def check(html: str) -> Reader:
     assert len(ids) == len(set(ids))
     assert all(a["href"][1:] in ids for a in reader.all("a") if a["href"].startswith("#"))
     return reader
-
-
-def predictions(k: int = 4, n: int = 1200, classes: tuple[str, ...] | None = None, heads: int = 1) -> Predictions:
-    """A 90 % majority; probabilities of a noisy classifier that leans to it."""
-    rng = np.random.default_rng(k)
-    names = classes or tuple(f"C{i}" for i in range(k))
-    prior = np.r_[0.9, np.full(k - 1, 0.1 / max(1, k - 1))]
-    made = {}
-    for i in range(heads):
-        true = rng.choice(k, n, p=prior / prior.sum()).astype(np.int32)
-        logits = np.log(prior) + 4 * np.eye(k)[true] + rng.normal(0, 1.2, (n, k))
-        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
-        group = (np.arange(n) // (n // 6)).clip(0, 5).astype(np.int32)
-        place = (np.arange(n) % (n // 6)).astype(np.int32)
-        made[f"head{i}"] = HeadPredictions(
-            classes=names,
-            train_counts=np.bincount(true, minlength=k).astype(np.int64),
-            sequence=group.astype(np.int64),
-            position=place,
-            from_start=place,
-            from_end=(n // 6 - 1 - place).astype(np.int32),
-            group=group,
-            group_names=tuple(f"rec{j}" for j in range(6)),
-            true=true,
-            pred=p.argmax(1).astype(np.int32),
-            probabilities=p.astype(np.float32),
-            slices={"operation": (group % 2).astype(np.int32)},
-            slice_names={"operation": ("face", "pocket")},
-        )
-    return Predictions(made, {"split": "test", "strategy": "focal-2", "seed": 0, "temperature": {"head0": 1.3}})
 
 
 @pytest.fixture(scope="module")

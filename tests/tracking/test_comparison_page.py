@@ -1,7 +1,6 @@
 """The page of a comparison, whatever metric decides it."""
 
 import numpy as np
-import pandas as pd
 import pytest
 from comparison_cases import run
 
@@ -9,6 +8,7 @@ from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.study import TRIVIAL
 from imbalance_lab.report.comparison_figures import board_of
 from imbalance_lab.run.comparison_files import write_comparison
+from imbalance_lab.run.trial_files import read_table
 
 METRICS = ("macro_f1", "balanced_accuracy", "mcc")
 
@@ -29,7 +29,7 @@ def test_page_and_board_of_each_metric(metric, runs, tmp_path, monkeypatch):
     write_comparison(found, tmp_path, {}, title="which?", metric=metric)
     page = (tmp_path / "comparison" / "index.html").read_text(encoding="utf-8")
     assert {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}[metric] in page
-    table = pd.read_csv(tmp_path / "tables" / "leaderboard.csv").set_index("strategy")
+    table = read_table(tmp_path / "tables" / "leaderboard.json").set_index("strategy")
     ends = table[[f"{metric}_low", f"{metric}_high"]]
     assert ends.loc[["ce", "good"]].notna().all(axis=None)
     low, high = ends.to_numpy().T

@@ -6,7 +6,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from mlflow.models.evaluation.artifacts import CsvEvaluationArtifact
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import balanced_accuracy_score, f1_score, recall_score
 
@@ -15,7 +14,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.evaluation.evaluation_config import check_config
 from imbalance_lab.evaluation.evaluation_inputs import Answer, answer_of_output, evaluated
 from imbalance_lab.predictions import read_parquet
-from mlflow_project.evaluator import ImbalanceEvaluator
+from mlflow_project.evaluator import ImbalanceEvaluator, TableArtifact
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -83,7 +82,7 @@ def test_sklearn_model_beside_the_default_evaluator(store, tmp_path):
     logged = store.get_run(run.info.run_id)
     assert logged.data.metrics["test/target/macro_f1"] == result.metrics["test/target/macro_f1"]
     assert {"confusion.png", "per_class.png", "calibration.png", "report", "tables"} <= names_of(store, run.info.run_id)
-    assert isinstance(result.artifacts["imbalance_per_class"], CsvEvaluationArtifact)
+    assert isinstance(result.artifacts["imbalance_per_class"], TableArtifact)
     assert set(result.artifacts["imbalance_per_class"].content["class"]) == {"common", "less", "rare"}
     carried = read_parquet(
         tmp_path / mlflow.artifacts.download_artifacts(f"runs:/{run.info.run_id}/predictions/test.parquet")

@@ -25,6 +25,13 @@ pytestmark = [
 
 _LOAD = """
 import sys, warnings
+if sys.argv[4] == "without the package":
+    from pathlib import Path
+
+    # As in an environment that holds the requirements alone.
+    for finder in [f for f in sys.meta_path if "editable" in str(f).lower()]:
+        sys.meta_path.remove(finder)
+    sys.path[:] = [p for p in sys.path if not (Path(p or ".") / "imbalance_lab").is_dir()]
 import numpy as np
 import mlflow.pyfunc
 warnings.simplefilter("error", UserWarning)
@@ -32,7 +39,8 @@ model = mlflow.pyfunc.load_model(sys.argv[1])
 given = np.load(sys.argv[2], allow_pickle=False)
 answer = model.predict({key: given[key] for key in given.files})
 import imbalance_lab
-assert imbalance_lab.__file__.startswith(sys.argv[1]), imbalance_lab.__file__  # its own code, not the installed one
+its_own = imbalance_lab.__file__.startswith(sys.argv[1])
+assert its_own == (sys.argv[4] == "without the package"), imbalance_lab.__file__
 np.savez(sys.argv[3], **{key: np.asarray(value) for key, value in answer.items()})
 """
 
@@ -43,7 +51,8 @@ def model_path(grid):
     return client.get_logged_model(run.outputs.model_outputs[0].model_id).artifact_location.removeprefix("file://")
 
 
-def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  # noqa: F811
+@pytest.mark.parametrize("environment", ["with the package", "without the package"])
+def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, environment):  # noqa: F811
     loaded = load_cached(tiny_grid.work / "data")
     rows = loaded.splits.test
     columns = loaded.dataset.coding.decode(loaded.dataset.continuous[rows], loaded.dataset.categorical[rows])
@@ -53,7 +62,13 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path):  
     script = tmp_path / "load.py"
     script.write_text(_LOAD, encoding="utf-8")
     done = subprocess.run(
-        [sys.executable, str(script), model_path(tiny_grid), str(tmp_path / "in.npz"), str(tmp_path / "out.npz")],
+        [
+            sys.executable,
+            str(script),
+            model_path(tiny_grid),
+            *(str(tmp_path / f) for f in ("in.npz", "out.npz")),
+            environment,
+        ],
         env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "OMP_NUM_THREADS": "1"},
         cwd=tmp_path,
         capture_output=True,

@@ -60,7 +60,8 @@ class Made:
     children: dict[str, Any]
 
     def trial(self, name: str) -> Path:
-        return self.work / "trials" / f"{name}-s0"
+        """The files that a trial's run holds; its local folder keeps few of them."""
+        return Path(self.children[name].info.artifact_uri.removeprefix("file://"))
 
 
 @pytest.fixture(scope="module")
@@ -84,8 +85,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Made]:
 
 
 def rows_of(path: Path) -> list[dict[str, Any]]:
-    table = json.loads(path.read_text(encoding="utf-8"))
+    return _rows(json.loads(path.read_text(encoding="utf-8")))
+
+
+def _rows(table: dict[str, Any]) -> list[dict[str, Any]]:
     return [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
+
+
+def head_rows(folder: Path, head: str, name: str) -> list[dict[str, Any]]:
+    """The rows of a table of a head: a file of the main one's, a part of the one file of another."""
+    if head == MAIN:
+        return rows_of(folder / "tables" / f"{name}.json")
+    return _rows(json.loads((folder / "tables" / f"head_{key(head)}.json").read_text(encoding="utf-8"))[name])
 
 
 def same(facts: Facts) -> None:
@@ -112,17 +123,16 @@ def of_metrics(run: Any, heads: dict[str, Any]) -> Facts:
 def of_tables(folder: Path, head: str) -> Facts:
     """The same names in the tables of a run."""
     facts: Facts = defaultdict(dict)
-    suffix = "" if head == MAIN else f"_{key(head)}"
-    for row in rows_of(folder / "tables" / f"summary{suffix}.json"):
+    for row in head_rows(folder, head, "summary"):
         facts[head, row["metric"]]["summary"] = row["value"]
-    classes = rows_of(folder / "tables" / f"per_class{suffix}.json")
+    classes = head_rows(folder, head, "per_class")
     for row in classes:
         for name in ("recall", "precision", "f1"):
             if row[name] is not None:
                 facts[head, name, key(row["class"])]["per_class"] = row[name]
     macro = [row["f1"] for row in classes if row["in_macro"]]
     facts[head, "macro_f1"]["mean of per_class"] = float(np.mean(macro))
-    for row in rows_of(folder / "tables" / f"calibration{suffix}.json"):
+    for row in head_rows(folder, head, "calibration"):
         facts[head, row["metric"], row["variant"]]["calibration"] = row["value"]
     return facts
 
@@ -188,11 +198,10 @@ def test_every_table_of_the_report_is_that_of_the_file(made: Made, strategy: str
                 found = result[keys.get(first, first)]
                 for part in inner:
                     found = found[part]
-                suffix = "" if head == MAIN else f"_{key(head)}"
                 many = found if isinstance(found, dict) else {None: found}
                 for name, rows in many.items():
                     stem = table.name if name is None else f"{table.name}_{key(name)}"
-                    written = rows_of(folder / "tables" / f"{stem}{suffix}.json")
+                    written = head_rows(folder, head, stem)
                     assert len(written) == len(rows), stem
                     assert all(map(alike, written, rows)), stem
                     compared += 1

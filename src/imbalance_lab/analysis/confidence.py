@@ -388,7 +388,7 @@ ANALYSIS: Analysis[Confidence] = Analysis(
         ),
     ),
     plots=(
-        Plot("reliability", "confidence", _reliability, root="calibration.png"),
+        Plot("reliability", "confidence", _reliability, root="calibration.png", drawn="main head"),
         Plot("confidence_histogram", "confidence", _histogram),
     ),
     needs_probabilities=True,

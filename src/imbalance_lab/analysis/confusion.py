@@ -310,7 +310,7 @@ ANALYSIS: Analysis[Confusion] = Analysis(
         ),
     ),
     plots=(
-        Plot("confusion", "confusions", _matrix, root="confusion.png"),
+        Plot("confusion", "confusions", _matrix, root="confusion.png", drawn="every head"),
         Plot("confused_pairs", "confusions", _pairs_figure),
     ),
     rules=(Rule("confused-pair", "confusion", 2, _confused_pair, ("ldam", "seesaw", "crt", "focal")),),

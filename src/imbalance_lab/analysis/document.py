@@ -50,9 +50,15 @@ def _row(table: Table, needs_probabilities: bool) -> str:
     return f"| `{name}`{mark} | {' '.join(about.split())} | {'; '.join(kinds)} |"
 
 
+def figures() -> list[str]:
+    """Rows of the table of the figures."""
+    rows = [f"| `{plot.name}` | `{record.name}` | {plot.drawn} |" for record in ANALYSES for plot in record.plots]
+    return ["| figure | analysis | drawn in a trial for |", "|---|---|---|", *rows]
+
+
 def filled(text: str) -> str:
     """``text`` with the lists between its markers written anew."""
-    for marker, lines in (("sections", sections()), ("tables", tables())):
+    for marker, lines in (("sections", sections()), ("tables", tables()), ("figures", figures())):
         before, begin, rest = text.partition(f"<!-- {marker} -->\n")
         _, end, after = rest.partition("<!-- end -->")
         text = "".join([before, begin, *(f"{line}\n" for line in lines), end, after])

@@ -87,6 +87,6 @@ ANALYSIS: Analysis[pd.DataFrame] = Analysis(
             fold=True,
         ),
     ),
-    plots=(Plot("gallery", "gallery", None),),
+    plots=(Plot("gallery", "gallery", None, drawn="main head"),),
     needs_probabilities=True,
 )

@@ -204,7 +204,7 @@ ANALYSIS: Analysis[PerClass] = Analysis(
             60,
         ),
     ),
-    plots=(Plot("per_class", "per_class", _figure, root="per_class.png"),),
+    plots=(Plot("per_class", "per_class", _figure, root="per_class.png", drawn="main head"),),
     rules=(
         Rule("missed-classes", "imbalance", 2, _missed_classes, REBALANCE),
         Rule("false-alarms", "imbalance", 2, _false_alarms, ("thresholds", "inverse-sqrt", "tau-norm")),

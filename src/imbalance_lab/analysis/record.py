@@ -20,6 +20,9 @@ R = TypeVar("R")
 Kind = Literal["text", "count", "share", "score", "p", "number"]
 """A share is a rate of 1, written in percent; a score lies in [0, 1] and is no share; a number is anything else."""
 
+Drawn = Literal["every head", "main head", "on request"]
+"""For which heads a trial of a grid draws a figure; ``analyze`` draws all of them for all heads."""
+
 MASK = "Only scored positions count: padding, not-applicable and unlabelled ones are left out."
 BOOT = (
     "Intervals: 95 %, cluster bootstrap over recordings, because positions of one recording are not independent "
@@ -127,12 +130,18 @@ class Plot(Generic[R]):
     draw : the figure, a figure for each key, or the reason why there is none. It imports
         :mod:`imbalance_lab.plots` itself, so that no analysis waits for matplotlib. None: drawn where the inputs are.
     root : file in the root of the artifacts, which MLflow's Compare page shows side by side
+    drawn : in a trial of a grid; drawing all of them takes longer than all else that follows a short training
     """
 
     name: str
     section: str
     draw: Callable[[R, Scene], Figure | Mapping[str, Figure] | str] | None
     root: str = ""
+    drawn: Drawn = "on request"
+
+    def wanted(self, *, main: bool) -> bool:
+        """Whether a trial draws it for its main head, or for another one."""
+        return self.drawn == "every head" or (main and self.drawn == "main head")
 
 
 @dataclass(frozen=True)

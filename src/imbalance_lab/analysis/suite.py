@@ -101,11 +101,19 @@ def shared_tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
 
 
 def tables(analysis: ErrorAnalysis) -> dict[str, pd.DataFrame]:
-    """All tables, flat: ``per_class`` is that of the main head, ``per_class_<head>`` that of the others."""
-    out: dict[str, pd.DataFrame] = {}
-    for head, suffix in head_suffixes(analysis).items():
-        out |= {f"{name}{suffix}": frame for name, frame in head_tables(analysis, head).items()}
-    return out | shared_tables(analysis)
+    """The tables that are files of their own: those of the main head and those about all heads together."""
+    return head_tables(analysis, analysis.primary) | shared_tables(analysis)
+
+
+def bundles(analysis: ErrorAnalysis) -> dict[str, dict[str, pd.DataFrame]]:
+    """The tables of each other head by the name of the one file that holds them all."""
+    suffixed = head_suffixes(analysis).items()
+    return {table_file(end): head_tables(analysis, head) for head, end in suffixed if head != analysis.primary}
+
+
+def table_file(suffix: str) -> str:
+    """What the file of a head's tables is called: ``{name}`` where each has a file of its own."""
+    return f"head{suffix}" if suffix else "{name}"
 
 
 def head_suffixes(analysis: ErrorAnalysis) -> dict[str, str]:

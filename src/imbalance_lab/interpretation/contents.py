@@ -55,7 +55,7 @@ class Budget:
 BUDGETS: Mapping[str, Budget] = {
     "quick": Budget(
         windows=32,
-        repeats=5,
+        repeats=3,
         cumulative_repeats=1,
         all_channels=False,
         channels=4,
@@ -68,7 +68,7 @@ BUDGETS: Mapping[str, Budget] = {
         offsets=(-8, -4, -2, -1, 0, 1, 2, 4, 8),
         reaches=(0, 1, 2, 4, 8, 16),
         points=60,
-        tsne=250,
+        tsne=0,
     ),
     "full": Budget(
         windows=4000,

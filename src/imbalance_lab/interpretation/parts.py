@@ -30,8 +30,8 @@ class Part:
     how : how its results were computed
     tables : a table without a section is a file only
     figures : names in the order of the page
-    draw : those that the interpretation allows; the quick budget leaves some to their tables, because drawing them
-        would cost as much as measuring
+    draw : those that the interpretation allows; the quick budget, which every trial of a grid has, leaves all but the
+        importance and the moments to their tables, because drawing takes longer than measuring
     """
 
     key: str
@@ -87,7 +87,7 @@ def _importance(i: Interpretation) -> dict[str, Figure]:
         ("importance_channels", "channel", ("channel", "categorical")),
     ):
         part = table[table["kind"].isin(kinds)]
-        if len(part):
+        if len(part) and (_full(i) or not found):
             found[name] = plots.importance(part, few, metric=metric, what=what, base=float(base))
     if _full(i) and len(i.cumulative) > 1:
         grouped = set(i.cumulative["feature"]) & set(table[table["kind"] == "frame"]["feature"])
@@ -99,7 +99,7 @@ def _importance(i: Interpretation) -> dict[str, Figure]:
 def _attribution(i: Interpretation) -> dict[str, Figure]:
     from imbalance_lab.plots import interpretation as plots
 
-    if i.attribution is None:
+    if i.attribution is None or not _full(i):
         return {}
     a, scope = i.attribution, _scope(i)
     cases = {str(c): int(n) for c, n in a.cases["class"].value_counts().items()}
@@ -135,15 +135,17 @@ def _attention(i: Interpretation) -> dict[str, Figure]:
 
     found: dict[str, Figure] = {}
     scope = _scope(i, permuted=True)
+    if not _full(i):
+        return found
     if i.attention is not None:
         a = i.attention
         for layer, mean in a.mean.items():
             profile = a.profile[a.profile["layer"] == layer]
             heads = a.heads[a.heads["layer"] == layer]
             found[f"attention_{layer}"] = maps.attention(heads, mean, scope, profile=profile)
-        if _full(i) and len(a.chosen):
+        if len(a.chosen):
             found["attention_cases"] = maps.attention_cases(a.cases, a.chosen, scope)
-    if i.ablation is not None and _full(i):
+    if i.ablation is not None:
         part = i.ablation[i.ablation["head"] == i.head].rename(columns={"ablated": "feature"})
         found["ablation"] = plots.importance(part, scope, metric=metric_words(i), what="attention head")
     return found
@@ -152,14 +154,12 @@ def _attention(i: Interpretation) -> dict[str, Figure]:
 def _embedding(i: Interpretation) -> dict[str, Figure]:
     from imbalance_lab.plots import interpretation_maps as maps
 
-    if i.embeddings is None:
+    if i.embeddings is None or not _full(i):
         return {}
     e, scope = i.embeddings, _scope(i)
     purity = e.separation[e.separation["measure"] == "neighbour purity"]
     of_class = purity[purity["by"] == "class"]
     found = {"embedding_class": maps.embedding(e.points, "class", _colours(i), scope, maps=e.maps, separation=of_class)}
-    if not _full(i):
-        return found
     found["separation"] = maps.separation(e.separation[e.separation["by"] == "class"], scope)
     slices = [s for s in dict.fromkeys(purity["by"]) if s != "class"]
     if slices:
@@ -173,6 +173,8 @@ def _embedding(i: Interpretation) -> dict[str, Figure]:
 def _difficulty(i: Interpretation) -> dict[str, Figure]:
     from imbalance_lab.plots import interpretation_maps as maps
 
+    if not _full(i):
+        return {}
     d = i.difficulty
     trend = d.trend[d.trend["head"] == i.head].iloc[0]
     line = (float(trend["correlation"]), float(trend["p"]))

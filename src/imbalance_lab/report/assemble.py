@@ -22,13 +22,13 @@ if TYPE_CHECKING:
 class Results:
     """Tables and figures by name, which decides their section; ``absent`` says why a name is missing.
 
-    ``suffix`` is what the names of their files end in.
+    ``file`` is where a table lies whole: a path in which ``{name}`` stands for its name.
     """
 
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     figures: Mapping[str, Figure] = field(default_factory=dict)
     absent: Mapping[str, str] = field(default_factory=dict)
-    suffix: str = ""
+    file: str = "tables/{name}.json"
 
 
 @dataclass(frozen=True)
@@ -41,15 +41,17 @@ class Layout:
     tables : record of each table, by its name, in the order of the page
     figures : figure to the key of its section
     always : sections that say so where nothing was computed for them
+    folded : sections that are opened by their heading
     notes : section to how its results were computed, at its end
     headers : column to header, where it is not the name with spaces
-    prefix : of the files of tables and figures
+    prefix : of the files of figures
     """
 
     sections: Mapping[str, str]
     tables: Mapping[str, Table]
     figures: Mapping[str, str]
     always: tuple[str, ...] = ()
+    folded: frozenset[str] = frozenset()
     notes: Mapping[str, str] = field(default_factory=dict)
     headers: Mapping[str, str] = field(default_factory=dict)
     prefix: str = ""
@@ -96,7 +98,8 @@ def sections_of(
     Parameters
     ----------
     shared : what is not about one head
-    heads : head to its results; with one head they need no heading of their own
+    heads : head to its results, the main one first; with one head they need no heading of their own, of several all
+        but the first are folded
     first, last : section to the blocks that open and close it
     """
     heads = heads or {}
@@ -113,8 +116,9 @@ def sections_of(
             own = [Text("Nothing was computed for this section.", "absent")]
         if key in layout.notes:
             own.append(Note("How this was computed", layout.notes[key]))
-        inner = tuple(Section(f"Head {head}", tuple(blocks)) for head, blocks in parts.items())
-        out.append(Section(heading, tuple(own), inner))
+        main = next(iter(heads), "")
+        inner = tuple(Section(f"Head {h}", tuple(blocks), folded=h != main) for h, blocks in parts.items())
+        out.append(Section(heading, tuple(own), inner, folded=key in layout.folded))
     return tuple(out)
 
 
@@ -136,9 +140,10 @@ def _blocks(layout: Layout, results: Results, section: str) -> list[Block]:
             headers=layout.headers,
             kinds={column.name: column.kind for column in record.columns},
             most=record.most,
-            where=f"tables/{layout.prefix}{name}{results.suffix}.json",
+            where=results.file.format(name=name),
         )
-        if record.fold or 0 < record.fold_above < len(frame):
+        # A table whose figure was not drawn takes its place.
+        if (record.fold and figures) or 0 < record.fold_above < len(frame):
             length = f" ({len(frame):,} rows)" if record.fold_above else ""
             blocks.append(Note(f"Table: {record.caption}{length}", record.how, (view,)))
             continue

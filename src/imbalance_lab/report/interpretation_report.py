@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PREFIX = "interpretation_"
-"""Of the files of tables and figures, which lie beside those of the error analysis."""
+"""Of the files of figures, which lie beside those of the error analysis."""
 
 INTERPRETATION = Layout(
     sections={
@@ -29,6 +29,7 @@ INTERPRETATION = Layout(
     tables={table.name: table for part in PARTS for table in part.tables},
     figures={name: part.key for part in PARTS for name in part.figures},
     always=("found",),
+    folded=frozenset(("attribution", "attention", "features", "difficulty", "heads", "absent")),
     notes={part.key: part.how for part in PARTS},
     prefix=PREFIX,
 )
@@ -40,7 +41,8 @@ def render_interpretation(i: Interpretation, figures: Mapping[str, Figure], *, t
     ``figures`` are those of :func:`imbalance_lab.interpretation.parts.figures_of`.
     """
     opening = next((n for n in ("importance_groups", "importance_channels") if n in figures), None)
-    rest = Results(tables(i), {name: figure for name, figure in figures.items() if name != opening})
+    shown = {name: figure for name, figure in figures.items() if name != opening}
+    rest = Results(tables(i), shown, file="interpretation.json")
     reasons = [Text(f"{name.capitalize()}: {why}.", "absent") for name, why in i.absent.items()]
     return Page(
         title=title,
@@ -91,15 +93,15 @@ def _ends(row: Any) -> str:
 
 
 def to_json(i: Interpretation) -> str:
-    """Summary, facts, what is absent and the tables of at most 200 rows, as JSON without NaN."""
-    small = {name: json.loads(t.to_json(orient="records")) for name, t in tables(i).items() if len(t) <= 200}
+    """Summary, facts, what is absent and the tables (``{"columns": ..., "data": ...}``), as JSON without NaN."""
+    found = {name: json.loads(t.to_json(orient="split", index=False)) for name, t in tables(i).items()}
     meta = {k: list(v) if isinstance(v, tuple) else v for k, v in i.meta.items()}
     plain = {
         "meta": meta,
         "summary": list(i.summary),
         "absent": dict(i.absent),
         "seconds": dict(i.seconds),
-        "tables": small,
+        "tables": found,
     }
     if i.attribution is not None:
         delta = i.attribution.relative_delta
@@ -107,4 +109,4 @@ def to_json(i: Interpretation) -> str:
             "steps": i.attribution.steps,
             "relative_convergence_delta": delta if np.isfinite(delta) else None,
         }
-    return json.dumps(plain, indent=1, allow_nan=False)
+    return json.dumps(plain, allow_nan=False)

@@ -11,6 +11,7 @@ import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -90,7 +91,11 @@ class Note:
 
 @dataclass(frozen=True)
 class Card:
-    """A recommendation: what was seen, what to do, what it should change, the command that tests it."""
+    """A recommendation: what was seen, what to do, what it should change, the command that tests it.
+
+    ``issue`` is ``seen`` without the support of its numbers. A ``folded`` one shows what was seen, the rest behind a
+    disclosure triangle.
+    """
 
     priority: str
     title: str
@@ -100,6 +105,8 @@ class Card:
     command: str = ""
     category: str = ""
     note: Note | None = None
+    issue: str = ""
+    folded: bool = False
     kind: str = "card"
 
 
@@ -116,21 +123,31 @@ Block = TableView | Text | Note | Card | Links | FigureView
 
 @dataclass(frozen=True)
 class Section:
-    """A heading and what stands under it; ``sections`` are one level deeper."""
+    """A heading and what stands under it; ``sections`` are one level deeper.
+
+    What stands under a ``folded`` one is opened by its heading; in print it is open.
+    """
 
     title: str
     blocks: tuple[Block, ...] = ()
     sections: tuple[Section, ...] = ()
+    folded: bool = False
 
 
 @dataclass(frozen=True)
 class Page:
-    """A whole page. ``tone`` (``good``, ``bad``, ``open``) goes with the verdict, never instead of words."""
+    """A whole page. ``tone`` (``good``, ``bad``, ``open``) goes with the verdict, never instead of words.
+
+    ``advice`` are the most urgent cards, named in short on the first screen; ``advice_at`` is the title of the section
+    that holds them whole.
+    """
 
     title: str
     verdict: str
     numbers: tuple[Number, ...] = ()
     figure: FigureView | None = None
+    advice: tuple[Card, ...] = ()
+    advice_at: str = ""
     sections: tuple[Section, ...] = ()
     facts: tuple[tuple[str, str], ...] = ()
     tone: str = "open"
@@ -155,10 +172,10 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
     ids = anchors(page)
     shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles]}
     template = _template()
-    bare = template.render(**shared, source=lambda _: "")
-    room = budget - len(bare.encode())
+    bare = len(template.render(**shared, source=lambda _: "").encode())
+    room = budget - bare
     if room < 0:
-        raise InputError(f"the page's text takes {len(bare.encode()):,} bytes, more than the {budget:,} allowed")
+        raise InputError(f"the page's text takes {bare:,} bytes, more than the {budget:,} allowed")
     stored = dict(zip([id(f) for f in figures], fit([f.png for f in figures], room), strict=True))
 
     def source(figure: FigureView) -> str:
@@ -212,6 +229,7 @@ def _toc(page: Page, ids: Mapping[tuple[str, ...], str]) -> list[tuple[str, str,
     return [(s.title, ids[(s.title,)], [(t.title, ids[s.title, t.title]) for t in s.sections]) for s in page.sections]
 
 
+@cache  # compiling it takes as long as filling it
 def _template() -> Any:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 

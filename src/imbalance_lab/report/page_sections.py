@@ -9,6 +9,8 @@ from imbalance_lab.report.assemble import Layout
 MEETING = ("overall", "per_class", "confusions", "confidence")
 """The sections that a meeting goes through, whether or not there is something in them."""
 
+_DEEP = ("modes", "slices", "position", "frequency", "noise", "gallery", "training", "more")
+
 RUN = Layout(
     sections={
         "overall": "Overall",
@@ -29,5 +31,6 @@ RUN = Layout(
     figures={plot.name: plot.section for analysis in ANALYSES for plot in analysis.plots}
     | {"training_curves": "training"},
     always=MEETING,
+    folded=frozenset(_DEEP),
 )
-"""Sections in the order of a meeting: the first five, then the deep dives."""
+"""Sections in the order of a meeting: the first five, then the deep dives, each behind its heading."""

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from imbalance_lab.analysis.recommendations import Recommendation
 
 
+OPEN_CARDS = 3
+"""Cards that are shown whole; the first screen names these in short."""
+
+
 def command_of(recommendation: Recommendation, experiment: str, baseline: str, *, several: bool = False) -> str:
     """The command that tests a recommendation's strategy beside the baseline, so that the two are compared.
 
@@ -38,6 +42,8 @@ def cards(
 ) -> list[Block]:
     """A card for each recommendation, the most urgent first, each with its evidence behind a triangle.
 
+    From the fourth on they are folded.
+
     Parameters
     ----------
     experiment, baseline, several : see :func:`command_of`
@@ -45,7 +51,7 @@ def cards(
     if not recommendations:
         return [Text("No finding reached the threshold of a recommendation.")]
     blocks: list[Block] = []
-    for r in sorted(recommendations, key=lambda r: r.priority):
+    for i, r in enumerate(sorted(recommendations, key=lambda r: r.priority)):
         blocks.append(
             Card(
                 priority=f"Priority {r.priority}",
@@ -55,6 +61,8 @@ def cards(
                 effect=str(r.effect or ""),
                 command=command_of(r, experiment, baseline, several=several),
                 note=_note(r),
+                issue=str(r.issue),
+                folded=i >= OPEN_CARDS,
             )
         )
     return blocks

@@ -38,8 +38,8 @@ def head_colours(head: HeadAnalysis) -> dict[str, str]:
     return class_colours(head.classes, head.train_counts)
 
 
-def figures_of(analysis: ErrorAnalysis, head: str) -> tuple[dict[str, Figure], dict[str, str]]:
-    """Every figure that the results of ``head`` allow.
+def figures_of(analysis: ErrorAnalysis, head: str, *, every: bool = True) -> tuple[dict[str, Figure], dict[str, str]]:
+    """Every figure that the results of ``head`` allow, or those that a trial draws (``record.Drawn``).
 
     Returns
     -------
@@ -52,7 +52,7 @@ def figures_of(analysis: ErrorAnalysis, head: str) -> tuple[dict[str, Figure], d
     absent: dict[str, str] = {}
     plots = [(record.name, plot) for record in ANALYSES if record.name in found.results for plot in record.plots]
     for name, plot in plots:
-        if plot.draw is None:
+        if plot.draw is None or not (every or plot.wanted(main=head == analysis.primary)):
             continue
         drawn = plot.draw(found.results[name], scene)
         if isinstance(drawn, str):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from imbalance_lab.analysis.analyses import ANALYSES
-from imbalance_lab.analysis.suite import head_suffixes, head_tables, shared_tables
+from imbalance_lab.analysis.suite import head_suffixes, head_tables, shared_tables, table_file
 from imbalance_lab.formats import percent
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Number, Page
+from imbalance_lab.report.page import Card, Number, Page
 from imbalance_lab.report.page_sections import RUN
-from imbalance_lab.report.recommendation_cards import cards
+from imbalance_lab.report.recommendation_cards import OPEN_CARDS, cards
 from imbalance_lab.report.run_figures import figures_of
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ _LEAD = "per_class"  # the primary head's figure on the first screen, which is n
 _LABELS_ONLY = "the model gives labels without probabilities"
 
 
-def results_of(analysis: ErrorAnalysis) -> dict[str, Results]:
-    """Tables and figures of each head, and what is absent and why."""
+def results_of(analysis: ErrorAnalysis, *, every: bool = True) -> dict[str, Results]:
+    """Tables and figures of each head, and what is absent and why; not ``every``: the figures that a trial draws."""
     out = {}
     for head, suffix in head_suffixes(analysis).items():
-        figures, absent = figures_of(analysis, head)
+        figures, absent = figures_of(analysis, head, every=every)
         if analysis.labels_only:
             absent |= dict.fromkeys(_needing_probabilities(), _LABELS_ONLY)
-        out[head] = Results(head_tables(analysis, head), figures, absent, suffix)
+        out[head] = Results(head_tables(analysis, head), figures, absent, f"tables/{table_file(suffix)}.json")
     return out
 
 
@@ -90,6 +90,8 @@ def render_run_report(
         tone=tone,
         numbers=tuple(numbers_of(analysis.heads[analysis.primary])),
         figure=None if opening is None else figure_view(_LEAD, opening),
+        advice=tuple(card for card in advised if isinstance(card, Card))[:OPEN_CARDS],
+        advice_at=RUN.sections["recommendations"],
         sections=sections_of(RUN, shared, heads, {"recommendations": advised}),
         facts=tuple((str(k), str(v)) for k, v in {**(facts or {}), **small, **unscored}.items()),
     )

@@ -244,7 +244,8 @@ def finish(ready: ReadyTrial, training: Training, run_id: str = "") -> TrialOutc
     full, verdict, interpretation = ready.spec.analyses_trials, "", ""
     if full:
         with clock("analyse"):
-            verdict = write_analysis(predicted.test, folder, behind=_background(ready, training, run_id))
+            background = _background(ready, training, run_id)
+            verdict = write_analysis(predicted.test, folder, behind=background, every=False)
     if full and ready.spec.interpret.budget != "off":
         with clock("interpret"):
             interpretation = _interpret(ready, folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imbalance_lab.analysis.report import to_report
 from imbalance_lab.analysis.results import ErrorAnalysis
-from imbalance_lab.analysis.suite import head_suffixes, run_suite, tables
+from imbalance_lab.analysis.suite import bundles, head_suffixes, run_suite, tables
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.protocol import Learner
@@ -76,9 +77,12 @@ def write_analysis(
     tried: Collection[str] = (),
     resamples: int = 1000,
     labels_only: bool = False,
+    every: bool = True,
 ) -> str:
     """Run the suite on ``test`` and write everything under ``folder``; returns the verdict in one sentence.
 
+    Not ``every`` draws what a trial of a grid draws (:data:`imbalance_lab.analysis.record.Drawn`), the first picture of
+    the main head's gallery among it; the tables are all there.
     With ``labels_only``, for a classifier that gives no probabilities, whatever reads one is left out and said to be,
     and ``error_analysis_report.json`` is not written: its schema holds calibration.
     """
@@ -87,16 +91,17 @@ def write_analysis(
         tried, unfit = (*tried, *names_used(origin.spec.strategies)), list(origin.unfit())
     analysis = run_suite(test, tried=tried, unfit=unfit, resamples=resamples, labels_only=labels_only)
     write_tables(tables(analysis), folder / "tables")
-    results = results_of(analysis)
-    extra = _galleries(analysis, test, behind)
+    for name, found in bundles(analysis).items():
+        _write_bundle(found, folder / "tables" / f"{name}.json")
+    results = results_of(analysis, every=every)
+    extra = _galleries(analysis, test, behind, every=every)
     if behind.course is not None:
         drawn = course_figure(behind.course, scope_of(analysis, analysis.primary))
         extra = replace(extra, figures={**extra.figures, "training_curves": drawn})
-    for head, found in results.items():
-        for name, figure in found.figures.items():
-            save_png(figure, folder / "figures" / f"{name}{found.suffix}.png")
-            if head == analysis.primary and name in ROOT_FIGURES:
-                save_png(figure, folder / ROOT_FIGURES[name])
+    for head, suffix in head_suffixes(analysis).items():
+        for name, figure in results[head].figures.items():
+            at_root = ROOT_FIGURES.get(name) if head == analysis.primary else None
+            save_png(figure, folder / (at_root or f"figures/{name}{suffix}.png"))
     for name, figure in extra.figures.items():
         save_png(figure, folder / "figures" / f"{name}.png")
     if not labels_only:
@@ -108,12 +113,15 @@ def write_analysis(
     named += [f"fold {about['fold']}"] if about.get("fold") is not None else []
     named += [f"all {about['folds']} folds"] if about.get("folds") and about.get("fold") is None else []
     named += [f"{about['split']} split"] if about.get("split") else []
+    facts = {name: about[name] for name in ("experiment", "run_id", "digest") if about.get(name)}
+    if not every and origin is not None and origin.run_id:
+        facts["all figures of all heads"] = f"mlflow run . -e analyze -P run_id={origin.run_id}"
     page = render_run_report(
         analysis,
         title=", ".join([*named, "labels only"] if labels_only else named),
         results=results,
         extra=extra,
-        facts={name: about[name] for name in ("experiment", "run_id", "digest") if about.get(name)},
+        facts=facts,
         experiment="" if origin is None else f"runs:/{origin.run_id}/spec.yaml",
         baseline="" if origin is None else origin.spec.baseline,
     )
@@ -133,15 +141,13 @@ def write_interpretation(
 ) -> str:
     """Interpret ``network`` on the test split and write everything under ``folder``; returns one sentence.
 
-    Writes ``tables/interpretation_*.json`` (and CSV), ``figures/interpretation_*.png``,
-    ``interpretation.json`` and ``report/interpretation.html``.
+    Writes ``interpretation.json`` with all tables, ``figures/interpretation_*.png`` and ``report/interpretation.html``.
     """
     from imbalance_lab.interpretation.interpreting import interpret
-    from imbalance_lab.interpretation.parts import figures_of, tables
+    from imbalance_lab.interpretation.parts import figures_of
     from imbalance_lab.report.interpretation_report import PREFIX, headline, render_interpretation, to_json
 
     found = interpret(network, loaded, budget, seed, progress=progress)
-    write_tables({f"{PREFIX}{name}": table for name, table in tables(found).items()}, folder / "tables")
     figures = figures_of(found)
     for name, figure in figures.items():
         save_png(figure, folder / "figures" / f"{PREFIX}{name}.png")
@@ -157,8 +163,8 @@ def write_model(learner: Learner, posthoc: Mapping[str, Any], folder: Path) -> P
     return stored
 
 
-def _galleries(analysis: ErrorAnalysis, test: Predictions, behind: Background) -> Results:
-    """The galleries of all heads, or why there are none."""
+def _galleries(analysis: ErrorAnalysis, test: Predictions, behind: Background, *, every: bool) -> Results:
+    """The galleries of all heads, or the first picture of the main one's, or why there are none."""
     if analysis.labels_only:
         return Results()
     dataset = behind.dataset
@@ -167,24 +173,55 @@ def _galleries(analysis: ErrorAnalysis, test: Predictions, behind: Background) -
     figures: dict[str, Figure] = {}
     absent: dict[str, str] = {}
     for head, suffix in head_suffixes(analysis).items():
-        found, why = galleries(analysis, head, test.heads[head], dataset)
+        if not every and head != analysis.primary:
+            continue
+        found, why = galleries(analysis, head, test.heads[head], dataset, **({} if every else {"most": 1}))
         figures |= {f"{name}{suffix}": f for name, f in found.items()}
         if why:
             absent[f"gallery of {head}"] = why
     return Results(figures=figures, absent=absent)
 
 
+def trim(folder: Path) -> None:
+    """Leave in the folder of a trial whose files are stored elsewhere what its grid reads again: a later comparison.
+
+    That are the predictions and the report.
+    """
+    for path in folder.iterdir() if folder.is_dir() else ():
+        if path.name in ("predictions", REPORT):
+            continue
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
+
+
 def write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:
-    """Each table as MLflow's table JSON (``{"columns": ..., "data": ...}``) and as CSV.
+    """Each table as MLflow's table JSON, ``{"columns": ..., "data": ...}``.
 
     Scores stand right behind the first column, which names the row: MLflow's artifact view opens a
     table with its first two columns, and counts such as the support are the same in every run.
     """
     folder.mkdir(parents=True, exist_ok=True)
     for name, table in found.items():
-        columns = list(table.columns)
-        scores = [column for column in _FIRST if column in columns[1:]]
-        order = [*columns[:1], *scores, *(column for column in columns[1:] if column not in scores)]
-        plain = table[order].reset_index(drop=True)
-        (folder / f"{name}.json").write_text(plain.to_json(orient="split", index=False), encoding="utf-8")
-        plain.to_csv(folder / f"{name}.csv", index=False)
+        (folder / f"{name}.json").write_text(_table_json(table), encoding="utf-8")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A table that :func:`write_tables` wrote."""
+    import pandas as pd
+
+    return pd.DataFrame(**json.loads(path.read_text(encoding="utf-8")))
+
+
+def _write_bundle(found: Mapping[str, pd.DataFrame], path: Path) -> None:
+    """Several tables in one file: name to what :func:`write_tables` writes."""
+    body = ",\n".join(f"{json.dumps(name)}: {_table_json(table)}" for name, table in found.items())
+    path.write_text(f"{{{body}}}\n", encoding="utf-8")
+
+
+def _table_json(table: pd.DataFrame) -> str:
+    columns = list(table.columns)
+    scores = [column for column in _FIRST if column in columns[1:]]
+    order = [*columns[:1], *scores, *(column for column in columns[1:] if column not in scores)]
+    return str(table[order].reset_index(drop=True).to_json(orient="split", index=False))

@@ -48,6 +48,14 @@
     });
     pre.after(button);
   });
+  function open(id) {
+    for (var at = id && document.getElementById(id); at; at = at.parentElement) if (at.tagName === "DETAILS") at.open = true;
+  }
+  document.addEventListener("click", function (event) {
+    var link = event.target.closest("a[href^='#']");
+    if (link) open(link.hash.slice(1));
+  });
+  open(window.location.hash.slice(1));
   // MLflow shows the page in a frame that may neither follow an address of its own nor open another page.
   if (window.origin !== "null" || window.self === window.top) return;
   var server = /^blob:(https?:\/\/[^/]+)/.exec(window.location.href);
