@@ -75,7 +75,7 @@ def log_start(logger: RunLogger, ready: ReadyTrial) -> None:
             "device": ready.device,
             "data.digest": ready.learner.loaded.dataset.digest,
             "spec.strategy": yaml.safe_dump(plain["strategies"][trial.strategy], default_flow_style=True).strip(),
-            **{f"spec.model.{k}": v for k, v in plain["model"].items()},
+            **{f"spec.model.{k}": v for k, v in ready.spec.model.described().items()},
             **{f"spec.training.{k}": v for k, v in plain["training"].items()},
             "spec.selection.metric": plain["selection"]["metric"],
             "spec.data.source": plain["data"]["source"],

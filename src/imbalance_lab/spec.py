@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import DataOptions, folds_of
+from imbalance_lab.models.factory_code import collect_sources
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
 from imbalance_lab.plain_yaml import read_yaml
@@ -220,13 +221,16 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     raw = read_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise InputError(f"{path}: found {type(raw).__name__} at the top, expected a mapping of keys")
-    return parse_experiment(raw, where=str(path), overrides=overrides)
+    return parse_experiment(raw, where=str(path), overrides=overrides, folder=path.parent)
 
 
 def parse_experiment(
-    raw: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None
+    raw: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None, folder: Path | None = None
 ) -> ExperimentSpec:
-    """Validate a mapping; ``where`` names its origin in errors. See :func:`load_experiment`."""
+    """Validate a mapping; ``where`` names its origin in errors. See :func:`load_experiment`.
+
+    The code of ``model.factory`` is looked for in ``folder``, then in the working directory, then where Python looks.
+    """
     content: dict[str, Any] = {key: dict(v) if isinstance(v, dict) else v for key, v in raw.items()}
     chosen: Mapping[str, Any] | None = None
     for key, value in (overrides or {}).items():
@@ -245,9 +249,23 @@ def parse_experiment(
     if chosen is not None and content.get("baseline", "cross-entropy") not in content["strategies"]:
         content["baseline"] = next(iter(content["strategies"]))
     try:
-        return ExperimentSpec.model_validate(content)
+        spec = ExperimentSpec.model_validate(content)
     except ValidationError as error:
         raise InputError(f"{where}: {_sentence(error)}") from None
+    factory = spec.model.factory
+    if factory is None or spec.model.sources:
+        return spec
+    folders = [*([folder] if folder is not None else []), Path.cwd()]
+    return spec.model_copy(
+        update={"model": spec.model.model_copy(update={"sources": _sources(factory, folders, where)})}
+    )
+
+
+def _sources(factory: str, folders: list[Path], where: str) -> dict[str, str]:
+    try:
+        return collect_sources(factory, folders)
+    except InputError as error:
+        raise InputError(f"{where}: {error}") from None
 
 
 def _in_folds(data: Any, folds: Any) -> Any:

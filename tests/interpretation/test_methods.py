@@ -493,13 +493,13 @@ def test_feature_size_counts_both_kinds():
 def test_nothing_is_interpreted_in_rounded_matrix_products(network, data, monkeypatch):
     """TF32 stays off in every pass, also where a process has switched it on, which is as it was afterwards."""
     seen = set()
-    run = Network.run
+    run = type(network).run
 
     def watched(self, inputs, **keywords):
         seen.add((torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32))
         return run(self, inputs, **keywords)
 
-    monkeypatch.setattr(Network, "run", watched)
+    monkeypatch.setattr(type(network), "run", watched)
     with matrix_products(tf32=True):
         interpret(network, loaded(data))
         assert torch.backends.cuda.matmul.allow_tf32

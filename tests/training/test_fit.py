@@ -13,7 +13,7 @@ from training_cases import config, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.errors import InputError, NonFiniteLossError
-from imbalance_lab.models.network import Network
+from imbalance_lab.models.network import BuiltInNetwork
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.losses.bound_loss import FunctionLoss
@@ -368,7 +368,7 @@ def _computes_bfloat16():
 def test_only_training_rounds(precision, monkeypatch):
     """Validation, tau-normalisation and prediction are float32 without TF32 whatever the training is."""
     seen = set()
-    run = Network.run
+    run = BuiltInNetwork.run
 
     def watched(self, inputs, **keywords):
         backends = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -378,7 +378,7 @@ def test_only_training_rounds(precision, monkeypatch):
     if precision == "bfloat16" and not _computes_bfloat16():
         pytest.skip("this CPU has no bfloat16")
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
-    monkeypatch.setattr(Network, "run", watched)
+    monkeypatch.setattr(BuiltInNetwork, "run", watched)
     trial = trial_of("posthoc: {tau-norm: {tau: auto}}", precision=precision)
     list(trial.train(selection()))
     trial.after_training("macro_f1")

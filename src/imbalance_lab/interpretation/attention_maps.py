@@ -112,8 +112,10 @@ def layer_weights(network: Network, inputs: Prepared, layer: str) -> tuple[Tenso
     if layer == "encoder":
         assert output.attention is not None
         return output.attention, output.logits
+    encoder = network.sequence_encoder
     assert network.decoder is not None
-    states = network.encoder(inputs).states
+    assert encoder is not None
+    states = encoder(inputs).states
     queries = network.decoder.queries.expand(len(states), -1, -1)
     weights = network.decoder.cross(queries, states, weights=True)[1]
     return weights, output.logits

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 
 from imbalance_lab.interpretation.attribution import Attributions, channel_shares
 from imbalance_lab.interpretation.scored import Floats, cluster_mean
-from imbalance_lab.models.network import Network
+from imbalance_lab.models.network import BuiltInNetwork, Network
 from imbalance_lab.randomness import derive_seed
 
 
@@ -24,6 +24,11 @@ def randomised(network: Network, seed: int = 0) -> Network:
             reset = getattr(module, "reset_parameters", None)
             if callable(reset):
                 reset()
+            elif not isinstance(other, BuiltInNetwork):
+                # No way to draw them is known: the same values in another order keep their scale.
+                for parameter in module.parameters(recurse=False):
+                    order = torch.randperm(parameter.numel(), device=parameter.device)
+                    parameter.copy_(parameter.flatten()[order].view_as(parameter))
         if other.decoder is not None:
             hidden = other.decoder.queries.shape[-1]
             other.decoder.queries.copy_(torch.randn(other.decoder.queries.shape) * hidden**-0.5)

@@ -7,7 +7,7 @@ from pathlib import Path
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.learners.classical_learner import prepare_classical
 from imbalance_lab.learners.classical_model import CLASSIFIERS, read_classifiers
-from imbalance_lab.learners.network_learner import NETWORK, prepare_network, read_network
+from imbalance_lab.learners.network_learner import NETWORK, check_methods, prepare_network, read_network
 from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.learners.stored import StoredModel, read_about
 from imbalance_lab.models.model_config import ModelConfig
@@ -36,7 +36,9 @@ def prepare_learner(
     """
     if strategy.table is not None:
         return prepare_classical(loaded, strategy, bound, seed)
-    return prepare_network(loaded, bound, model, training, seed)
+    learner = prepare_network(loaded, bound, model, training, seed)
+    check_methods(model, learner.network, strategy, bound)
+    return learner
 
 
 def read_model(folder: Path) -> StoredModel:

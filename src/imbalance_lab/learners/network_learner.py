@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,13 +14,16 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.errors import InputError
 from imbalance_lab.learners.stored import StoredModel, write_about
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.models.network import Network
+from imbalance_lab.models.own_network import OwnNetwork, missing_methods, probe
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.classifier_heads import fit_tau_norm
+from imbalance_lab.strategies.language.slots import StrategySpec
 from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.feature_phase import head_features
 from imbalance_lab.training.fit import Epoch, Selection, fit_steps
@@ -30,6 +34,9 @@ from imbalance_lab.training.training_config import TrainingConfig, resolve_devic
 NETWORK = "network"
 """Name of the folder of a stored network."""
 _WEIGHTS = "weights.pt"
+_CODE = "code"
+PROBED = 2
+"""Training rows that a team's own network is tried on before it is trained."""
 MAX_TAU_ROWS = 200_000
 """Validation positions of a head that the exponent of tau-normalisation is chosen on."""
 
@@ -66,6 +73,13 @@ class NetworkLearner:
         """Train beside others in one thread; see :func:`imbalance_lab.training.fit.fit_steps`."""
         device = torch.device(self.device)
         splits = self.loaded.splits
+        if graphs and device.type == "cuda" and not self.network.capturable:
+            logging.getLogger(__name__).warning(
+                "the network of %r may ask the host for something in a step: its steps are launched kernel by kernel, "
+                "not as a CUDA graph",
+                self.model.factory,
+            )
+            graphs = False
         yield from fit_steps(
             self.network,
             make_resident(self.network, self.loaded.dataset, splits.train, device),
@@ -139,19 +153,70 @@ def prepare_network(
     scaling = preprocessing.fit(dataset, fit_on, on=loaded.scaler_fitted_on)
     blueprint = make_blueprint(dataset, model, strategy.head_kinds, strategy.head_scales)
     network = build_network(blueprint, scaling.mean, scaling.std, dataset, splits.train, seed)
+    if isinstance(network, OwnNetwork):
+        assert model.factory is not None
+        rows = splits.train[:PROBED]
+        parts = (torch.from_numpy(x[rows]) for x in (dataset.continuous, dataset.categorical))
+        probe(network, network.prepare(*parts), model.factory)
     device = resolve_device(training.device)
     return NetworkLearner(loaded, strategy, model, training, seed, network.to(device), blueprint, device)
 
 
+def check_methods(model: ModelConfig, network: Network, strategy: StrategySpec, bound: BoundStrategy) -> None:
+    """Refuse a strategy that works on features or on the last layer of a team's module that does not show them.
+
+    Raises
+    ------
+    InputError
+        Naming strategy, key and the methods that are missing.
+    """
+    if not isinstance(network, OwnNetwork):
+        return
+    lacking = missing_methods(network.module)
+    need = _needs_methods(strategy, bound)
+    if need and lacking:
+        raise InputError(
+            f"strategy {strategy.name!r}, key {need}: needs the features and the last layer of the network, but the "
+            f"module of {model.factory!r} has no method {' and no method '.join(lacking)}"
+        )
+
+
+def _needs_methods(strategy: StrategySpec, bound: BoundStrategy) -> str:
+    """The key of a strategy that needs features or the last layer, "" where none does."""
+    for head in bound.head_kinds:
+        for phase in strategy.phases:
+            loss = strategy.slot("loss", head, phase)
+            if loss is not None and (loss.options.needs_features or loss.options.cosine_scale is not None):
+                return f"loss.{loss.name}"
+        if bound.head_kinds[head] == "cosine":
+            return "head.cosine"
+        if "tau-norm" in bound.posthoc.get(head, {}):
+            return "posthoc.tau-norm"
+    if any(p.freeze_encoder or p.reset_heads or p.head_mode == "scale" or p.resample for p in bound.phases):
+        return "schedule" if strategy.schedule is None else f"schedule.{strategy.schedule.name}"
+    return ""
+
+
 def write_network(folder: Path, network: Network, blueprint: Blueprint, posthoc: Mapping[str, Any]) -> None:
-    """Weights (tensors only) and ``about.json`` (blueprint, post-hoc steps)."""
-    write_about(folder, {"blueprint": blueprint.to_mapping(), "posthoc": dict(posthoc)})
+    """Weights (tensors only), ``about.json`` (blueprint, post-hoc steps) and the code of a team's own network."""
+    plain = blueprint.to_mapping()
+    sources = plain["config"].pop("sources", {})
+    write_about(folder, {"blueprint": plain, "posthoc": dict(posthoc)})
+    for name, text in sources.items():
+        file = folder / _CODE / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
     torch.save({name: t.detach().cpu() for name, t in network.state_dict().items()}, folder / _WEIGHTS)
 
 
 def read_network(folder: Path, about: Mapping[str, Any]) -> StoredModel:
     """The inverse of :func:`write_network`."""
-    blueprint = Blueprint.from_mapping(about["blueprint"])
+    plain = about["blueprint"]
+    if (folder / _CODE).is_dir():
+        files = sorted((folder / _CODE).rglob("*.py"))
+        sources = {f.relative_to(folder / _CODE).as_posix(): f.read_text(encoding="utf-8") for f in files}
+        plain = {**plain, "config": {**plain["config"], "sources": sources}}
+    blueprint = Blueprint.from_mapping(plain)
     state = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
     layout = blueprint.layout
     network = rebuild_network(blueprint, state)

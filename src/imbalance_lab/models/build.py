@@ -15,7 +15,9 @@ from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.encoder import Layout, modalities_of
 from imbalance_lab.models.inputs import InputScaler, difference_scale
 from imbalance_lab.models.model_config import ModelConfig
-from imbalance_lab.models.network import HeadKinds, HeadScales, Network
+from imbalance_lab.models.model_facts import ModelFacts
+from imbalance_lab.models.network import BuiltInNetwork, HeadKinds, HeadScales, Network
+from imbalance_lab.models.own_network import make_own
 from imbalance_lab.randomness import derive_seed
 
 _SCALE_SAMPLE = 2048  # sequences that the difference scale is estimated from
@@ -77,6 +79,18 @@ def make_blueprint(
     return Blueprint(config, layout, dataset.heads, head_kinds, head_scales, dataset.coding)
 
 
+def facts_of(blueprint: Blueprint) -> ModelFacts:
+    """What a factory is told."""
+    layout = blueprint.layout
+    return ModelFacts(
+        channels=blueprint.coding.channels,
+        categories=layout.categorical_sizes,
+        steps=layout.steps,
+        target_length=layout.target_length,
+        classes={head: len(classes) for head, classes in blueprint.heads.items()},
+    )
+
+
 def build_network(
     blueprint: Blueprint,
     mean: NDArray[np.floating[Any]],
@@ -110,6 +124,9 @@ def rebuild_network(blueprint: Blueprint, state: Mapping[str, torch.Tensor]) -> 
 
 def _assemble(blueprint: Blueprint, mean: torch.Tensor, std: torch.Tensor, scale: torch.Tensor) -> Network:
     sizes = {head: len(classes) for head, classes in blueprint.heads.items()}
-    return Network(
+    if blueprint.config.factory is not None:
+        facts = facts_of(blueprint)
+        return make_own(blueprint.config, facts, blueprint.head_kinds, blueprint.head_scales, mean, std)
+    return BuiltInNetwork(
         blueprint.config, blueprint.layout, sizes, blueprint.head_kinds, mean, std, scale, blueprint.head_scales
     )

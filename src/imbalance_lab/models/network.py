@@ -80,50 +80,34 @@ class MLPEncoder(nn.Module):
 
 
 class Network(nn.Module):
-    """Raw windows in, logits of every head out; scaling and imputation are part of it.
+    """Coded windows in, logits of every head out; scaling and imputation are part of it.
+
+    What trains, interprets and serves asks for no more than this. Parameters of the classifiers are named
+    ``classifiers....``; a network that has no classifiers of its own leaves the list empty.
 
     Parameters
     ----------
-    config, layout : which network, for which inputs
     heads : head to number of classes
-    head_kinds : linear or cosine per head
-    head_scales : scale of the logits of cosine heads before a softmax; 1 where a head is left out
     mean, std : (C,) training statistics of the stored channels
-    difference_scale : (C,) see :class:`~imbalance_lab.models.inputs.Differences`
     """
 
     words: ClassVar[str] = "the network"
-    packages: ClassVar[tuple[str, ...]] = ()
-    has_features: ClassVar[bool] = True
+    capturable: ClassVar[bool] = True
     rows_per_call: ClassVar[int | None] = None
+    packages: tuple[str, ...] = ()
+    has_attention: bool = False
+    has_features: bool = True
+    fixed_parameters: frozenset[str] = frozenset()
+    """Parameters that no phase trains."""
+    decoder: TokenDecoder | None
+    classifiers: nn.ModuleList
 
-    def __init__(
-        self,
-        config: ModelConfig,
-        layout: Layout,
-        heads: Mapping[str, int],
-        head_kinds: HeadKinds,
-        mean: Tensor,
-        std: Tensor,
-        difference_scale: Tensor,
-        head_scales: HeadScales | None = None,
-    ) -> None:
+    def __init__(self, heads: Mapping[str, int], mean: Tensor, std: Tensor) -> None:
         super().__init__()
         self.scaler = InputScaler(mean, std)
-        name = config.name
-        if name == "auto":
-            name = "mlp" if layout.steps == 1 else "mm-dtae-lstm"
-        self.encoder: nn.Module = (
-            MLPEncoder(config, layout) if name == "mlp" else Encoder(config, layout, difference_scale)
-        )
-        self.has_attention = name != "mlp"
-        self.decoder = None if layout.per_step else TokenDecoder(config, layout.target_length)
         # A list, not a ModuleDict: a head may be called "type" or hold a dot, which module names must not.
         self.head_names = tuple(heads)
-        self.classifiers = nn.ModuleList(
-            Classifier(config.hidden, n, head_kinds[head], (head_scales or {}).get(head, 1.0))
-            for head, n in heads.items()
-        )
+        self._sizes = tuple(heads.values())
 
     def prepare(self, continuous: Tensor, categorical: Tensor) -> Prepared:
         """Coded (B, T, C) and (B, T, K) to standardised network inputs; done once per data set in training."""
@@ -131,21 +115,12 @@ class Network(nn.Module):
 
     def run(self, inputs: Prepared, *, attention: bool = False, head_mask: Tensor | None = None) -> NetworkOutput:
         """Forward pass from prepared inputs."""
-        if self.has_attention:
-            encoded = self.encoder(inputs, attention=attention, head_mask=head_mask)
-            states, loss, weights = encoded.states, encoded.reconstruction, encoded.attention
-        else:
-            states, loss, weights = self.encoder(inputs), None, None
-        features = states if self.decoder is None else self.decoder(states)
-        logits = {
-            head: classifier(features) for head, classifier in zip(self.head_names, self.classifiers, strict=True)
-        }
-        return NetworkOutput(logits, features, loss, weights)
+        raise NotImplementedError
 
     def forward(self, continuous: Tensor, categorical: Tensor) -> dict[str, Tensor]:
         """Coded inputs to class scores (B, L, K) of each head, ready for a softmax."""
         output = self.run(self.prepare(continuous, categorical))
-        return {head: logits * self.classifier(head).output_scale for head, logits in output.logits.items()}
+        return {head: logits * self.output_scale(head) for head, logits in output.logits.items()}
 
     def classifier(self, head: str) -> Classifier:
         """The classifier of a head."""
@@ -160,8 +135,8 @@ class Network(nn.Module):
 
     @property
     def sequence_encoder(self) -> Encoder | None:
-        """The encoder with self-attention and differences of steps; None for the perceptron."""
-        return self.encoder if isinstance(self.encoder, Encoder) else None
+        """The encoder with self-attention and differences of steps; None where there is none."""
+        return None
 
     @property
     def per_step(self) -> bool:
@@ -171,12 +146,69 @@ class Network(nn.Module):
     @property
     def device(self) -> torch.device:
         """Where its weights lie."""
-        return next(self.parameters()).device
+        return self.scaler.mean.device
 
     def n_classes(self, head: str) -> int:
         """K of a head."""
-        return int(self.classifier(head).weight.shape[0])
+        return self._sizes[self.head_names.index(head)]
 
     def output_scale(self, head: str) -> float:
         """What the logits of :meth:`run` are multiplied by before a softmax."""
         return self.classifier(head).output_scale
+
+
+class BuiltInNetwork(Network):
+    """The project's networks: an encoder, a decoder where positions are no steps, a classifier per head.
+
+    Parameters
+    ----------
+    config, layout : which network, for which inputs
+    heads : head to number of classes
+    head_kinds : linear or cosine per head
+    head_scales : scale of the logits of cosine heads before a softmax; 1 where a head is left out
+    mean, std : (C,) training statistics of the stored channels
+    difference_scale : (C,) see :class:`~imbalance_lab.models.inputs.Differences`
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layout: Layout,
+        heads: Mapping[str, int],
+        head_kinds: HeadKinds,
+        mean: Tensor,
+        std: Tensor,
+        difference_scale: Tensor,
+        head_scales: HeadScales | None = None,
+    ) -> None:
+        super().__init__(heads, mean, std)
+        name = config.name
+        if name == "auto":
+            name = "mlp" if layout.steps == 1 else "mm-dtae-lstm"
+        self.encoder: nn.Module = (
+            MLPEncoder(config, layout) if name == "mlp" else Encoder(config, layout, difference_scale)
+        )
+        self.has_attention = name != "mlp"
+        self.decoder = None if layout.per_step else TokenDecoder(config, layout.target_length)
+        self.classifiers = nn.ModuleList(
+            Classifier(config.hidden, n, head_kinds[head], (head_scales or {}).get(head, 1.0))
+            for head, n in heads.items()
+        )
+
+    def run(self, inputs: Prepared, *, attention: bool = False, head_mask: Tensor | None = None) -> NetworkOutput:
+        """Forward pass from prepared inputs."""
+        if self.has_attention:
+            encoded = self.encoder(inputs, attention=attention, head_mask=head_mask)
+            states, loss, weights = encoded.states, encoded.reconstruction, encoded.attention
+        else:
+            states, loss, weights = self.encoder(inputs), None, None
+        features = states if self.decoder is None else self.decoder(states)
+        logits = {
+            head: classifier(features) for head, classifier in zip(self.head_names, self.classifiers, strict=True)
+        }
+        return NetworkOutput(logits, features, loss, weights)
+
+    @property
+    def sequence_encoder(self) -> Encoder | None:
+        """The encoder with self-attention and differences of steps; None for the perceptron."""
+        return self.encoder if isinstance(self.encoder, Encoder) else None

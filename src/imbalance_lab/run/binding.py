@@ -81,6 +81,10 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[st
     said = data_notes(loaded.dataset.facts)
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])
+        if spec.model.factory is not None and strategy.table is None:
+            # A network of the team's own: built and tried on two rows before anything is trained.
+            training = spec.training.model_copy(update={"device": "cpu"})
+            prepare_learner(loaded, strategy, bound, spec.model, training, spec.seeds[0])
         few = bound.notes.get("too_few_rows")
         for name, lines in few.items() if isinstance(few, dict) else ():
             said.append(f"{strategy.name}, head {name}: {'; '.join(lines)}")

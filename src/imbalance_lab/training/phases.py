@@ -36,7 +36,7 @@ def make_optimizer(network: Network, phase: Phase, config: TrainingConfig, rate:
     A learning rate that is a tensor lies on the device, and is read there in each step: the step can then be captured.
     """
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(trains(phase, name))
+        parameter.requires_grad_(trains(phase, name) and name not in network.fixed_parameters)
     trained = [p for p in network.parameters() if p.requires_grad]
     capturable = isinstance(rate, Tensor)
     return torch.optim.AdamW(trained, lr=rate, weight_decay=config.weight_decay, fused=True, capturable=capturable)
