@@ -23,6 +23,7 @@ from imbalance_lab.load import load_data
 from imbalance_lab.names import check_name
 from imbalance_lab.report.page import Page, Section, render
 from imbalance_lab.report.recommendation_cards import cards
+from imbalance_lab.run.binding import check_spec_against_data
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.strategies.language.catalogue import names_used, read_choice, write_choice
 from mlflow_project import grid
@@ -89,7 +90,7 @@ def test_every_strategy_of_every_rule_is_taken(
     taken: list[ExperimentSpec] = []
 
     def take(spec: ExperimentSpec, *_: object) -> int:
-        grid.check_spec_against_data(spec, loaded)
+        check_spec_against_data(spec, loaded)
         taken.append(spec)
         return 0
 
