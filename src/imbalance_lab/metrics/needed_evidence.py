@@ -44,3 +44,12 @@ def recordings_needed(
     left = margin**2 - (quantiles * se_trainings) ** 2
     now = recordings * (quantiles * se_recordings) ** 2 / left if left > 0 else np.inf
     return Needed(margin, float(np.ceil(now)), float(np.ceil(ideal)), bool(ideal < 0.9 * now))
+
+
+def recordings_before_training(margin: float, recordings: int, detectable: float) -> float:
+    """Recordings like these for a difference of ``margin``, from what the audit says can be detected with G of them.
+
+    ``detectable`` falls with the root of the number of recordings of the same sizes
+    (:func:`imbalance_lab.audit.checks.power.detectable_difference`).
+    """
+    return float(np.ceil(recordings * (detectable / margin) ** 2))
