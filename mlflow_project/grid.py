@@ -24,6 +24,7 @@ from imbalance_lab.run.binding import check_spec_against_data
 from imbalance_lab.run.comparison_files import board_lines, compare_trials, deciding_metric, write_comparison
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.workspace import TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec, parse_experiment
@@ -32,7 +33,6 @@ from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
 from mlflow_project.schedule import Ledger, run_all
 from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
-from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,

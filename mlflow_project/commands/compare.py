@@ -6,18 +6,16 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow.entities import Run
-
-from imbalance_lab.comparison.comparing import compare
-from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.errors import InputError
-from imbalance_lab.run.comparison_files import write_comparison
-from mlflow_project import runs as lookup
-from mlflow_project import tracking
-from mlflow_project.schema import Compared, board_metrics, comparison_note
-from mlflow_project.terminal import quiet, say
-from mlflow_project.tracking import RunLogger, open_line, run_address
+from imbalance_lab.run.terminal import quiet, say
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+
+    from imbalance_lab.comparison.records import RunRecord
+    from mlflow_project.tracking import RunLogger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,6 +35,8 @@ def main(arguments: argparse.Namespace) -> int:
     if bool(arguments.run_ids) == bool(arguments.experiment_name):
         raise InputError("compare: give either --run_ids or --experiment_name")
     quiet()
+    from mlflow_project.tracking import open_line
+
     if arguments.run_ids:
         found = runs_by_id([part.strip() for part in arguments.run_ids.split(",") if part.strip()])
     else:
@@ -68,6 +68,13 @@ def compare_runs(
     InputError
         If a run carries no predictions, or the runs are of different data.
     """
+    from imbalance_lab.comparison.comparing import compare
+    from imbalance_lab.run.comparison_files import write_comparison
+    from mlflow_project import runs as lookup
+    from mlflow_project import tracking
+    from mlflow_project.schema import Compared, board_metrics, comparison_note
+    from mlflow_project.tracking import run_address
+
     client = lookup.client_of_store()
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
     missing = [run.info.run_id for run, record in by_run if record is None]
@@ -102,6 +109,8 @@ def compare_runs(
 
 def runs_by_id(run_ids: Sequence[str]) -> list[Run]:
     """The runs with these ids; the parent run of a grid stands for its finished trials."""
+    from mlflow_project import runs as lookup
+
     client = lookup.client_of_store()
     found: list[Run] = []
     for run_id in run_ids:
@@ -121,6 +130,8 @@ def runs_of_experiment(name: str, wanted: str) -> list[Run]:
     InputError
         If there is no such experiment, the filter is not one that MLflow reads, or no run is left.
     """
+    from mlflow_project import runs as lookup
+
     client = lookup.client_of_store()
     experiment = lookup.experiment_named(client, name)
     matching = lookup.search(client, experiment.experiment_id, wanted)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import add_experiment, experiment_of, integer
 
 
@@ -18,6 +19,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Audit, search, train, analyse, log; the strategy is the baseline and the seed the first one unless named."""
+    quiet()
+    spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
     from imbalance_lab.data.cache import save_loaded
     from imbalance_lab.engine import open_engine, plan_for
     from imbalance_lab.run.search import search_all
@@ -28,11 +31,8 @@ def main(arguments: argparse.Namespace) -> int:
     from mlflow_project import tracking
     from mlflow_project.grid import load_and_check, log_audit
     from mlflow_project.schema import log_spec, trial_tags
-    from mlflow_project.terminal import quiet, say
     from mlflow_project.trials import TrackedTrial, run_alone
 
-    quiet()
-    spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
     one = checked_id(spec, arguments.strategy or spec.baseline, spec.seeds[0] if seed is None else seed)
     check_precision(spec.training)
     plan = plan_for(1, 1, resolve_gpus(spec.training.device))
