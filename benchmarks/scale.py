@@ -58,7 +58,7 @@ def _engine(engine: str, jobs: int, trials: int) -> Callable[[], Any]:
 
 
 def _tracking(trials: int) -> Callable[[], Any]:
-    from mlflow_project.terminal import quiet
+    from imbalance_lab.run.terminal import quiet
     from mlflow_project.tracking import Store, children, start_child
 
     quiet()

@@ -30,6 +30,7 @@ from imbalance_lab.run.comparison_files import (
 from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.trial_files import trim
 from imbalance_lab.run.workspace import TrialResult, Workspace
@@ -40,7 +41,6 @@ from mlflow_project import runs, tracking
 from mlflow_project.schedule import Ledger, run_all
 from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
 from mlflow_project.strategy_runs import log_strategies
-from mlflow_project.terminal import Progress, say
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,

@@ -17,6 +17,7 @@ from mlflow.tracking import MlflowClient
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.all_learners import FOLDERS
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
@@ -75,6 +76,12 @@ def artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path
         return None
     folder.mkdir(parents=True, exist_ok=True)
     return Path(client.download_artifacts(run_id, path, str(folder)))
+
+
+def trained_model(client: MlflowClient, run_id: str, folder: Path) -> Path | None:
+    """A local copy of what a learner saved among a run's files, or None where there is no such folder."""
+    found = (artifact(client, run_id, name, folder) for name in FOLDERS)
+    return next((path for path in found if path is not None), None)
 
 
 def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions | None:

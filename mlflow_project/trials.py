@@ -11,13 +11,13 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Failure
 from imbalance_lab.run.binding import set_threads
 from imbalance_lab.run.scores import epoch_metrics
+from imbalance_lab.run.terminal import quiet
 from imbalance_lab.run.trial import ReadyTrial, Trial, finish, prepare, training_of
 from imbalance_lab.run.workspace import Trained, TrialResult
 from imbalance_lab.spec import TrialId
 from imbalance_lab.training.course import Epoch
 from imbalance_lab.training.together import Failed, Halved, Measured, train_together
 from mlflow_project.schema import log_outcome, log_start, trial_tags
-from mlflow_project.terminal import quiet
 from mlflow_project.tracking import RunLogger, Store, children, connect, start_child
 
 

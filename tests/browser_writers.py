@@ -28,7 +28,7 @@ def content(writer: int) -> bytes:
 
 def write(store: Store, parent: str, writer: int, folder: Path, gate: multiprocessing.synchronize.Barrier) -> None:
     """What one process logs, when all of them are ready."""
-    from mlflow_project.terminal import quiet
+    from imbalance_lab.run.terminal import quiet
     from mlflow_project.tracking import start_child
 
     quiet()
@@ -54,7 +54,7 @@ def write_at_once(store: Store, parent: str, folder: Path) -> list[int | None]:
     One process imports everything once and the writers are its forks: the imports would take longer than the writing.
     """
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["mlflow_project.tracking", "mlflow_project.terminal"])
+    context.set_forkserver_preload(["mlflow_project.tracking", "imbalance_lab.run.terminal"])
     gate = context.Barrier(WRITERS)
     writers = [
         context.Process(target=write, args=(store, parent, i, folder / str(i), gate), daemon=True)

@@ -5,18 +5,17 @@ from __future__ import annotations
 import argparse
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
-from imbalance_lab.predictions import Predictions, read_parquet
-from imbalance_lab.run.scores import prediction_metrics
-from imbalance_lab.run.trial_files import Background, write_analysis
-from imbalance_lab.run.workspace import Workspace
-from mlflow_project import runs, tracking
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import fetch, named
-from mlflow_project.terminal import quiet, say
-from mlflow_project.tracking import RunLogger, open_line, open_store, take_launcher
+
+if TYPE_CHECKING:
+    from imbalance_lab.data.dataset import SequenceDataset
+    from imbalance_lab.predictions import Predictions
+    from imbalance_lab.run.workspace import Workspace
+    from mlflow_project.tracking import RunLogger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -34,6 +33,8 @@ def main(arguments: argparse.Namespace) -> int:
         raise InputError("analyze: give either --run_id or --predictions")
     experiment = named(arguments.experiment_name or "analysis", "experiment_name")
     quiet()
+    from mlflow_project.tracking import open_line
+
     with tempfile.TemporaryDirectory() as folder:
         if arguments.run_id:
             logger, verdict = analyze_run(arguments.run_id, Path(folder))
@@ -56,6 +57,11 @@ def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
     InputError
         If there is no such run, or it carries no predictions.
     """
+    from imbalance_lab.predictions import read_parquet
+    from imbalance_lab.run.trial_files import Background, write_analysis
+    from mlflow_project import runs
+    from mlflow_project.tracking import RunLogger, take_launcher
+
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
     predictions = runs.predictions_of(client, run, folder / "download")
@@ -76,6 +82,12 @@ def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
 
 def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, str]:
     """Analyse a predictions table and log the result to a new run with the tag ``role=analysis``."""
+    from imbalance_lab.predictions import read_parquet
+    from imbalance_lab.run.scores import prediction_metrics
+    from imbalance_lab.run.trial_files import write_analysis
+    from mlflow_project import tracking
+    from mlflow_project.tracking import open_store
+
     predictions = read_parquet(path)
     out = folder / "analysis"
     verdict = write_analysis(predictions, out)
@@ -90,6 +102,8 @@ def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, 
 
 def local_dataset(workspace: Workspace, predictions: Predictions) -> SequenceDataset | None:
     """The data of a grid where its local copy is still there and is what was predicted on; else None."""
+    from imbalance_lab.data.cache import load_cached
+
     fold = predictions.meta.get("fold")
     if not workspace.has_data_of(fold):
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import add_experiment, add_folds, experiment_of
 
 
@@ -18,14 +19,14 @@ def main(arguments: argparse.Namespace) -> int:
     import json
 
     from imbalance_lab.errors import AuditFailure
+
+    quiet()
+    spec = experiment_of(arguments)
     from imbalance_lab.run.workspace import Workspace
     from mlflow_project import tracking
     from mlflow_project.grid import load_and_check, log_audit
     from mlflow_project.schema import log_dataset, log_spec, log_times
-    from mlflow_project.terminal import quiet, say
 
-    quiet()
-    spec = experiment_of(arguments)
     loaded, said = load_and_check(spec, spec.folds[0])
     if spec.audit.budget == "off":  # whoever asks for the audit gets it
         spec = spec.model_copy(update={"audit": spec.audit.model_copy(update={"budget": "full"})})

@@ -6,20 +6,18 @@ import argparse
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
-
-from imbalance_lab.comparison.comparing import compare
-from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.errors import InputError
-from imbalance_lab.run.comparison_files import write_comparison
+from imbalance_lab.run.terminal import quiet, say
 from imbalance_lab.spec import ComparisonSection
-from mlflow_project import runs as lookup
-from mlflow_project import tracking
-from mlflow_project.schema import Compared, board_metrics, comparison_note
-from mlflow_project.terminal import quiet, say
-from mlflow_project.tracking import RunLogger, open_line, run_address
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from imbalance_lab.comparison.records import RunRecord
+    from mlflow_project.tracking import RunLogger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,6 +41,8 @@ def main(arguments: argparse.Namespace) -> int:
     if bool(arguments.run_ids) == bool(arguments.experiment_name):
         raise InputError("compare: give either --run_ids or --experiment_name")
     quiet()
+    from mlflow_project.tracking import open_line
+
     if arguments.run_ids:
         found = runs_by_id([part.strip() for part in arguments.run_ids.split(",") if part.strip()])
     else:
@@ -82,6 +82,13 @@ def compare_runs(
         If a run carries no predictions, the runs are of different data or folds, or their experiments have different
         margins.
     """
+    from imbalance_lab.comparison.comparing import compare
+    from imbalance_lab.run.comparison_files import write_comparison
+    from mlflow_project import runs as lookup
+    from mlflow_project import tracking
+    from mlflow_project.schema import Compared, board_metrics, comparison_note
+    from mlflow_project.tracking import run_address
+
     client = lookup.client_of_store()
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
     missing = [run.info.run_id for run, record in by_run if record is None]
@@ -124,6 +131,8 @@ def runs_by_id(run_ids: Sequence[str]) -> list[Run]:
     InputError
         If there is no such run, or it is that of a strategy over its folds.
     """
+    from mlflow_project import runs as lookup
+
     client = lookup.client_of_store()
     found: list[Run] = []
     for run_id in run_ids:
@@ -151,6 +160,8 @@ def runs_of_experiment(name: str, wanted: str) -> list[Run]:
     InputError
         If there is no such experiment, the filter is not one that MLflow reads, or no run is left.
     """
+    from mlflow_project import runs as lookup
+
     client = lookup.client_of_store()
     experiment = lookup.experiment_named(client, name)
     matching = lookup.search(client, experiment.experiment_id, wanted)
@@ -217,6 +228,8 @@ def _common_margin(client: MlflowClient, found: Sequence[Run], folder: Path) -> 
     InputError
         If they differ.
     """
+    from mlflow_project import runs as lookup
+
     asked = {run.data.tags.get("mlflow.parentRunId", run.info.run_id): run for run in found}
     margins: dict[float, str] = {}
     for run in asked.values():

@@ -6,24 +6,19 @@ import argparse
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
-
-from imbalance_lab.data.cache import load_cached
-from imbalance_lab.data.coding import Coding
-from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.all_learners import FOLDERS, read_model
-from imbalance_lab.load import load_data
-from imbalance_lab.run.model_data import check_fit, with_classes
-from imbalance_lab.run.trial_files import write_interpretation
-from imbalance_lab.spec import parse_experiment
-from mlflow_project import runs
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import fetch
-from mlflow_project.terminal import quiet, say
-from mlflow_project.tracking import RunLogger, open_line, take_launcher
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from imbalance_lab.data.coding import Coding
+    from imbalance_lab.data.dataset import LoadedData
+    from mlflow_project.tracking import RunLogger
 
 _BUDGETS = ("quick", "full")
 
@@ -39,11 +34,16 @@ def main(arguments: argparse.Namespace) -> int:
     """Interpret, log, say where."""
     if not arguments.run_id:
         raise InputError("interpret: --run_id is missing; give the id of a child run")
+    budget = arguments.budget or "full"
+    if budget not in _BUDGETS:
+        raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")
     quiet()
+    from mlflow_project.tracking import open_line
+
     with tempfile.TemporaryDirectory() as folder:
         logger, sentence = interpret_run(
             arguments.run_id,
-            arguments.budget or "full",
+            "quick" if budget == "quick" else "full",
             arguments.data,
             Path(folder),
             lambda part: say(f"interpretation: {part}"),
@@ -54,7 +54,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def interpret_run(
-    run_id: str, budget: str, data: str, folder: Path, progress: Callable[[str], None]
+    run_id: str, budget: Literal["quick", "full"], data: str, folder: Path, progress: Callable[[str], None]
 ) -> tuple[RunLogger, str]:
     """Interpret the model that a child run logged and log the result to it; returns its logger and one sentence.
 
@@ -64,14 +64,17 @@ def interpret_run(
     Raises
     ------
     InputError
-        If the budget or run is unknown, the run holds no network, or the data do not fit the network.
+        If the run is unknown or holds no model, or the data do not fit the model.
     """
-    if budget not in _BUDGETS:
-        raise InputError(f"--budget: found {budget!r}; allowed are {', '.join(_BUDGETS)}")
+    from imbalance_lab.learners.all_learners import FOLDERS, read_model
+    from imbalance_lab.run.model_data import check_fit, with_classes
+    from imbalance_lab.run.trial_files import write_interpretation
+    from mlflow_project import runs
+    from mlflow_project.tracking import RunLogger, take_launcher
+
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
-    found = (runs.artifact(client, run_id, name, folder / "download") for name in FOLDERS)
-    place = next((path for path in found if path is not None), None)
+    place = runs.trained_model(client, run_id, folder / "download")
     if place is None:
         raise InputError(
             f"--run_id: run {run_id!r} holds no {'/ and no '.join(FOLDERS)}/; only trained child runs can be "
@@ -90,8 +93,7 @@ def interpret_run(
     title = f"Interpretation of {what}, test split"
     out = folder / "interpretation"
     seed = int(tags.get("seed") or 0)
-    chosen: Literal["quick", "full"] = "quick" if budget == "quick" else "full"
-    sentence = write_interpretation(stored.model, loaded, out, budget=chosen, seed=seed, title=title, progress=progress)
+    sentence = write_interpretation(stored.model, loaded, out, budget=budget, seed=seed, title=title, progress=progress)
     if unknown:
         sentence = f"{sentence} Categories that the model does not know are read as missing: {unknown}."
     logger = RunLogger(runs.store_of(client, run), run_id)
@@ -102,6 +104,11 @@ def interpret_run(
 
 def _data_of(client: MlflowClient, run: Run, data: str, folder: Path, coding: Coding) -> LoadedData:
     """The run's data, or those at ``data``, coded as the model knows them."""
+    from imbalance_lab.data.cache import load_cached
+    from imbalance_lab.load import load_data
+    from imbalance_lab.spec import parse_experiment
+    from mlflow_project import runs
+
     workspace = runs.workspace_of(run)
     given = run.data.tags.get("fold")
     fold = None if given is None else int(given)

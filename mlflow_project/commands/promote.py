@@ -9,24 +9,19 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import mlflow
-from mlflow.entities import Run
-from mlflow.entities.model_registry import ModelVersion
-from mlflow.exceptions import MlflowException
-from mlflow.tracking import MlflowClient
+from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.all_learners import read_model
-from imbalance_lab.learners.stored import with_posthoc
 from imbalance_lab.names import key
-from mlflow_project import runs as lookup
-from mlflow_project import tracking
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import alias, named
-from mlflow_project.models import log_model
-from mlflow_project.terminal import quiet, say
-from mlflow_project.tracking import RunLogger, open_line
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
+    from mlflow.tracking import MlflowClient
+
+    from mlflow_project.tracking import RunLogger
 
 CORRECTED = " + free lunch"
 """How a comparison names a strategy with its post-hoc logit adjustment."""
@@ -43,8 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(arguments: argparse.Namespace) -> int:
     """Register; 2 when the verdict is "cannot distinguish" and no strategy is named."""
     model = named(arguments.model_name, "model_name") if arguments.model_name else ""
+    if not arguments.parent_run_id:
+        raise InputError("--parent_run_id: found nothing; expected the id of a grid or of a comparison")
     given = alias(arguments.alias or "champion", "alias")
     quiet()
+    from mlflow_project.tracking import open_line
+
     with tempfile.TemporaryDirectory() as folder:
         done = promote(
             arguments.parent_run_id,
@@ -97,6 +96,9 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
         If the run is no comparison, the verdict is "cannot distinguish" and ``strategy`` is empty,
         the strategy was not compared, or its run logged no model.
     """
+    from mlflow_project import runs as lookup
+    from mlflow_project import tracking
+
     client = lookup.client_of_store()
     parent = lookup.get_run(client, parent_run_id, "parent_run_id")
     verdict, table = _evidence(client, parent, folder)
@@ -156,20 +158,29 @@ def choose_candidate(verdict: Mapping[str, Any], table: list[dict[str, Any]], to
 
 
 def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_id: str, folder: Path) -> str:
-    """Log the child's network with the logit adjustment that its validation split chose; the new model's id.
+    """Log the child's model with the logit adjustment that its validation split chose; the new model's id.
 
     Raises
     ------
     InputError
         If the run does not know its correction.
     """
+    import mlflow
+
+    from imbalance_lab.learners.all_learners import FOLDERS, read_model
+    from imbalance_lab.learners.stored import with_posthoc
+    from mlflow_project import runs as lookup
+    from mlflow_project.models import log_model
+
     prefix = "free_lunch_tau."
     taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
     if not taus:
         raise InputError(f"run {child.info.run_id!r} does not say which post-hoc correction validation chose")
-    if lookup.artifact(client, child.info.run_id, "network/about.json", folder / "about") is None:
-        raise InputError(f"the model of run {child.info.run_id!r} has no network folder; it cannot be corrected here")
-    source = Path(mlflow.artifacts.download_artifacts(f"runs:/{child.info.run_id}/network", dst_path=str(folder)))
+    source = lookup.trained_model(client, child.info.run_id, folder / "download")
+    if source is None:
+        raise InputError(
+            f"run {child.info.run_id!r} holds no {'/ and no '.join(FOLDERS)}/; its model cannot be corrected here"
+        )
     posthoc = dict(read_model(source).posthoc)
     for head, tau in taus.items():
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
@@ -225,6 +236,8 @@ def _of_a_fold(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
+    from mlflow_project import runs as lookup
+
     run_id = parent.info.run_id
     verdict = lookup.artifact(client, run_id, "verdict.json", folder / "parent")
     table = lookup.artifact(client, run_id, "tables/runs.json", folder / "parent")
@@ -243,6 +256,9 @@ def _model_of(child: Run) -> str:
 
 
 def _register(name: str, model_id: str) -> ModelVersion:
+    import mlflow
+    from mlflow.exceptions import MlflowException
+
     try:
         return mlflow.register_model(f"models:/{model_id}", name)
     except MlflowException as error:

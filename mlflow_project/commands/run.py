@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imbalance_lab.run.terminal import quiet
 from mlflow_project.commands.options import add_engine, add_experiment, add_overrides, experiment_of, integer
 
 
@@ -17,11 +18,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run or resume a grid; 0 when every trial finished."""
-    from mlflow_project.grid import resume_grid, run_grid_of
-    from mlflow_project.terminal import quiet
-
     quiet()
     where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster
-    if arguments.resume:
-        return resume_grid(arguments.resume, *where)
-    return run_grid_of(experiment_of(arguments), *where)
+    spec = None if arguments.resume else experiment_of(arguments)
+    from mlflow_project.grid import resume_grid, run_grid_of  # after the spec: what is wrong with it is told at once
+
+    return resume_grid(arguments.resume, *where) if spec is None else run_grid_of(spec, *where)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import add_experiment, add_folds, experiment_of, integer
 
 
@@ -20,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Audit, search, train, analyse, log; the strategy is the baseline and the seed the first one unless named."""
+    quiet()
+    spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
     from imbalance_lab.data.cache import save_loaded
     from imbalance_lab.engine import open_engine, plan_for
     from imbalance_lab.run.search import search_all
@@ -30,15 +33,12 @@ def main(arguments: argparse.Namespace) -> int:
     from mlflow_project import tracking
     from mlflow_project.grid import load_and_check, log_audit
     from mlflow_project.schema import log_spec, trial_tags
-    from mlflow_project.terminal import quiet, say
     from mlflow_project.trials import TrackedTrial, run_alone
 
     def say_line(text: str) -> None:
         if text:
             say(text)
 
-    quiet()
-    spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
     fold = integer(arguments.fold, "fold")
     one = checked_id(
         spec,

@@ -1,6 +1,10 @@
-"""Metrics and calibration against scikit-learn and torchmetrics; against golden values in tests/golden."""
+"""Metrics and calibration against golden values, scikit-learn and torchmetrics."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,6 +15,91 @@ from sklearn import metrics as sk
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics import calibration as c
 from imbalance_lab.metrics import counts as m
+
+
+def cases(shared_dir: Path, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads((shared_dir / "golden" / f"{name}.json").read_text("utf-8"))["cases"]
+    return found
+
+
+def numbers(x: Any) -> np.ndarray:
+    values = x if isinstance(x, list) else [x]
+    return np.array([np.nan if v in (None, "nan") else float(v) for v in values])
+
+
+def same(got: Any, expected: Any, name: str) -> None:
+    np.testing.assert_allclose(np.atleast_1d(got), numbers(expected), rtol=1e-9, atol=1e-12, err_msg=name)
+
+
+def test_metrics_agree_with_golden(shared_dir: Path) -> None:
+    for case in cases(shared_dir, "metrics"):
+        i, e = case["inputs"], case["expected"]
+        conf = m.confusion_counts(i["y_true"], i["y_pred"], case["params"]["num_classes"])
+        assert conf.tolist() == e["confusion"]
+        got = {
+            "accuracy": m.accuracy(conf),
+            "balanced_accuracy": m.balanced_accuracy(conf),
+            "macro_f1_labels_all": m.macro_f1_all(conf),
+            "macro_f1_nan": m.macro_f1_nan(conf),
+            "macro_f1_sklearn_default": m.macro_f1_nan(conf),
+            "macro_f1_present": m.macro_f1(conf),
+            "weighted_f1": m.weighted_f1(conf),
+            "micro_f1": m.micro_f1(conf),
+            "balanced_f1": m.balanced_f1(conf),
+            "mcc": m.mcc(conf),
+            "kappa": m.kappa(conf),
+            "kappa_linear": m.kappa(conf, "linear"),
+            "kappa_quadratic": m.kappa(conf, "quadratic"),
+            "gmean_multiclass": m.gmean_observed(conf),
+            "gmean_multiclass_correction_0_001": m.gmean_observed(conf, 0.001),
+            "gmean_present": m.gmean(conf),
+            "gmean_macro_sensitivity_specificity": m.gmean_macro_sensitivity_specificity(conf),
+            "auprc_per_class": m.auprc(i["y_true"], i["probabilities"]),
+            "auroc_per_class": m.auroc(i["y_true"], i["probabilities"]),
+        }
+        for name, value in got.items():
+            same(value, e[name], f"{case['params']} {name}")
+        for name, value in (("precision", m.precision(conf)), ("recall", m.recall(conf)), ("f1", m.f1(conf))):
+            same(np.nan_to_num(value), np.nan_to_num(numbers(e[f"{name}_per_class"])).tolist(), name)
+
+
+def test_calibration_agrees_with_golden(shared_dir: Path) -> None:
+    for case in cases(shared_dir, "calibration"):
+        p, y, e = np.array(case["inputs"]["probabilities"]), np.array(case["inputs"]["labels"]), case["expected"]
+        for bins in (10, 15):
+            mean, each = c.classwise_ece(p, y, bins)
+            got = {
+                "ece": c.ece(p, y, bins),
+                "ece_right_closed": c.ece(p, y, bins),
+                "ece_left_closed": c.ece(p, y, bins, "left"),
+                "mce": c.mce(p, y, bins),
+                "ace_equal_width": c.ace(p, y, bins, "width"),
+                "ace_equal_mass": c.ace(p, y, bins, "mass"),
+                "adaptive_ece_quantile": c.adaptive_ece(p, y, bins),
+                "adaptive_ece_sorted_split": c.adaptive_ece(p, y, bins, "sorted"),
+                "classwise_ece": mean,
+                "classwise_ece_per_class": each,
+            }
+            expected = e[f"bins_{bins}"]
+            for name in expected.keys() & got.keys():
+                same(got[name], expected[name], f"{case['params']} {bins} {name}")
+        for kind in ("sum", "half", "mean"):
+            same(c.brier(p, y, kind), e[f"brier_{kind}"], kind)
+        if "nll" in e:
+            same(c.nll(p, y, clip=0.0), e["nll"], "nll")
+        else:
+            assert np.isinf(c.nll(p, y, clip=0.0))
+            same(c.nll(p, y, clip=float(np.finfo(float).eps)), e["nll_sklearn_clipped"], "nll clipped")
+
+
+def test_temperature_agrees_with_golden(shared_dir: Path) -> None:
+    for case in cases(shared_dir, "temperature_scaling"):
+        t = c.fit_temperature(np.array(case["inputs"]["logits"]), np.array(case["inputs"]["labels"]))
+        expected = case["expected"]
+        if expected["temperature"] is None:
+            assert t == float(expected["limit"])
+        else:
+            assert t == pytest.approx(expected["temperature"], rel=1e-9)
 
 
 def test_temperature_extremes() -> None:
@@ -28,6 +117,18 @@ def test_every_bin_edge_falls_in_the_bin_it_closes() -> None:
     for bins in (10, 15):  # at 60, one edge (31/60) rounds up: no reported bin ends there
         edges = np.arange(1, bins + 1) / bins
         assert c.width_bin(edges, bins).tolist() == list(range(bins))
+        assert c.width_bin(edges[:-1], bins, "left").tolist() == list(range(1, bins))
+
+
+def test_ece_agrees_with_torchmetrics() -> None:
+    import torch
+    from torchmetrics.functional.classification import multiclass_calibration_error
+
+    rng = np.random.default_rng(0)
+    p = rng.dirichlet(np.ones(4), 500)
+    y = rng.integers(0, 4, 500)
+    expected = multiclass_calibration_error(torch.tensor(p), torch.tensor(y), 4, 15, "l1")
+    assert c.ece(p, y) == pytest.approx(float(expected), abs=1e-6)
 
 
 def test_unknown_metric_names_the_known() -> None:
@@ -53,10 +154,12 @@ def test_metrics_agree_with_scikit_learn(case: tuple[int, list[tuple[int, int]]]
     assert m.accuracy(conf) == pytest.approx(sk.accuracy_score(true, pred))
     assert m.balanced_accuracy(conf) == pytest.approx(sk.balanced_accuracy_score(true, pred))
     assert m.mcc(conf) == pytest.approx(sk.matthews_corrcoef(true, pred), abs=1e-12)
-    assert m.weighted_f1(conf) == pytest.approx(sk.f1_score(true, pred, average="weighted", zero_division=0))
+    for average, got in (("weighted", m.weighted_f1(conf)), ("macro", m.macro_f1_nan(conf))):
+        assert got == pytest.approx(sk.f1_score(true, pred, average=average, zero_division=0))
     chosen = np.unique(true)
     expected = sk.f1_score(true, pred, labels=chosen, average="macro", zero_division=0)
     assert m.macro_f1(conf) == pytest.approx(expected)
+    assert m.macro_f1(conf, chosen) == pytest.approx(expected)
 
 
 def test_batches_are_computed_as_single_matrices() -> None:

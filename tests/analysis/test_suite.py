@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from typing import Any
 
-import calibration_by_definition as definition
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,10 +22,10 @@ from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.recommendations import RULES, recommend
 from imbalance_lab.analysis.report import report_schema, to_report
-from imbalance_lab.analysis.suite import bundles, head_tables, run_suite, shared_tables, table_records, tables
+from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
-from imbalance_lab.metrics.calibration import apply_temperature
+from imbalance_lab.metrics import calibration
 from imbalance_lab.metrics.clusters import clusters_of
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.report.page_sections import RUN
@@ -108,15 +107,17 @@ def test_numbers_agree_with_scikit_learn(head: HeadPredictions) -> None:
         assert per_class.loc[name, "auprc"] == pytest.approx(expected, abs=1e-12)
 
 
-def test_counted_calibration_is_the_one_defined(head: HeadPredictions) -> None:
+def test_counted_calibration_agrees_with_the_plain_functions(head: HeadPredictions) -> None:
     c = run_suite(one(head, temperature={"command": 0.7}), resamples=50).heads["command"].confidence
     scores = c.scores.set_index(["variant", "metric"])["value"]
-    after = apply_temperature(head.probabilities.astype(np.float64), 0.7)
+    after = calibration.apply_temperature(head.probabilities.astype(np.float64), 0.7)
     for variant, p in (("as predicted", head.probabilities.astype(np.float64)), ("temperature", after)):
-        for metric in ("ece", "classwise_ece", "brier", "nll"):
-            assert scores[variant, metric] == pytest.approx(getattr(definition, metric)(p, head.true), abs=1e-5)
+        assert scores[variant, "ece"] == pytest.approx(calibration.ece(p, head.true), abs=1e-5)
+        assert scores[variant, "classwise_ece"] == pytest.approx(calibration.classwise_ece(p, head.true)[0], abs=1e-5)
+        assert scores[variant, "brier"] == pytest.approx(calibration.brier(p, head.true), abs=1e-5)
+        assert scores[variant, "nll"] == pytest.approx(calibration.nll(p, head.true), abs=1e-5)
     assert scores["as predicted", "ece_mass"] == pytest.approx(
-        definition.ece(head.probabilities, head.true, mass=True), abs=1e-4
+        calibration.adaptive_ece(head.probabilities, head.true), abs=1e-4
     )
 
 
@@ -181,11 +182,11 @@ def test_the_report_follows_its_schema_and_repeats() -> None:
     assert report == to_report(run_suite(p, tried=["focal-2"], resamples=50, seed=3))
     assert analysis.primary == "command"
     assert report["meta"]["primary_head"] == "command"
-    found, others = tables(analysis), bundles(analysis)
-    assert {"per_class", "confused_pairs", "joint_failures"} <= set(found)
-    assert list(others) == ["head_param_type"]
-    for frame in (found["per_class"], others["head_param_type"]["per_class"]):
-        assert [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])] == ["class"]
+    found = tables(analysis)
+    assert {"per_class", "per_class_param_type", "confused_pairs", "joint_failures"} <= set(found)
+    for name in ("per_class", "per_class_param_type"):
+        text = [c for c in found[name] if not pd.api.types.is_numeric_dtype(found[name][c])]
+        assert text == ["class"]
     assert np.isfinite(found["per_class"]["f1"]).all()
 
 

@@ -37,7 +37,7 @@ def child(tmp_path, monkeypatch):
     import mlflow
 
     from imbalance_lab.learners.network_learner import write_network
-    from mlflow_project.terminal import quiet
+    from imbalance_lab.run.terminal import quiet
 
     quiet()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")

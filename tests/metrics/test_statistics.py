@@ -1,6 +1,10 @@
-"""Intervals and corrections (golden values: tests/golden), and the coverage of what the analyses report."""
+"""Intervals and corrections against golden values, and the coverage of what the analyses report."""
 
 from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +16,39 @@ from imbalance_lab.metrics import intervals as statistics
 from imbalance_lab.metrics.clusters import ratio_interval, resampled
 
 
+def golden(shared_dir: Path, test: str) -> list[dict[str, Any]]:
+    cases = json.loads((shared_dir / "golden" / "statistics.json").read_text("utf-8"))["cases"]
+    return [c for c in cases if c["params"]["test"] == test]
+
+
+def test_wilson_agrees_with_golden(shared_dir: Path) -> None:
+    for case in golden(shared_dir, "wilson"):
+        for level, expected in case["expected"].items():
+            got = statistics.wilson(case["inputs"]["successes"], case["inputs"]["n"], float(level))
+            np.testing.assert_allclose(got, expected["wilson"], rtol=1e-9, atol=1e-12)
+
+
+def test_corrections_agree_with_golden(shared_dir: Path) -> None:
+    for case in golden(shared_dir, "holm"):
+        p = case["inputs"]["p_values"]
+        np.testing.assert_allclose(statistics.holm(p), case["expected"]["adjusted"], rtol=1e-9)
+        np.testing.assert_allclose(statistics.benjamini_hochberg(p), case["expected"]["benjamini_hochberg"], rtol=1e-9)
+
+
+def test_paired_tests_agree_with_golden(shared_dir: Path) -> None:
+    for case in golden(shared_dir, "mcnemar"):
+        i = case["inputs"]
+        got = statistics.mcnemar_exact(i["only_first_right"], i["only_second_right"])
+        assert got == pytest.approx(case["expected"]["p_exact"], rel=1e-9)
+    for case in golden(shared_dir, "wilcoxon"):
+        got = statistics.wilcoxon(case["inputs"]["x"], case["inputs"]["y"])
+        expected = case["expected"]["scipy_default"]
+        assert got == pytest.approx((expected["statistic"], expected["p"]), rel=1e-9)
+
+
 def test_nan_p_values_are_not_counted() -> None:
-    adjusted = statistics.benjamini_hochberg([0.01, np.nan, 0.02])
-    assert np.isnan(adjusted[1])
-    assert adjusted[[0, 2]].tolist() == statistics.benjamini_hochberg([0.01, 0.02]).tolist()
+    assert statistics.holm([0.01, np.nan, 0.02])[[0, 2]].tolist() == statistics.holm([0.01, 0.02]).tolist()
+    assert np.isnan(statistics.benjamini_hochberg([np.nan, 0.5])[0])
 
 
 def test_wilson_without_trials_is_nan() -> None:

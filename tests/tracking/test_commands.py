@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from dataclasses import replace
 
 import mlflow
@@ -13,7 +15,7 @@ from grid_fixture import STRATEGIES, tiny_grid, tiny_mapping  # noqa: F401 - the
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.predictions import read_parquet, write_parquet
-from mlflow_project.__main__ import main
+from mlflow_project.__main__ import _COMMANDS, main
 from mlflow_project.commands.compare import baseline_of
 from mlflow_project.commands.promote import choose_candidate, with_adjustment
 
@@ -26,6 +28,24 @@ pytestmark = [
 @pytest.fixture
 def client(tiny_grid):  # noqa: F811
     return mlflow.MlflowClient(tracking_uri=tiny_grid.uri)
+
+
+def test_help_and_wrong_flags_and_files_are_told_before_anything_heavy_is_imported(tmp_path):
+    (tmp_path / "wrong.yaml").write_text("name: x\nsorce: y\n")
+    wrong = [["compare"], ["analyze"], ["interpret"], ["interpret", "--run_id", "a", "--budget", "all"], ["promote"]]
+    wrong += [[name, "--experiment", str(tmp_path / "wrong.yaml")] for name in ("run", "audit", "train")]
+    calls = [([name, "--help"], 0) for name in _COMMANDS] + [(call, 2) for call in wrong]
+    program = (
+        "import sys\nfrom mlflow_project.__main__ import main\n"
+        f"for call, code in {calls!r}:\n"
+        "    try:\n        found = main(call)\n"
+        "    except SystemExit as end:\n        found = end.code\n"
+        "    assert found == code, (call, found)\n"
+        "    heavy = {'mlflow', 'torch', 'sklearn', 'scipy', 'matplotlib'} & set(sys.modules)\n"
+        "    assert not heavy, (call, heavy)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def runs_with_role(client, grid, role):

@@ -23,9 +23,9 @@ from sklearn.metrics import balanced_accuracy_score
 from imbalance_lab.analysis.analyses import ANALYSES
 from imbalance_lab.names import key
 from imbalance_lab.predictions import read_parquet
+from imbalance_lab.run import comparison_files
 from imbalance_lab.spec import parse_experiment
 from mlflow_project.__main__ import main
-from mlflow_project.commands import compare as comparing
 from mlflow_project.commands import promote as promoting
 from mlflow_project.grid import run_grid_of
 
@@ -283,13 +283,13 @@ def test_the_grid_compares_by_the_numbers_of_its_runs(made: Made) -> None:
 
 def test_compare_and_the_grid_give_the_same_tables(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: dict[str, list[dict[str, Any]]] = {}
-    write = comparing.write_comparison
+    write = comparison_files.write_comparison
 
     def keep(found: Any, folder: Path, *rest: Any, **more: Any) -> None:
         write(found, folder, *rest, **more)
         kept.update({p.stem: rows_of(p) for p in (folder / "tables").glob("*.json")})
 
-    monkeypatch.setattr(comparing, "write_comparison", keep)
+    monkeypatch.setattr(comparison_files, "write_comparison", keep)
     assert main(["compare", "--run_ids", made.parent.info.run_id, "--baseline", "cross-entropy"]) == 0
     for name in ("runs", "leaderboard", "differences"):
         rows = rows_of(made.work / "comparison" / "tables" / f"{name}.json")

@@ -4,19 +4,38 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
+
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.learners.classical_learner import prepare_classical
 from imbalance_lab.learners.classical_model import CLASSIFIERS, read_classifiers
 from imbalance_lab.learners.network_learner import NETWORK, check_methods, prepare_network, read_network
 from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.learners.stored import StoredModel, read_about
+from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.strategies.base import BoundStrategy
+from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.slots import StrategySpec
 from imbalance_lab.training.training_config import TrainingConfig
 
 FOLDERS = (NETWORK, CLASSIFIERS)
 """Names of the folders that learners save to, among a run's files."""
+
+
+def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
+    """Bind to the targets of train alone, as the strategy's learner needs it.
+
+    Raises
+    ------
+    InputError
+        If the strategy does not fit the data.
+    """
+    if strategy.table is not None:
+        return bind_table(strategy, loaded, seed)
+    dataset, train = loaded.dataset, loaded.splits.train
+    targets = {head: np.asarray(target[train]) for head, target in dataset.targets.items()}
+    return bind(strategy, heads=dataset.heads, targets=targets, primary=primary, seed=seed)
 
 
 def prepare_learner(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
@@ -34,16 +36,40 @@ def wilson(successes: ArrayLike, n: ArrayLike, confidence: float = 0.95) -> tupl
     return np.clip(low, 0.0, 1.0), np.clip(high, 0.0, 1.0)
 
 
+def holm(p: ArrayLike) -> Floats:
+    """Holm's step-down adjusted p-values in the order given; NaN stays NaN and is not counted."""
+    return _adjusted(p, "holm")
+
+
 def benjamini_hochberg(p: ArrayLike) -> Floats:
     """Benjamini-Hochberg adjusted p-values (false discovery rate); NaN stays NaN and is not counted."""
+    return _adjusted(p, "fdr_bh")
+
+
+def _adjusted(p: ArrayLike, method: str) -> Floats:
     from statsmodels.stats.multitest import multipletests
 
     values = np.asarray(p, dtype=np.float64)
     out = np.full(values.shape, np.nan)
     known = ~np.isnan(values)
     if known.any():
-        out[known] = multipletests(values[known], method="fdr_bh")[1]
+        out[known] = multipletests(values[known], method=method)[1]
     return out
+
+
+def mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided exact McNemar p-value from the two discordant counts (binomial test at 1/2); 1 if both are 0."""
+    from scipy.stats import binomtest
+
+    return float(binomtest(min(b, c), b + c, 0.5).pvalue) if b + c else 1.0
+
+
+def wilcoxon(x: ArrayLike, y: ArrayLike, **options: Any) -> tuple[float, float]:
+    """Wilcoxon signed rank test on ``x - y``: (statistic, p); options go to :func:`scipy.stats.wilcoxon`."""
+    from scipy.stats import wilcoxon as scipy_wilcoxon
+
+    result = scipy_wilcoxon(np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64), **options)
+    return float(result.statistic), float(result.pvalue)
 
 
 def cluster_bootstrap_weights(n_groups: int, resamples: int, rng: np.random.Generator) -> NDArray[np.int64]:

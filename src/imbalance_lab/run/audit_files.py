@@ -11,12 +11,12 @@ from imbalance_lab.audit.audit_tables import evidence_tables, findings_table, to
 from imbalance_lab.audit.auditing import AuditReport
 from imbalance_lab.audit.settings import StrategyWeights
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.learners.all_learners import bind_strategy
 from imbalance_lab.plots.audit_figures import audit_overview, class_distribution, placeholder
 from imbalance_lab.plots.style import Scope, class_colours, save_png
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.page import write
-from imbalance_lab.run.binding import bind_strategy
 from imbalance_lab.run.trial_files import write_tables
 from imbalance_lab.spec import ExperimentSpec
 

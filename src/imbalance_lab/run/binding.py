@@ -4,19 +4,14 @@ from __future__ import annotations
 
 import gc
 
-import numpy as np
 import torch
 
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.notes import data_notes
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.all_learners import prepare_learner
+from imbalance_lab.learners.all_learners import bind_strategy, prepare_learner
 from imbalance_lab.learners.protocol import Learner
-from imbalance_lab.learners.table_binding import bind_table
 from imbalance_lab.spec import ExperimentSpec
-from imbalance_lab.strategies.base import BoundStrategy
-from imbalance_lab.strategies.bind import bind
-from imbalance_lab.strategies.language.parse import StrategySpec
 
 
 def set_threads(threads: int) -> None:
@@ -29,15 +24,6 @@ def set_threads(threads: int) -> None:
         gc.freeze()
     torch.set_num_threads(threads)
     torch.set_flush_denormal(True)  # denormal numbers make a recurrent step many times slower
-
-
-def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
-    """Bind to the targets of train alone; a classical strategy is checked to fit the data."""
-    if strategy.table is not None:
-        return bind_table(strategy, loaded, seed)
-    dataset, train = loaded.dataset, loaded.splits.train
-    targets = {head: np.asarray(target[train]) for head, target in dataset.targets.items()}
-    return bind(strategy, heads=dataset.heads, targets=targets, primary=primary, seed=seed)
 
 
 def ready_learner(spec: ExperimentSpec, strategy: str, seed: int, loaded: LoadedData, device: str = "") -> Learner:
