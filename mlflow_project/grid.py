@@ -236,7 +236,7 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     whole, lacking = whole_trials(grid.spec, finished)
     runs_of, unsaid = _summarise(grid, whole)
     begun = time.perf_counter()
-    view, verdict = _compare(grid, whole, trained.failures, runs_of) if whole else ("", [])
+    view, board, verdict = _compare(grid, whole, trained.failures, runs_of) if whole else ("", [], "")
     grid.seconds["comparison"] = time.perf_counter() - begun
     remarks = _remark(grid, trained, [*lacking, *unsaid])
     grid.seconds["total"] = time.perf_counter() - grid.begun
@@ -245,12 +245,15 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
         trim(Path(result.folder))
     if trained.failures or unsaid:
         logger.status = "FAILED"
-    for line in [f"{name} failed: {reason}" for name, reason in trained.failures] + remarks:
+    for name, reason in trained.failures:
+        say(f"{name} failed: {reason}", always=True)
+    for line in [*remarks, *board]:
         say(line)
-    for line in verdict:
-        say(line)
+    if verdict:
+        say(verdict, always=True)
     path = view_path(logger.store.experiment_id, view) if view else ""
-    say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {open_line(logger.store, logger.run_id, path)}")
+    where = open_line(logger.store, logger.run_id, path)
+    say(f"{len(finished)} trials in {grid.seconds['total']:.0f} s. {where}", always=True)
     return 1 if trained.failures or unsaid else 0
 
 
@@ -318,8 +321,8 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
 
 def _compare(
     grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]], strategies: Mapping[str, str]
-) -> tuple[str, list[str]]:
-    """Compare the finished trials and log the result to the parent run; the view's key, and lines for the terminal.
+) -> tuple[str, list[str], str]:
+    """Compare the finished trials and log the result to the parent run; key of the view, leaderboard, verdict.
 
     ``strategies`` are the runs of the strategies over their folds, where there are such runs.
     """
@@ -340,7 +343,7 @@ def _compare(
     compared = Compared(experiments, only, failures, simulated, view, strategies)
     logger.describe(comparison_note(found, logger, compared))
     logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.digest})
-    return view, [*board_lines(found, metric), found.choice.reason]
+    return view, board_lines(found, metric), found.choice.reason
 
 
 def _prepare_view(grid: Grid, found: Comparison, role: str) -> str:

@@ -8,6 +8,8 @@ import os
 import sys
 import threading
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 
@@ -16,10 +18,29 @@ from tqdm import tqdm
 _MOST_LINES = 16  # a cluster may run more trials at once than a terminal has lines
 
 
-def say(text: str) -> None:
-    """One line on stdout, above any progress line."""
+_VERDICT_ONLY = "IMBALANCE_LAB_QUIET"  # in the environment, so that processes which are started know it too
+
+
+def say(text: str, *, always: bool = False) -> None:
+    """One line on stdout, above any progress line; in :func:`only_verdict` those that are said ``always``."""
+    if os.environ.get(_VERDICT_ONLY) and not always:
+        return
     tqdm.write(text, file=sys.stdout)
     sys.stdout.flush()
+
+
+@contextmanager
+def only_verdict(wanted: bool) -> Iterator[None]:
+    """Let a grid say its failures, its verdict and where to open it, and nothing else, while the block runs."""
+    before = os.environ.get(_VERDICT_ONLY)
+    if wanted:
+        os.environ[_VERDICT_ONLY] = "1"
+    try:
+        yield
+    finally:
+        os.environ.pop(_VERDICT_ONLY, None)
+        if before is not None:
+            os.environ[_VERDICT_ONLY] = before
 
 
 def quiet() -> None:
@@ -38,7 +59,7 @@ class Progress:
 
     def __init__(self, folder: Path, trials: int, jobs: int) -> None:
         self._folder = folder
-        self._tty = sys.stderr.isatty()
+        self._tty = sys.stderr.isatty() and not os.environ.get(_VERDICT_ONLY)
         self._total = tqdm(total=trials, unit="trial", disable=not self._tty, position=0, leave=False)
         self._lines = [
             tqdm(bar_format="{desc}", disable=not self._tty, position=i + 1, leave=False)
