@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from imbalance_lab.comparison import RunRecord, compare
     from imbalance_lab.face import analyze, make_predictions
     from imbalance_lab.load import load_data
-    from imbalance_lab.loop import bind
+    from imbalance_lab.loop import bind, collapse
     from imbalance_lab.predictions import read_parquet
     from imbalance_lab.run.trial import run_trial
     from imbalance_lab.spec import load_experiment
@@ -23,6 +23,7 @@ __all__ = [
     "RunRecord",
     "analyze",
     "bind",
+    "collapse",
     "compare",
     "load_data",
     "load_experiment",
@@ -37,6 +38,7 @@ _HOMES = {
     "RunRecord": "comparison",
     "analyze": "face",
     "bind": "loop",
+    "collapse": "loop",
     "compare": "comparison",
     "load_data": "load",
     "load_experiment": "spec",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import Sampler
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy, LossInputs, Phase, State
@@ -19,6 +20,7 @@ from imbalance_lab.strategies.bind import bind as bind_spec
 from imbalance_lab.strategies.language.catalogue import catalogue, chosen_strategies
 from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.strategies.losses.masking import IGNORE
+from imbalance_lab.training.collapse import PredictionSpread, prediction_spread
 
 ONE_HEAD = "target"
 """Name of the head where targets are one array."""
@@ -52,14 +54,17 @@ def codes(values: ArrayLike, classes: Sequence[str], what: str) -> NDArray[np.in
 
 
 class _Epoch(Sampler[int]):
-    def __init__(self, phase: Phase, rows: int, progress: float, generator: torch.Generator) -> None:
-        self._phase, self._rows, self._progress, self._generator = phase, rows, progress, generator
+    def __init__(
+        self, bound: BoundStrategy, rows: int, progress: Callable[[], float], generator: torch.Generator
+    ) -> None:
+        self._bound, self._rows, self._progress, self._generator = bound, rows, progress, generator
 
     def __len__(self) -> int:
         return self._rows
 
     def __iter__(self) -> Iterator[int]:
-        return iter(self._phase.sampler.draw(self._rows, self._generator, self._progress).tolist())
+        progress = self._progress()
+        return iter(self._bound.phase_at(progress).sampler.draw(self._rows, self._generator, progress).tolist())
 
 
 class LoopStrategy:
@@ -76,9 +81,13 @@ class LoopStrategy:
         """The phase at ``progress``, the fraction of the training that is done, in [0, 1]."""
         return self.bound.phase_at(progress)
 
-    def sampler(self, progress: float = 0.0) -> Sampler[int]:
-        """Row numbers of one epoch, as many as there are rows; for ``DataLoader(sampler=...)``."""
-        return _Epoch(self.phase(progress), self._rows, progress, self._generator)
+    def sampler(self, progress: float | Callable[[], float] = 0.0) -> Sampler[int]:
+        """Row numbers of one epoch, as many as there are rows; for ``DataLoader(sampler=...)``.
+
+        ``progress`` may be a function that is asked at the start of each epoch, for loops that keep their loader.
+        """
+        told = progress if callable(progress) else lambda: progress
+        return _Epoch(self.bound, self._rows, told, self._generator)
 
     def loss(
         self,
@@ -124,6 +133,46 @@ class LoopStrategy:
             self._states[phase.start, head] = {name: tensor.detach() for name, tensor in state.items()}
             total.append(value)
         return torch.stack(total).sum()
+
+
+def collapse(outputs: ArrayLike | Tensor, target: ArrayLike | Tensor) -> PredictionSpread:
+    """How many classes a model predicts, for a loop's validation: ``collapsed`` says that it is one of several.
+
+    Parameters
+    ----------
+    outputs : logits or probabilities of one head, shape (..., K)
+    target : class ids of shape (...), IGNORE = -100 where masked
+
+    Raises
+    ------
+    InputError
+        If the shapes do not fit, or a class id is not below K.
+
+    Examples
+    --------
+    >>> import torch
+    >>> import imbalance_lab as il
+    >>> il.collapse(torch.tensor([[2.0, 1.0], [3.0, 1.0]]), torch.tensor([0, 1])).collapsed
+    True
+    """
+    z, y = (
+        np.asarray(x.detach().float().cpu() if isinstance(x, Tensor) and x.is_floating_point() else _host(x))
+        for x in (outputs, target)
+    )
+    if z.ndim < 1 or z.shape[:-1] != y.shape or y.dtype.kind not in "iu":
+        raise InputError(
+            f"collapse: found outputs {z.shape} and target {y.dtype} of shape {y.shape}; allowed: (..., K) and class "
+            "ids (...)"
+        )
+    k = z.shape[-1]
+    scored = y != IGNORE
+    if ((y < 0) | (y >= k))[scored].any():
+        raise InputError(f"collapse: found a class id outside 0 to {k - 1}; allowed: those, or {IGNORE}")
+    return prediction_spread(confusion_counts(y[scored], z[scored].argmax(axis=-1), k))
+
+
+def _host(values: Any) -> Any:
+    return values.detach().cpu() if isinstance(values, Tensor) else values
 
 
 def bind(

@@ -133,6 +133,8 @@ def test_every_table_strategy_fits_and_predicts(name):
     loaded = rows()
     options = {"plain": {}, "rus-boost": {"estimators": 5}}.get(name, {"estimators": 5})
     text = f"table: {{{name}: {options}}}" if name in registry.table_methods.ENSEMBLES else f"table: {name}"
+    if name == "estimator":
+        text = "table: {estimator: 'sklearn.ensemble:ExtraTreesClassifier'}"
     trial = table_trial(text, loaded)
     (epoch,) = trial.train(selection(loaded))
     val, test = (trial.predict(s, {"seed": 0}) for s in ("val", "test"))

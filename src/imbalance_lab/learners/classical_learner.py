@@ -28,6 +28,7 @@ from imbalance_lab.predictions import Predictions
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.language.slots import StrategySpec
+from imbalance_lab.strategies.own_estimator import ESTIMATOR
 from imbalance_lab.strategies.table_methods import fit_table_model
 from imbalance_lab.training.fit import Epoch, Selection
 from imbalance_lab.training.predict import to_predictions
@@ -58,7 +59,8 @@ class ClassicalLearner:
     def predictor(self) -> ClassicalModel:
         """The fitted classifiers; see :class:`~imbalance_lab.learners.protocol.Learner`."""
         heads = {head: len(classes) for head, classes in self.loaded.dataset.heads.items()}
-        return ClassicalModel(self.inputs, heads, dict(self.models))
+        own = {"own": self.options["path"], "trust": tuple(self.options["trust"])} if self.name == ESTIMATOR else {}
+        return ClassicalModel(self.inputs, heads, dict(self.models), **own)
 
     def train(self, selection: Selection, checkpoint: Path | None = None, fingerprint: str = "") -> Iterator[Epoch]:
         """Fit every head; yields one :class:`~imbalance_lab.training.fit.Epoch` (a classical fit has no more).

@@ -17,6 +17,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.learners.stored import StoredModel, write_about
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.network import NetworkOutput
+from imbalance_lab.strategies.own_estimator import package_of, trusted_types
 from imbalance_lab.strategies.table_methods import class_probabilities
 
 Floats = NDArray[np.float64]
@@ -83,6 +84,8 @@ class ClassicalModel:
     inputs : how a row becomes features
     heads : head to number of classes
     models : head to the fitted classifier, or None for a head without a scored training row
+    own : import path of the classifier where it is none of the catalogue's
+    trust : further classes of its package that a stored classifier may hold
 
     Its logits are log-probabilities; there are no features, no attention and no gradients.
     """
@@ -90,15 +93,21 @@ class ClassicalModel:
     inputs: TableInputs
     heads: Mapping[str, int]
     models: Mapping[str, Any]
+    own: str = ""
+    trust: tuple[str, ...] = ()
 
     words: ClassVar[str] = "a classical classifier"
-    packages: ClassVar[tuple[str, ...]] = ("imbalanced-learn", "skops")
     has_attention: ClassVar[bool] = False
     has_features: ClassVar[bool] = False
     per_step: ClassVar[bool] = True
     rows_per_call: ClassVar[int | None] = 8192  # a call costs milliseconds, however few its rows
     as_network: ClassVar[None] = None
     device: ClassVar[torch.device] = torch.device("cpu")
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """See :class:`~imbalance_lab.models.predictor.Predictor`."""
+        return ("imbalanced-learn", "skops", *(package_of(self.own) if self.own else ()))
 
     def eval(self) -> ClassicalModel:
         """Nothing is random in a fitted classifier."""
@@ -147,6 +156,7 @@ def write_classifiers(
         "coding": coding.to_mapping(),
         "mean": list(model.inputs.mean),
         "posthoc": dict(posthoc),
+        **({"own": model.own, "trust": list(model.trust)} if model.own else {}),
     }
     write_about(folder, about)
     for number, head in enumerate(heads):
@@ -163,21 +173,42 @@ def read_classifiers(folder: Path, about: Mapping[str, Any]) -> StoredModel:
         If a file holds types that no classifier of the catalogue has.
     """
     heads = {head: tuple(classes) for head, classes in about["heads"].items()}
-    models = {head: _classifier(folder / f"{number}.skops") for number, head in enumerate(heads)}
+    own, trust = about.get("own", ""), tuple(about.get("trust", ()))
+    allowed = trusted_types(own, trust) if own else frozenset[str]()
+    models = {head: _classifier(folder / f"{number}.skops", allowed) for number, head in enumerate(heads)}
     coding = Coding.from_mapping(about["coding"])
     inputs = TableInputs(tuple(about["mean"]), tuple(len(texts) + 1 for texts in coding.categories))
-    model = ClassicalModel(inputs, {head: len(classes) for head, classes in heads.items()}, models)
+    model = ClassicalModel(inputs, {head: len(classes) for head, classes in heads.items()}, models, own, trust)
     return StoredModel(model, coding, 1, 1, heads, about["posthoc"])
 
 
-def _classifier(file: Path) -> Any | None:
+def foreign_types(model: Any, allowed: frozenset[str]) -> list[str]:
+    """Types that a stored ``model`` would hold and that would not be read back.
+
+    Raises
+    ------
+    InputError
+        If it cannot be stored at all.
+    """
+    import skops.io
+
+    try:
+        types = skops.io.get_untrusted_types(data=skops.io.dumps(model))
+    except Exception as error:  # skops meets objects of any package
+        raise InputError(
+            f"{type(model).__name__} cannot be stored by skops ({type(error).__name__}: {error})"
+        ) from None
+    return [t for t in types if t not in _TRUSTED and t not in allowed]
+
+
+def _classifier(file: Path, allowed: frozenset[str]) -> Any | None:
     """The fitted classifier of a head; None where none could be fitted."""
     import skops.io
 
     if not file.exists():
         return None
     types = skops.io.get_untrusted_types(file=file)
-    foreign = [t for t in types if t not in _TRUSTED]
+    foreign = [t for t in types if t not in _TRUSTED and t not in allowed]
     if foreign:
         raise InputError(f"{file.name} holds {foreign[0]}, expected the types of the catalogue's classifiers")
     return skops.io.load(file, trusted=types)

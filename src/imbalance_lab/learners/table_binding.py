@@ -10,10 +10,12 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 from imbalance_lab.errors import InputError
+from imbalance_lab.learners.classical_model import foreign_types
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.language.ledger import power_of_shares
 from imbalance_lab.strategies.language.slots import StrategySpec
-from imbalance_lab.strategies.table_methods import ENSEMBLES, RESAMPLERS, too_few_rows
+from imbalance_lab.strategies.own_estimator import ESTIMATOR, OwnEstimator, trusted_types
+from imbalance_lab.strategies.table_methods import ENSEMBLES, RESAMPLERS, fit_table_model, too_few_rows
 
 _BALANCING = ("over_sampling", "combine")  # modules of imbalanced-learn whose samplers equalise the classes
 
@@ -34,9 +36,39 @@ def check_table(strategy: StrategySpec, dataset: SequenceDataset) -> None:
             f"{where}: found {strategy.table.name!r} on sequences of {steps} steps with {length} labels; "
             "allowed for table and digits data (one step, one label) only"
         )
+    if strategy.table.name == ESTIMATOR:
+        check_estimator(OwnEstimator.model_validate(strategy.table.options.model_dump()), dataset, where)
     if any(step.name == "tau-norm" for step in strategy.posthoc):
         raise InputError(
             f"strategy {strategy.name!r}, key posthoc: found 'tau-norm' beside a table; it needs a network"
+        )
+
+
+def check_estimator(own: OwnEstimator, dataset: SequenceDataset, where: str) -> None:
+    """Fit a team's classifier on a few made-up rows of the data's classes and store it, before anything is trained.
+
+    Raises
+    ------
+    InputError
+        If it cannot be made or fitted, or what is stored would hold types that are not trusted.
+    """
+    try:
+        if own.resample is not None and own.resample not in RESAMPLERS:
+            raise InputError(f"resample: found {own.resample!r}; allowed: {', '.join(RESAMPLERS)}")
+        allowed = trusted_types(own.path, own.trust)
+        classes = max(len(names) for names in dataset.heads.values())
+        rows = np.random.default_rng(0).normal(
+            size=(20 * classes, len(dataset.channels) + sum(dataset.categorical_sizes))
+        )
+        alone = own.model_copy(update={"resample": None})
+        model, _ = fit_table_model(ESTIMATOR, alone.model_dump(), rows, np.arange(len(rows)) % classes, 0)
+        foreign = foreign_types(model, allowed)
+    except InputError as error:
+        raise InputError(f"{where}.{ESTIMATOR}: {error}") from None
+    if foreign:
+        raise InputError(
+            f"{where}.{ESTIMATOR}: a stored {own.path} holds {', '.join(foreign)}, which is not trusted; allowed: "
+            f"the types of the catalogue's classifiers, and classes of its own package that trust names"
         )
 
 
@@ -82,6 +114,7 @@ def _too_few(
     name: str, options: Mapping[str, Any], counts: Mapping[str, NDArray[np.int64]], heads: Mapping[str, tuple[str, ...]]
 ) -> dict[str, list[str]]:
     """Head to what is to be said of its classes with too few rows for the resampler."""
+    name = options["resample"] if name == ESTIMATOR else name
     if name not in RESAMPLERS:
         return {}
     said = {h: too_few_rows(name, n, heads[h], options.get("neighbours")) for h, n in counts.items()}
@@ -91,6 +124,12 @@ def _too_few(
 def _equalises(name: str, options: Mapping[str, Any]) -> bool:
     if name == "plain":
         return options.get("class_weight") == "balanced"
+    if name == ESTIMATOR:
+        if options["class_weight"] == "balanced":
+            return True
+        if options["resample"] is None:
+            return False
+        name = str(options["resample"])
     if name in ENSEMBLES:
         return True
     return RESAMPLERS[name][0] in _BALANCING or name in ("random-under-sampling", "near-miss", "cluster-centroids")

@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.signatures import check_options
 
 KEY = "model.factory"
 _SHOWN = "model code: "  # what stands before a file's name in a traceback
@@ -98,31 +99,6 @@ def call_factory(factory: str, sources: Mapping[str, str], facts: object, option
             return function(facts, **options)
         except Exception as error:
             raise InputError(f"{KEY}: {factory!r} raised {told(error)}") from error
-
-
-def check_options(function: Callable[..., Any], options: Mapping[str, Any], key: str, given: int = 0) -> None:
-    """Refuse options that ``function`` has no parameter for, and the lack of one that it needs.
-
-    Parameters
-    ----------
-    given : leading parameters that are no options
-
-    Raises
-    ------
-    InputError
-        Naming the option and what is allowed.
-    """
-    parameters = list(inspect.signature(function).parameters.values())[given:]
-    if any(p.kind is p.VAR_KEYWORD for p in parameters):
-        return
-    known = {p.name: p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)}
-    allowed = ", ".join(known) or "no option"
-    for name in options:
-        if name not in known:
-            raise InputError(f"{key}: found unknown option {name!r}; allowed: {allowed}")
-    for name, parameter in known.items():
-        if parameter.default is parameter.empty and name not in options:
-            raise InputError(f"{key}: found no {name!r}, which has no default; allowed: {allowed}")
 
 
 def told(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.strategies.option_types import TableOptions
+from imbalance_lab.strategies.own_estimator import ESTIMATOR, OwnEstimator, make_estimator
 from imbalance_lab.strategies.search_space import OneOf
 
 Floats = NDArray[np.float64]
@@ -181,6 +182,25 @@ def _resample_rows(
     return resample_features(cleaner, made, found, seed, None, "all", classes) if cleaner else (made, found)
 
 
+def _resampled(
+    name: str,
+    inputs: Floats,
+    labels: NDArray[np.int64],
+    seed: int,
+    neighbours: int | None,
+    classes: Sequence[str] | None,
+    blocks: Sequence[tuple[int, int]],
+) -> tuple[Floats, NDArray[np.int64]]:
+    """Rows resampled among standardised features, and back in their units."""
+    mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
+    scale = np.where(spread > 0, spread, 1.0)
+    for first, stop in blocks:  # 0 and 1 as they are
+        mean[first:stop], scale[first:stop] = 0.0, 1.0
+    sizes = sizes_within_reach(name, labels, neighbours)
+    made, found = _resample_rows(name, (inputs - mean) / scale, labels, seed, neighbours, sizes, classes, blocks)
+    return made * scale + mean, found
+
+
 def _sentence(error: Exception) -> str:
     return " ".join(str(error).split())[:300]
 
@@ -237,18 +257,18 @@ def fit_table_model(
     if name == "plain":
         plain = Plain.model_validate(dict(options))
         model = make_classifier(plain.classifier, seed, plain.class_weight)
+    elif name == ESTIMATOR:
+        own = OwnEstimator.model_validate(dict(options))
+        if own.resample is not None:
+            inputs, labels = _resampled(own.resample, inputs, labels, seed, None, classes, category_blocks)
+        model, fitting = make_estimator(own, seed, labels)
+        try:
+            return model.fit(inputs, labels, **fitting), labels
+        except Exception as error:  # a class of another package may raise anything
+            raise InputError(f"{own.path} cannot be fitted: {type(error).__name__}: {_sentence(error)}") from error
     elif name in RESAMPLERS:
         resampled = Resampled.model_validate(dict(options))
-        mean, spread = inputs.mean(axis=0), inputs.std(axis=0)
-        scale = np.where(spread > 0, spread, 1.0)
-        for first, stop in category_blocks:  # 0 and 1 as they are
-            mean[first:stop], scale[first:stop] = 0.0, 1.0
-        scaled = (inputs - mean) / scale
-        sizes = sizes_within_reach(name, labels, resampled.neighbours)
-        inputs, labels = _resample_rows(
-            name, scaled, labels, seed, resampled.neighbours, sizes, classes, category_blocks
-        )
-        inputs = inputs * scale + mean
+        inputs, labels = _resampled(name, inputs, labels, seed, resampled.neighbours, classes, category_blocks)
         model = make_classifier(resampled.classifier, seed)
     elif name in ENSEMBLES:
         from imblearn import ensemble
@@ -257,7 +277,7 @@ def fit_table_model(
         model = getattr(ensemble, ENSEMBLES[name])(n_estimators=count, random_state=seed)
     else:
         raise InputError(
-            f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', *RESAMPLERS, *ENSEMBLES])}"
+            f"table strategy {name!r} is unknown; allowed: {', '.join(['plain', ESTIMATOR, *RESAMPLERS, *ENSEMBLES])}"
         )
     return model.fit(inputs, labels), labels
 

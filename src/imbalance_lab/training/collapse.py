@@ -26,8 +26,8 @@ class PredictionSpread:
 def prediction_spread(confusion: NDArray[np.int64]) -> PredictionSpread:
     """Spread of the predictions in a confusion matrix (K, K), rows true, columns predicted."""
     predicted, true = confusion.sum(axis=0), confusion.sum(axis=1)
-    n_predicted = int((predicted > 0).sum())
-    return PredictionSpread(n_predicted, _entropy(predicted), _entropy(true), n_predicted == 1 and (true > 0).sum() > 1)
+    n_predicted, n_true = int((predicted > 0).sum()), int((true > 0).sum())
+    return PredictionSpread(n_predicted, _entropy(predicted), _entropy(true), n_predicted == 1 and n_true > 1)
 
 
 def collapse_epoch(collapsed: Sequence[bool]) -> int | None:

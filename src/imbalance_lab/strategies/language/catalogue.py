@@ -15,6 +15,7 @@ from imbalance_lab.strategies.language.slots import HEAD_SLOTS, KEYS, SLOTS, Str
 COMPOSED: Mapping[str, Mapping[str, Any]] = {
     "curriculum": {"schedule": [{"for": 0.5, "sampler": "class-balanced"}, {"for": 0.5, "sampler": "natural"}]},
     "deferred": {"schedule": {"deferred": {"weights": {"effective-number": {"beta": 0.9999}}}}},
+    "gradient-boosting": {"table": {"plain": {"classifier": "gradient-boosting"}}},
     "ldam-drw": {"loss": "ldam", "schedule": {"deferred": {"weights": {"effective-number": {"beta": 0.9999}}}}},
 }
 """Strategies that need more than one entry of the registry."""

@@ -23,6 +23,7 @@ from imbalance_lab.strategies.language.slots import (
     nominal_corrections,
 )
 from imbalance_lab.strategies.option_types import PosthocOptions
+from imbalance_lab.strategies.own_estimator import ESTIMATOR
 from imbalance_lab.strategies.table_methods import RESAMPLERS
 
 __all__ = ["Choice", "HeadSpec", "PhaseSpec", "StrategySpec", "parse_strategy"]
@@ -100,7 +101,10 @@ def _validate(model: type[Any], fields: dict[str, Any], at: str, join: str = "."
 
 def _choice(slot: str, value: Any, at: str) -> Choice[Any]:
     """One slot's value: a name, or a mapping of one name to its options."""
-    if isinstance(value, str):
+    if slot == "table" and isinstance(value, Mapping) and isinstance(value.get(ESTIMATOR), str):
+        # The path stands behind the key itself, its options beside it.
+        name, options = ESTIMATOR, {("path" if k == ESTIMATOR else k): v for k, v in value.items()}
+    elif isinstance(value, str):
         name, options = value, None
     elif isinstance(value, Mapping) and len(value) == 1:
         name, options = next(iter(value.items()))

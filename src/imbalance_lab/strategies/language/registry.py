@@ -8,7 +8,15 @@ from typing import Any
 from pydantic.fields import FieldInfo
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.strategies import augment, classifier_heads, posthoc, schedules, table_methods, weights
+from imbalance_lab.strategies import (
+    augment,
+    classifier_heads,
+    own_estimator,
+    posthoc,
+    schedules,
+    table_methods,
+    weights,
+)
 from imbalance_lab.strategies.losses import (
     cross_entropy,
     dice,
@@ -96,6 +104,7 @@ REGISTRY: tuple[Entry, ...] = (
     Entry("posthoc", "temperature", posthoc.Temperature),
     Entry("posthoc", "tau-norm", classifier_heads.TauNorm),
     Entry("table", "plain", table_methods.Plain),
+    Entry("table", own_estimator.ESTIMATOR, own_estimator.OwnEstimator),
     *(Entry("table", name, table_methods.Resampled) for name in table_methods.RESAMPLERS),
     *(Entry("table", name, table_methods.Ensemble) for name in table_methods.ENSEMBLES),
 )
