@@ -15,13 +15,14 @@ from imbalance_lab.data.source_options import (
     DigitsOptions,
     RecordingsOptions,
     SequencesOptions,
+    SeriesOptions,
     TableOptions,
 )
 from imbalance_lab.errors import InputError
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 
 DataOptions = Annotated[
-    RecordingsOptions | SequencesOptions | TableOptions | DigitsOptions | SimulatedOptions,
+    RecordingsOptions | SeriesOptions | SequencesOptions | TableOptions | DigitsOptions | SimulatedOptions,
     Field(discriminator="source"),
 ]
 """The ``data:`` section, told apart by ``source``."""
@@ -117,6 +118,10 @@ def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:
             from imbalance_lab.data.sources.sequences import load_sequences
 
             return load_sequences(options, base, coding)
+        case SeriesOptions():
+            from imbalance_lab.data.sources.series import load_series
+
+            return load_series(options, base, coding)
         case TableOptions():
             from imbalance_lab.data.sources.table import load_table
 

@@ -68,6 +68,12 @@ class Coding:
         """All input columns, numbers first."""
         return (*self.channels, *self.categorical_channels)
 
+    def only(self, channels: slice = slice(0), categorical: slice = slice(0)) -> Coding:
+        """The coding of some of the columns, by their place."""
+        scaling = Scaling(self.scaling.centre[channels], self.scaling.scale[channels])
+        named = self.categorical_channels[categorical], self.categories[categorical]
+        return Coding(self.channels[channels], scaling, *named, self.types)
+
     def encode(self, columns: Mapping[str, Any] | pd.DataFrame) -> Coded:
         """Code columns (arrays or series of one shape, or a data frame); others than the coding's are not looked at.
 

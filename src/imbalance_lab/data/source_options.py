@@ -297,6 +297,66 @@ class TableOptions(_Section):
         return self
 
 
+class SeriesOptions(_Section):
+    """Long tables of time steps: one row per step, the steps of a recording below each other.
+
+    Attributes
+    ----------
+    path : a ``.csv`` or ``.parquet`` file, a folder of them, or a pattern such as ``logs/2026-*.parquet``
+    recording : column that names the recording of a row; without it each file is a recording, by its name
+    order : column of numbers or times that must not fall within a recording; never an input
+    target : columns with the label of each step
+    include, exclude : patterns of the columns that are inputs
+    categorical : columns of categories; other text columns are told by what they hold, as in a table
+    channel_groups : name to patterns of the channels that are called together
+    slices : columns that errors are told by; the value of a window is that of most of its steps
+    min_coverage : share of the train recordings that must have a value of a channel
+    missing : words that mean "no value", beside the empty cell
+    """
+
+    source: Literal["series"]
+    path: str
+    recording: str | None = None
+    order: str | None = None
+    target: tuple[str, ...] = Field(min_length=1)
+    target_kind: Literal["auto", "classes"] = "auto"
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    channel_groups: dict[str, tuple[str, ...]] = {}
+    slices: tuple[str, ...] = ()
+    window: Window = Window()
+    min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
+    missing: tuple[str, ...] = ()
+    unlabelled: Unlabelled = "mask"
+    split: GroupSplit = GroupSplit()
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Key to the columns that it names and that are no inputs by themselves."""
+        one = {"recording": self.recording, "order": self.order, "split.column": self.split.column}
+        return {
+            **{key: (name,) for key, name in one.items() if name},
+            "target": self.target,
+            "slices": self.slices,
+        }
+
+    @model_validator(mode="after")
+    def _one_role(self) -> Self:
+        seen: dict[str, str] = {}
+        for key, names in {**self.roles, "categorical": self.categorical}.items():
+            for name in names:
+                if name in seen and {seen[name], key} != {"slices", "categorical"}:
+                    raise ValueError(f"column {name!r} is under {seen[name]} and under {key}; allowed: one of them")
+                seen[name] = key
+        return self
+
+
 class DigitsSplit(SplitOptions):
     """``test_fraction`` of all images is set aside first; val is a share of the *rest*.
 

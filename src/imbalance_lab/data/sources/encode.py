@@ -38,6 +38,7 @@ from imbalance_lab.data.windows import (
     cut,
     join,
     most_frequent,
+    step_windows,
     take,
     whole_starts,
 )
@@ -217,14 +218,7 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
 
     def of(fold: int | None) -> LoadedData:
         part = plan.side(fold)
-        seen = np.where(part == TRAIN, table.lengths, 0)
-        scored_once = np.where(part == TRAIN, 0, table.lengths)
-        windows = join(
-            [
-                cut(seen, covering_starts, length, stride, centre=False),
-                cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
-            ]
-        )
+        windows = step_windows(table.lengths, part == TRAIN, length, stride)
         rows = windows.rows(table.starts)
         inputs = _inputs(table, options, part)
         continuous, categorical = _gather(inputs, rows)
