@@ -54,6 +54,7 @@ class SplitOptions(_Section):
     column : column of the words train, val and test
     test : groups that are tested, or the path of a second file of the same source
     val : as ``test``; without it validation is drawn from the groups that are not tested
+    all_test : every recording is tested; for data that a trained model is evaluated on
     seed : of everything that is drawn
     """
 
@@ -61,6 +62,7 @@ class SplitOptions(_Section):
     column: str | None = None
     test: tuple[str, ...] | str | None = None
     val: tuple[str, ...] | str | None = None
+    all_test: bool = False
     seed: int = Field(default=0, ge=0)
 
     shares: ClassVar[tuple[str, ...]] = ("fractions",)
@@ -78,6 +80,7 @@ class SplitOptions(_Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         given = [name for name in ("folds", "column", "test") if getattr(self, name) is not None]
+        given += ["all_test"] if self.all_test else []
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are different ways to split; allowed: one of them")
         if self.val is not None and self.test is None:
@@ -107,7 +110,7 @@ class SplitOptions(_Section):
     @property
     def drawn(self) -> bool:
         """Whether train, val and test are drawn by their shares."""
-        return self.folds is None and self.column is None and self.test is None
+        return self.folds is None and self.column is None and self.test is None and not self.all_test
 
 
 class FractionSplit(SplitOptions):
@@ -201,14 +204,23 @@ class RecordingsOptions(EncodingOptions):
 
 
 class SequencesOptions(_Section):
-    """Processed sequences: one ``.npz``/``.pt`` file, or a folder with train, val and test files."""
+    """Processed sequences: one ``.npz``/``.pt`` file, or a folder with train, val and test files.
+
+    ``target`` are arrays of labels that are not called ``<head>_targets``; each is a head of its name.
+    """
 
     source: Literal["sequences"]
     path: str
+    target: tuple[str, ...] = ()
     vocabulary: str | None = None
     encoding: Literal["masked", "legacy"] = "masked"
     unlabelled: Unlabelled = "error"
     split: GroupSplit = GroupSplit()
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 _Point = Literal[".", ","]
