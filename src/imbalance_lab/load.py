@@ -67,6 +67,8 @@ def load_data(
         Whatever is wrong with the data, in one sentence; a fold that the split does not have, or
         none where it has folds.
     """
+    if options.split.all_test and coding is None:
+        raise InputError("data.split.all_test leaves nothing to train on; it is for data that a model is evaluated on")
     folds = folds_of(options)
     if folds is None and fold is not None:
         raise InputError(f"fold {fold} is asked for, but data.split.folds is not set")
@@ -94,7 +96,8 @@ def _finished(options: DataOptions, loaded: LoadedData) -> LoadedData:
     part = {"fold": f"{loaded.fold.number} (of 0 to {loaded.fold.count - 1})"} if loaded.fold else {}
     about = {"source": options.source, **place, "simulated": options.source == "simulated", **part}
     facts = {**about, **loaded.dataset.facts}
-    return replace(loaded, dataset=replace(loaded.dataset, facts=facts)).without_unlabelled()
+    found = replace(loaded, dataset=replace(loaded.dataset, facts=facts))
+    return found if options.split.all_test else found.without_unlabelled()
 
 
 def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:

@@ -19,9 +19,11 @@ _ROWS_PER_CLASS = 10
 
 
 def classes_of(
-    texts: NDArray[np.object_], name: str, table: Table, options: TableOptions | SeriesOptions
+    texts: NDArray[np.object_], name: str, table: Table, options: TableOptions | SeriesOptions, known: bool = False
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Class names of a target column, and the class of each of its n rows (int64, IGNORE without a label).
+
+    With ``known`` classes, those of a model that exists, one class is enough and none is taken for a quantity.
 
     Raises
     ------
@@ -38,10 +40,10 @@ def classes_of(
             "expected a class in every row; set data.unlabelled: mask to leave such rows unscored"
         )
     classes = tuple(sorted(distinct.tolist(), key=natural_key))
-    if len(classes) < 2:
+    if len(classes) < (1 if known else 2):
         found = f"the one class {classes[0]!r}" if classes else "no label"
         raise InputError(f"{table.path}, column {name!r}: found {found}, expected at least two classes")
-    if options.target_kind == "auto":
+    if options.target_kind == "auto" and not known:
         _refuse_quantity(classes, int((~missing).sum()), name, table)
     order = {c: i for i, c in enumerate(classes)}
     return classes, np.array([*(order[t] for t in distinct.tolist()), IGNORE], dtype=np.int64)[codes]

@@ -30,16 +30,23 @@ class Wanted:
     order : column of the order of the steps
     is_input : tells by its name whether any other column is read
     form : how text files are written
+    optional : as ``texts``, but they may be missing
     """
 
     texts: frozenset[str]
     order: str | None
     is_input: Callable[[str], bool]
     form: Format
+    optional: frozenset[str] = frozenset()
+
+    @property
+    def as_text(self) -> frozenset[str]:
+        """Columns that are read as text, where they are there."""
+        return self.texts | self.optional
 
     def drops(self, name: str) -> bool:
         """Whether a column is not read."""
-        return name not in self.texts and name != self.order and not self.is_input(name)
+        return name not in self.as_text and name != self.order and not self.is_input(name)
 
 
 @dataclass(frozen=True)
@@ -114,7 +121,8 @@ def read_long(paths: Sequence[Path], wanted: Wanted) -> LongTable:
     facts: dict[str, object] = {"files": len(files)}
     numbers = _joined_numbers(files, facts)
     loose = _joined_loose(files, numbers)
-    texts = {name: np.concatenate([file.texts[name] for file in files]) for name in sorted(wanted.texts)}
+    named = sorted({name for file in files for name in file.texts})
+    texts = {n: np.concatenate([f.texts.get(n, np.full(f.rows, None, object)) for f in files]) for n in named}
     orders = [file.order for file in files if file.order is not None]
     if len({order.dtype.kind == "M" for order in orders}) > 1:
         raise InputError(f"column {wanted.order!r} holds times in one file and numbers in another; expected one kind")
@@ -126,12 +134,12 @@ def _read(path: Path, wanted: Wanted) -> _File:
     import pyarrow as pa
 
     def whole() -> _File:
-        return _file(path, [read_arrow(path, wanted.drops, wanted.texts, wanted.form)], wanted)
+        return _file(path, [read_arrow(path, wanted.drops, wanted.as_text, wanted.form)], wanted)
 
     if path.suffix.lower() == ".csv" and path.exists() and path.stat().st_size <= _SMALL:
         return whole()
     try:
-        return _file(path, read_arrow_parts(path, wanted.drops, wanted.texts, wanted.form), wanted)
+        return _file(path, read_arrow_parts(path, wanted.drops, wanted.as_text, wanted.form), wanted)
     except (pa.ArrowInvalid, UnicodeError):  # a column changes its type on the way, or a row its length
         return whole()
 
@@ -145,7 +153,7 @@ def _file(path: Path, parts: Iterable[Any], wanted: Wanted) -> _File:
     for part in parts:
         for name in part.column_names:
             column = part[name]
-            if name in wanted.texts or name == wanted.order or not _is_number(column.type):
+            if name in wanted.as_text or name == wanted.order or not _is_number(column.type):
                 others.setdefault(name, []).append(column)
             else:
                 numbers.setdefault(name, []).append(_numbers(column))
@@ -156,8 +164,8 @@ def _file(path: Path, parts: Iterable[Any], wanted: Wanted) -> _File:
     joined = {
         name: pa.chunked_array([c for column in others.pop(name) for c in column.chunks]) for name in list(others)
     }
-    plain = {name: plain_column(column, name, table, needed=name in wanted.texts) for name, column in joined.items()}
-    texts = {name: label_texts(plain.pop(name), name, table) for name in sorted(wanted.texts)}
+    plain = {name: plain_column(column, name, table, needed=name in wanted.as_text) for name, column in joined.items()}
+    texts = {name: label_texts(plain.pop(name), name, table) for name in sorted(wanted.as_text & {*plain})}
     order = None if wanted.order is None else _order(plain.pop(wanted.order), wanted.order, table)
     return _File(path, rows, {name: _join(numbers.pop(name)) for name in list(numbers)}, texts, order, plain)
 

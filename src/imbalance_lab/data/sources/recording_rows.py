@@ -35,13 +35,13 @@ class RecordingRows:
     lengths: Ints
 
 
-def recordings_of(read: LongTable, column: str | None, files: Sequence[Path]) -> RecordingRows:
+def recordings_of(read: LongTable, column: str | None, files: Sequence[Path], least: int = 3) -> RecordingRows:
     """The recordings that ``column`` names, or the ``files`` where it is None.
 
     Raises
     ------
     InputError
-        A row without a name, rows of recordings that interleave, fewer than three recordings.
+        A row without a name, rows of recordings that interleave, fewer than ``least`` recordings.
     """
     import pandas as pd
 
@@ -68,7 +68,7 @@ def recordings_of(read: LongTable, column: str | None, files: Sequence[Path]) ->
                 f"after rows of {str(distinct[codes[again - 1]])!r}; expected all rows of a recording below each other"
             )
         names, of_row = distinct.astype(np.str_), codes
-    if len(names) < 3:
+    if len(names) < least:
         raise InputError(
             f"{len(names)} recording(s) found ({', '.join(names.tolist())}), at least 3 are needed (train, val, test); "
             "data.recording names the column that tells them apart"

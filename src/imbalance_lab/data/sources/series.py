@@ -62,14 +62,14 @@ def load_series(options: SeriesOptions, base: Path, coding: Coding | None = None
     files = [path for listed in paths.values() for path in listed]
     side_of_file = np.repeat(list(paths), [len(listed) for listed in paths.values()])
     read = read_long(files, _wanted(options, coding))
-    recordings = recordings_of(read, options.recording, files)
+    recordings = recordings_of(read, options.recording, files, 1 if options.split.all_test else 3)
     facts: dict[str, object] = {**read.facts, "rows": read.rows, "recordings": len(recordings.names)}
     given = _given(read, recordings, options, side_of_file)  # before the order: a recording in two files falls in it
     if read.order is not None:
         facts |= check_order(read.order, recordings, read, str(options.order))
     heads, targets = {}, {}
     for name in options.target:
-        heads[name], targets[name] = classes_of(read.texts[name], name, read.table, options)
+        heads[name], targets[name] = classes_of(read.texts[name], name, read.table, options, known=coding is not None)
     missing = {head: int((target == IGNORE).sum()) for head, target in targets.items()}
     if any(missing.values()):
         facts["unlabelled"] = ", ".join(f"{head}: {k}" for head, k in missing.items() if k)
@@ -114,7 +114,10 @@ def _wanted(options: SeriesOptions, coding: Coding | None) -> Wanted:
     if coding:
         texts -= set(options.categorical) - set(coding.categorical_channels) - set(options.slices)
         known = set(coding.columns)
-        return Wanted(frozenset(texts), options.order, known.__contains__, Format(missing=options.missing))
+        optional = set(options.categorical) - set(options.slices) if coding.allow_missing else set()
+        needed = frozenset(texts - optional)
+        form = Format(missing=options.missing)
+        return Wanted(needed, options.order, known.__contains__, form, frozenset(texts & optional))
 
     def is_input(name: str) -> bool:
         return _matches(name, options.include) and not _matches(name, options.exclude)
@@ -271,9 +274,7 @@ def _windowed(
 
     A few columns at a time: the coded rows would otherwise be in memory once more beside the windows.
     """
-    absent = [name for name in coding.columns if name not in columns]
-    if absent:
-        coding.encode(columns)  # says which and what there is
+    coding.check(columns)  # all of them at once
     continuous = np.empty((*rows.shape, len(coding.channels)), dtype=np.float32)
     categorical = np.zeros((*rows.shape, len(coding.categorical_channels)), dtype=np.int64)
     said: list[Mapping[str, object]] = []

@@ -62,13 +62,15 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         Missing or broken file, unknown column, a target without value, a measured quantity as
         target, a text among numbers, numbers in another notation.
     """
+    if coding and coding.allow_missing:  # what is categorical is told by the coding then, and may be missing
+        options = options.model_copy(update={"categorical": ()})
     read = _read(options, base, coding)
     columns, table, n = read.columns, read.table, read.rows
     wanted = _label_columns(options)
     texts = {name: label_texts(columns[name], name, table) for name in sorted(wanted)}
     heads, targets = {}, {}
     for column in options.target:
-        heads[column], targets[column] = classes_of(texts[column], column, table, options)
+        heads[column], targets[column] = classes_of(texts[column], column, table, options, known=coding is not None)
     groups = _groups(texts.get(options.group) if options.group else None, options.group, table, n)
     _require_apart(groups, read)
     first = options.target[0]
