@@ -44,7 +44,7 @@ def galleries(
         return {}, "rows of a table have no window to draw"
     sample = dataset.continuous[:: max(1, len(dataset) // _SAMPLE)]
     known = np.isfinite(sample).any(axis=(0, 1))  # a channel that later data lack has no spread
-    spread = np.zeros(len(known))
+    spread = np.zeros(sample.shape[-1])
     spread[known] = np.nanstd(sample[..., known], axis=(0, 1))
     rates = analysis.heads[head].confusion.pairs.set_index(["true", "pred"])["rate"]
     colours = head_colours(analysis.heads[head])
