@@ -12,6 +12,7 @@ _COMMANDS = {
     "audit": "audit the data only",
     "train": "train one strategy with one seed",
     "analyze": "error analysis of a run or of a predictions table",
+    "evaluate": "a trained model on new data: the error analysis, and what changed",
     "interpret": "interpretation of a trained run",
     "compare": "compare runs that carry predictions",
     "promote": "register the chosen model",

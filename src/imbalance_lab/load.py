@@ -15,13 +15,14 @@ from imbalance_lab.data.source_options import (
     DigitsOptions,
     RecordingsOptions,
     SequencesOptions,
+    SeriesOptions,
     TableOptions,
 )
 from imbalance_lab.errors import InputError
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 
 DataOptions = Annotated[
-    RecordingsOptions | SequencesOptions | TableOptions | DigitsOptions | SimulatedOptions,
+    RecordingsOptions | SeriesOptions | SequencesOptions | TableOptions | DigitsOptions | SimulatedOptions,
     Field(discriminator="source"),
 ]
 """The ``data:`` section, told apart by ``source``."""
@@ -66,6 +67,8 @@ def load_data(
         Whatever is wrong with the data, in one sentence; a fold that the split does not have, or
         none where it has folds.
     """
+    if options.split.all_test and coding is None:
+        raise InputError("data.split.all_test leaves nothing to train on; it is for data that a model is evaluated on")
     folds = folds_of(options)
     if folds is None and fold is not None:
         raise InputError(f"fold {fold} is asked for, but data.split.folds is not set")
@@ -93,7 +96,8 @@ def _finished(options: DataOptions, loaded: LoadedData) -> LoadedData:
     part = {"fold": f"{loaded.fold.number} (of 0 to {loaded.fold.count - 1})"} if loaded.fold else {}
     about = {"source": options.source, **place, "simulated": options.source == "simulated", **part}
     facts = {**about, **loaded.dataset.facts}
-    return replace(loaded, dataset=replace(loaded.dataset, facts=facts)).without_unlabelled()
+    found = replace(loaded, dataset=replace(loaded.dataset, facts=facts))
+    return found if options.split.all_test else found.without_unlabelled()
 
 
 def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:
@@ -117,6 +121,10 @@ def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:
             from imbalance_lab.data.sources.sequences import load_sequences
 
             return load_sequences(options, base, coding)
+        case SeriesOptions():
+            from imbalance_lab.data.sources.series import load_series
+
+            return load_series(options, base, coding)
         case TableOptions():
             from imbalance_lab.data.sources.table import load_table
 

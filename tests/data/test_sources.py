@@ -75,6 +75,36 @@ def test_object_arrays_in_pt_are_not_used(tmp_path: Path) -> None:
     assert sequences(tmp_path / "a.pt").dataset.facts["object_arrays_ignored"] == "gcode_texts"
 
 
+def test_other_types_and_shapes_of_pt(tmp_path: Path) -> None:
+    content = {k: torch.from_numpy(v) for k, v in arrays().items() if v.dtype.kind in "if"}
+    heads = {k: v for k, v in content.items() if k.endswith("_targets")}
+    torch.save(content, tmp_path / "flat.pt")
+    flat = sequences(tmp_path / "flat.pt").dataset
+    rest = {k: v for k, v in content.items() if k not in heads}
+    torch.save({**rest, "targets": {k.removesuffix("_targets"): v for k, v in heads.items()}}, tmp_path / "nested.pt")
+    assert sequences(tmp_path / "nested.pt").dataset.digest == flat.digest
+    short = {k: v.bfloat16() if v.is_floating_point() else v.to(torch.int32) for k, v in content.items()}
+    torch.save(short, tmp_path / "short.pt")
+    found = sequences(tmp_path / "short.pt").dataset
+    assert {h: t.tolist() for h, t in found.targets.items()} == {h: t.tolist() for h, t in flat.targets.items()}
+
+
+def test_labels_of_any_name(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    plain = {"continuous": rng.normal(size=(N, T, 2)), "tool": rng.integers(0, 3, (N, T)), "wear": np.arange(N) % 2}
+    for name, rows in {"train": slice(0, N - 8), "val": slice(N - 8, N - 4), "test": slice(N - 4, N)}.items():
+        part = {k: torch.from_numpy(v[rows]) for k, v in plain.items()}
+        torch.save(part, tmp_path / f"{name}.pt")
+    with pytest.raises(InputError, match=r"data\.target names arrays of labels"):
+        sequences(tmp_path)
+    data = sequences(tmp_path, target="tool").dataset
+    assert dict(data.heads) == {"tool": ("0", "1", "2")}
+    assert np.concatenate([data.targets["tool"][i] for i in range(N)]).tolist() == plain["tool"].ravel().tolist()
+    assert "wear" in str(data.facts["arrays_not_used"])
+    with pytest.raises(InputError, match=r"train.pt has no array 'tol' \(data.target\)"):
+        sequences(tmp_path, target=["tol"])
+
+
 def test_folder_with_train_val_and_test(tmp_path: Path) -> None:
     for name, n in {"train_sequences": 30, "val_sequences": 10, "test_sequences": 6}.items():
         part = {k: v[:n] for k, v in arrays().items() if k != "groups"}

@@ -168,7 +168,7 @@ def _identical(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:
     out = []
     for channel in channels:
         twin = f"{channel}_A"
-        if twin in channels:
+        if twin in channels and channel in frame and twin in frame:
             a, b = (frame[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in (channel, twin))
             both = np.isfinite(a) & np.isfinite(b)
             if both.any() and np.array_equal(a[both], b[both]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -43,6 +44,10 @@ class Coded:
     facts: Mapping[str, object]
 
 
+class MissingColumns(InputError):
+    """Columns that a model reads are not in the data."""
+
+
 @dataclass(frozen=True)
 class Coding:
     """Everything needed to read a row as the file has it.
@@ -55,6 +60,7 @@ class Coding:
     categories : of each of them, the text of the codes 1, 2, ...
     types : column to its type in the file: ``double``, ``long`` (whole numbers), ``boolean`` or ``string``;
         empty where a row of the file is not what a model reads (windows, images)
+    allow_missing : whether a column that is not there is read as missing in every row
     """
 
     channels: tuple[str, ...]
@@ -62,11 +68,18 @@ class Coding:
     categorical_channels: tuple[str, ...] = ()
     categories: tuple[tuple[str, ...], ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)
+    allow_missing: bool = False
 
     @property
     def columns(self) -> tuple[str, ...]:
         """All input columns, numbers first."""
         return (*self.channels, *self.categorical_channels)
+
+    def only(self, channels: slice = slice(0), categorical: slice = slice(0)) -> Coding:
+        """The coding of some of the columns, by their place."""
+        scaling = Scaling(self.scaling.centre[channels], self.scaling.scale[channels])
+        named = self.categorical_channels[categorical], self.categories[categorical]
+        return Coding(self.channels[channels], scaling, *named, self.types, self.allow_missing)
 
     def encode(self, columns: Mapping[str, Any] | pd.DataFrame) -> Coded:
         """Code columns (arrays or series of one shape, or a data frame); others than the coding's are not looked at.
@@ -76,16 +89,15 @@ class Coding:
         InputError
             If a column is missing, or holds text where numbers are expected.
         """
-        absent = [name for name in self.columns if name not in columns]
-        if absent:
-            raise InputError(
-                f"the data have no column {absent[0]!r}, which the model reads; they have "
-                f"{', '.join(map(str, list(columns)[:20]))}"
-            )
-        shape = np.shape(columns[self.columns[0]]) if self.columns else (0,)
+        self.check(columns)
+        absent = {name for name in self.columns if name not in columns}
+        shape = next((np.shape(columns[name]) for name in (*self.columns, *columns) if name in columns), (0,))
         continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
         infinite, merged = 0, []
         for i, name in enumerate(self.channels):
+            if name in absent:
+                continuous[..., i] = np.nan
+                continue
             numbers, missing = _numbers(columns[name], name)
             stored = self.scaling.stored(numbers, i)
             if missing is not None:
@@ -98,13 +110,15 @@ class Coding:
         strange = np.zeros(categorical.shape, dtype=bool)
         unknown: dict[str, dict[str, int]] = {}
         for k, name in enumerate(self.categorical_channels):
+            if name in absent:
+                continue
             texts = texts_of(columns[name])
             categorical[..., k] = _codes(texts, self.categories[k])
             strange[..., k] = (categorical[..., k] == 0) & _known(texts)
             if strange[..., k].any():
                 names, counts = np.unique(texts[strange[..., k]].astype(np.str_), return_counts=True)
                 unknown[name] = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        facts: dict[str, object] = {}
+        facts = self.absent_facts(columns)
         if infinite:
             facts["infinite_values_set_missing"] = infinite
         if merged:
@@ -112,6 +126,31 @@ class Coding:
         if unknown:
             facts["unknown_categories"] = unknown_words(unknown)
         return Coded(continuous, categorical, strange, unknown, facts)
+
+    def check(self, columns: Mapping[str, Any] | pd.DataFrame) -> None:
+        """Refuse data that lack a column, unless that is allowed.
+
+        Raises
+        ------
+        MissingColumns
+            Naming the columns, and those of the data that are called alike.
+        """
+        absent = [name for name in self.columns if name not in columns]
+        if not absent or self.allow_missing:
+            return
+        found = [str(name) for name in columns]
+        near = list(dict.fromkeys(n for name in absent[:_SHOWN] for n in difflib.get_close_matches(name, found, 2)))
+        more = f" (and {len(absent) - 1} more: {', '.join(absent[1:_SHOWN])}{' ...' if len(absent) > _SHOWN else ''})"
+        close = f"; close: {', '.join(near)}" if near else ""
+        raise MissingColumns(
+            f"the data have no column {absent[0]!r}{more if len(absent) > 1 else ''}, which the model reads; they have "
+            f"{', '.join(found[:20])}{close}"
+        )
+
+    def absent_facts(self, columns: Mapping[str, Any] | pd.DataFrame) -> dict[str, object]:
+        """A fact on the columns that are not there; empty where all are."""
+        absent = [name for name in self.columns if name not in columns]
+        return {"columns_read_as_missing": ", ".join(absent)} if absent else {}
 
     def decode(self, continuous: NDArray[np.float32], categorical: NDArray[np.int64]) -> dict[str, NDArray[Any]]:
         """Columns as a file has them, from inputs (..., C) and (..., K): what :meth:`encode` codes like these again."""

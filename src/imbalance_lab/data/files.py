@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import csv
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
 from imbalance_lab.errors import InputError
+
+_BLOCK = 1 << 24  # bytes of a CSV file that are read at a time where it is read in parts
 
 
 def existing(path: Path, what: str) -> Path:
@@ -63,14 +65,7 @@ def read_arrow(
     """
     import pyarrow as pa
 
-    existing(path, "file")
-    if path.is_dir():
-        raise InputError(f"{path} is a folder, expected a .csv or .parquet file")
-    suffix = path.suffix.lower()
-    if suffix not in {".csv", ".parquet"}:
-        raise InputError(f"{path} ends in {suffix or 'nothing'!r}, allowed: .csv, .parquet")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is an empty file")
+    suffix = _suffix(path)
     try:
         table = _read_csv(path, drop, set(text), form) if suffix == ".csv" else _read_parquet(path, drop)
     except UnicodeError:
@@ -85,14 +80,85 @@ def read_arrow(
     return table
 
 
+def _suffix(path: Path) -> str:
+    """``.csv`` or ``.parquet``, of a file that is there and not empty."""
+    existing(path, "file")
+    if path.is_dir():
+        raise InputError(f"{path} is a folder, expected a .csv or .parquet file")
+    suffix = path.suffix.lower()
+    if suffix not in {".csv", ".parquet"}:
+        raise InputError(f"{path} ends in {suffix or 'nothing'!r}, allowed: .csv, .parquet")
+    if path.stat().st_size == 0:
+        raise InputError(f"{path} is an empty file")
+    return suffix
+
+
+def read_arrow_parts(path: Path, drop: Callable[[str], bool], text: Iterable[str], form: Format) -> Iterator[Any]:
+    """What :func:`read_arrow` reads, part after part: tables of some rows (CSV) or of one column (Parquet).
+
+    Whole numbers of a CSV file are floats here, unless they are under ``text``: a later part may hold fractions.
+
+    Raises
+    ------
+    pyarrow.ArrowInvalid
+        If a later part of a CSV file is of another type than its first; :func:`read_arrow` tells what is wrong.
+    InputError
+        As :func:`read_arrow`, for what the first part shows.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    if _suffix(path) == ".csv":
+        yield from _csv_parts(path, drop, set(text), form)
+        return
+    try:
+        file = pq.ParquetFile(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise InputError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
+    with file:
+        for name in _parquet_columns(path, drop):  # row groups of all columns would be in memory compressed and not
+            yield file.read(columns=[name])
+            pa.default_memory_pool().release_unused()
+
+
+def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Iterator[Any]:
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+
+    header = _header(path, form)
+    read = pa_csv.ReadOptions(encoding=form.encoding, block_size=_BLOCK)
+    parse = pa_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
+    convert = pa_csv.ConvertOptions(
+        include_columns=[name for name in header if not is_index(name) and not drop(name)],
+        column_types={name: pa.string() for name in header if name in text},
+        null_values=["", *form.missing],
+        strings_can_be_null=True,
+        decimal_point=form.decimal,
+    )
+    with pa_csv.open_csv(path, read, parse, convert) as first:
+        kinds = {field.name: field.type for field in first.schema}
+    if any(pa.types.is_null(kind) for kind in kinds.values()):
+        raise pa.ArrowInvalid("the type of a column is not known from the first part")
+    convert.column_types = {n: pa.float64() if pa.types.is_integer(kind) else kind for n, kind in kinds.items()}
+    with pa_csv.open_csv(path, read, parse, convert) as reader:
+        for batch in reader:
+            yield pa.Table.from_batches([batch])
+
+
 def _read_parquet(path: Path, drop: Callable[[str], bool]) -> Any:
+    import pyarrow.parquet as pq
+
+    return pq.read_table(path, columns=_parquet_columns(path, drop))
+
+
+def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(path).names
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise InputError(f"{path} names the column {twice[0]!r} twice")
-    return pq.read_table(path, columns=[n for n in names if not drop(n) and not is_index(n)])
+    return [n for n in names if not drop(n) and not is_index(n)]
 
 
 def _read_csv(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:

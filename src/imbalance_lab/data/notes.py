@@ -14,6 +14,8 @@ _SAID = {
     "channels_that_float32_cannot_resolve": "columns whose values float32 cannot tell apart: {}",
     "unknown_categories": "{}",
     "unlabelled": "without a label, never scored: {}",
+    "steps_repeated": "{}",
+    "gaps": "{}",
     "notes_on_folds": "{}",
 }
 

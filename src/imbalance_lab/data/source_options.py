@@ -54,6 +54,7 @@ class SplitOptions(_Section):
     column : column of the words train, val and test
     test : groups that are tested, or the path of a second file of the same source
     val : as ``test``; without it validation is drawn from the groups that are not tested
+    all_test : every recording is tested; for data that a trained model is evaluated on
     seed : of everything that is drawn
     """
 
@@ -61,6 +62,7 @@ class SplitOptions(_Section):
     column: str | None = None
     test: tuple[str, ...] | str | None = None
     val: tuple[str, ...] | str | None = None
+    all_test: bool = False
     seed: int = Field(default=0, ge=0)
 
     shares: ClassVar[tuple[str, ...]] = ("fractions",)
@@ -78,6 +80,7 @@ class SplitOptions(_Section):
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         given = [name for name in ("folds", "column", "test") if getattr(self, name) is not None]
+        given += ["all_test"] if self.all_test else []
         if len(given) > 1:
             raise ValueError(f"{' and '.join(given)} are different ways to split; allowed: one of them")
         if self.val is not None and self.test is None:
@@ -107,7 +110,7 @@ class SplitOptions(_Section):
     @property
     def drawn(self) -> bool:
         """Whether train, val and test are drawn by their shares."""
-        return self.folds is None and self.column is None and self.test is None
+        return self.folds is None and self.column is None and self.test is None and not self.all_test
 
 
 class FractionSplit(SplitOptions):
@@ -201,14 +204,23 @@ class RecordingsOptions(EncodingOptions):
 
 
 class SequencesOptions(_Section):
-    """Processed sequences: one ``.npz``/``.pt`` file, or a folder with train, val and test files."""
+    """Processed sequences: one ``.npz``/``.pt`` file, or a folder with train, val and test files.
+
+    ``target`` are arrays of labels that are not called ``<head>_targets``; each is a head of its name.
+    """
 
     source: Literal["sequences"]
     path: str
+    target: tuple[str, ...] = ()
     vocabulary: str | None = None
     encoding: Literal["masked", "legacy"] = "masked"
     unlabelled: Unlabelled = "error"
     split: GroupSplit = GroupSplit()
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_several(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
 
 
 _Point = Literal[".", ","]
@@ -294,6 +306,66 @@ class TableOptions(_Section):
         both = sorted(set(self.timestamps) & {*self.categorical, *self.target})
         if both:
             raise ValueError(f"column {both[0]!r} is under timestamps and under categorical or target")
+        return self
+
+
+class SeriesOptions(_Section):
+    """Long tables of time steps: one row per step, the steps of a recording below each other.
+
+    Attributes
+    ----------
+    path : a ``.csv`` or ``.parquet`` file, a folder of them, or a pattern such as ``logs/2026-*.parquet``
+    recording : column that names the recording of a row; without it each file is a recording, by its name
+    order : column of numbers or times that must not fall within a recording; never an input
+    target : columns with the label of each step
+    include, exclude : patterns of the columns that are inputs
+    categorical : columns of categories; other text columns are told by what they hold, as in a table
+    channel_groups : name to patterns of the channels that are called together
+    slices : columns that errors are told by; the value of a window is that of most of its steps
+    min_coverage : share of the train recordings that must have a value of a channel
+    missing : words that mean "no value", beside the empty cell
+    """
+
+    source: Literal["series"]
+    path: str
+    recording: str | None = None
+    order: str | None = None
+    target: tuple[str, ...] = Field(min_length=1)
+    target_kind: Literal["auto", "classes"] = "auto"
+    include: tuple[str, ...] = ("*",)
+    exclude: tuple[str, ...] = ()
+    categorical: tuple[str, ...] = ()
+    channel_groups: dict[str, tuple[str, ...]] = {}
+    slices: tuple[str, ...] = ()
+    window: Window = Window()
+    min_coverage: float = Field(default=0.9, ge=0.0, le=1.0)
+    missing: tuple[str, ...] = ()
+    unlabelled: Unlabelled = "mask"
+    split: GroupSplit = GroupSplit()
+
+    @field_validator("target", mode="before")
+    @classmethod
+    def _one_or_more(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @property
+    def roles(self) -> dict[str, tuple[str, ...]]:
+        """Key to the columns that it names and that are no inputs by themselves."""
+        one = {"recording": self.recording, "order": self.order, "split.column": self.split.column}
+        return {
+            **{key: (name,) for key, name in one.items() if name},
+            "target": self.target,
+            "slices": self.slices,
+        }
+
+    @model_validator(mode="after")
+    def _one_role(self) -> Self:
+        seen: dict[str, str] = {}
+        for key, names in {**self.roles, "categorical": self.categorical}.items():
+            for name in names:
+                if name in seen and {seen[name], key} != {"slices", "categorical"}:
+                    raise ValueError(f"column {name!r} is under {seen[name]} and under {key}; allowed: one of them")
+                seen[name] = key
         return self
 
 

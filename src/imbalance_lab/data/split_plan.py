@@ -111,6 +111,8 @@ def plan_split(groups: Groups, split: FractionSplit | DigitsSplit, fractions: Se
     InputError
         Too few groups; more folds than they allow; names that no group has; a class that train never holds.
     """
+    if split.all_test:
+        return Plan(np.full((1, len(groups.names)), TEST))
     if split.folds is not None:
         return _in_folds(groups, split, split.folds)
     given = _named(groups, split.names)

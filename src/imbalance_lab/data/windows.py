@@ -105,6 +105,26 @@ def join(parts: list[Windows]) -> Windows:
     )
 
 
+def step_windows(lengths: Ints, train: NDArray[np.bool_], length: int, stride: int) -> Windows:
+    """Windows for labels of each step: those of train overlap by ``stride`` and score all their rows.
+
+    The others overlap by half and score their centres, so that every row is scored exactly once with context
+    on both sides.
+
+    Parameters
+    ----------
+    lengths : int64 array of shape (n_recordings,)
+    train : bool array of shape (n_recordings,)
+    """
+    seen, scored_once = np.where(train, lengths, 0), np.where(train, 0, lengths)
+    return join(
+        [
+            cut(seen, covering_starts, length, stride, centre=False),
+            cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
+        ]
+    )
+
+
 def take(windows: Windows, keep: NDArray[np.bool_]) -> Windows:
     """The windows where ``keep`` is True."""
     return Windows(windows.recording[keep], windows.position[keep], windows.scored[keep])

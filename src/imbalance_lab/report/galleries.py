@@ -42,7 +42,10 @@ def galleries(
         return {"gallery": image_gallery([e for e in examples if e is not None], scope)}, ""
     if dataset.continuous.shape[1] == 1:
         return {}, "rows of a table have no window to draw"
-    spread = np.nanstd(dataset.continuous[:: max(1, len(dataset) // _SAMPLE)], axis=(0, 1))
+    sample = dataset.continuous[:: max(1, len(dataset) // _SAMPLE)]
+    known = np.isfinite(sample).any(axis=(0, 1))  # a channel that later data lack has no spread
+    spread = np.zeros(sample.shape[-1])
+    spread[known] = np.nanstd(sample[..., known], axis=(0, 1))
     rates = analysis.heads[head].confusion.pairs.set_index(["true", "pred"])["rate"]
     colours = head_colours(analysis.heads[head])
     figures: dict[str, Figure] = {}

@@ -55,3 +55,39 @@ def check_fit(stored: StoredModel, loaded: LoadedData, trained_in: str) -> None:
     ):
         if wanted != found:
             raise InputError(f"--data: the {what} differ from those that run {trained_in!r} was trained on")
+
+
+def new_data(stored: StoredModel, loaded: LoadedData, trained_in: str) -> tuple[LoadedData, dict[str, dict[str, int]]]:
+    """Later data with the heads and classes of a model, and how many positions are of classes that it does not know.
+
+    Positions of an unknown class cannot be scored and are masked; heads that the model does not have are left out.
+
+    Raises
+    ------
+    InputError
+        If a head of the model is missing, no position is left to score, or the inputs are not the model's.
+    """
+    dataset = loaded.dataset
+    targets, unknown = {}, {}
+    for head, classes in stored.heads.items():
+        if head not in dataset.heads:
+            raise InputError(
+                f"--data: the data have no labels of {head!r}, which the model predicts; they have "
+                f"{', '.join(dataset.heads)}"
+            )
+        code = {name: i for i, name in enumerate(classes)}
+        names = dataset.heads[head]
+        counts = dataset.class_counts(head)
+        strange = {name: int(n) for name, n in zip(names, counts, strict=True) if n and name not in code}
+        if strange:
+            unknown[head] = strange
+        table = np.array([*(code.get(name, IGNORE) for name in names), IGNORE], dtype=np.int64)
+        target = dataset.targets[head]
+        targets[head] = table[np.where(target == IGNORE, len(names), target)]
+    if all((target == IGNORE).all() for target in targets.values()):
+        found = "; ".join(f"{head}: {', '.join(names)}" for head, names in unknown.items()) or "no label"
+        known = "; ".join(f"{head}: {', '.join(classes)}" for head, classes in stored.heads.items())
+        raise InputError(f"--data: no position has a class that the model knows; found {found}; it knows {known}")
+    out = replace(loaded, dataset=replace(dataset, heads=dict(stored.heads), targets=targets))
+    check_fit(stored, out, trained_in)
+    return out, unknown

@@ -38,6 +38,7 @@ from imbalance_lab.data.windows import (
     cut,
     join,
     most_frequent,
+    step_windows,
     take,
     whole_starts,
 )
@@ -103,7 +104,7 @@ def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | 
     frame, names = tidied.frame, tidied.frame["recording"].to_numpy().astype(np.str_)
     change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
     starts = np.flatnonzero(change).astype(np.int64)
-    if len(starts) < 3 and options.split.by == "recording":
+    if len(starts) < 3 and options.split.by == "recording" and not options.split.all_test:
         raise InputError(
             f"{len(starts)} recording(s) found, at least 3 are needed to split by recording (train, val, test)"
         )
@@ -168,7 +169,7 @@ def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDA
         side = part[windows.recording]
     train, val, test = (np.flatnonzero(side == p).astype(np.int64) for p in (TRAIN, VAL, TEST))
     for name, index in (("train", train), ("val", val), ("test", test)):
-        if not len(index):
+        if not len(index) and not (options.split.all_test and name != "test"):
             raise InputError(f"the {name} split holds no window; give more recordings or a shorter window")
     return Splits(train, val, test)
 
@@ -217,14 +218,7 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
 
     def of(fold: int | None) -> LoadedData:
         part = plan.side(fold)
-        seen = np.where(part == TRAIN, table.lengths, 0)
-        scored_once = np.where(part == TRAIN, 0, table.lengths)
-        windows = join(
-            [
-                cut(seen, covering_starts, length, stride, centre=False),
-                cut(scored_once, covering_starts, length, max(1, length // 2), centre=True),
-            ]
-        )
+        windows = step_windows(table.lengths, part == TRAIN, length, stride)
         rows = windows.rows(table.starts)
         inputs = _inputs(table, options, part)
         continuous, categorical = _gather(inputs, rows)

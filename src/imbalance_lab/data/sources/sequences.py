@@ -23,6 +23,8 @@ from imbalance_lab.data.split_plan import Plan, groups_of_rows, plan_split, side
 from imbalance_lab.errors import InputError
 
 SUFFIXES = (".npz", ".pt", ".pth")
+_SUFFIX = "_targets"
+_NESTED = ("targets", "labels")
 _GROUPS = ("groups", "group", "recordings", "recording")
 _SLICES = ("operation", "operation_type")
 _MASKS = ("mask", "masks")
@@ -56,14 +58,17 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     path = existing(base / options.path, "path")
     files = _split_files(path) if path.is_dir() else [path]
     further = {side: existing(base / other, "file") for side, other in options.split.files.items()}
-    parts = [_read(file) for file in (*files, *further.values())]
+    parts = [_with_heads(_read(file), options.target) for file in (*files, *further.values())]
     vocabulary = read_vocabulary(base / options.vocabulary) if options.vocabulary else None
     masked = options.unlabelled == "mask"
     found = [_targets(part, masked) for part in parts]
     targets = _joined_targets([t for t, _ in found])
     if not targets:
         if any("tokens" not in part.plain for part in parts):
-            raise InputError(f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {_holds(parts[0])}")
+            raise InputError(
+                f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {_holds(parts[0])}; "
+                "data.target names arrays of labels that are called otherwise"
+            )
         if vocabulary is None:
             raise InputError(f"{files[0]} holds 'tokens' but no '<head>_targets': give data.vocabulary, a JSON file")
         targets = token_targets(_joined_targets([{"t": _needed(p, "tokens", 2)} for p in parts])["t"], vocabulary, path)
@@ -115,6 +120,26 @@ def _read(path: Path) -> _Arrays:
     return _read_npz(path) if path.suffix == ".npz" else _read_pt(path)
 
 
+def _with_heads(part: _Arrays, target: tuple[str, ...]) -> _Arrays:
+    """The arrays with those of ``target`` called as heads are."""
+    plain = dict(part.plain)
+    for name in target:
+        if name not in plain and name not in part.pickled:
+            raise InputError(f"{part.path} has no array {name!r} (data.target); {_holds(part)}")
+        head = name.removesuffix(_SUFFIX) + _SUFFIX
+        if head != name and head in plain:
+            raise InputError(f"{part.path} has {name!r} (data.target) and {head!r}; allowed: one of them for a head")
+        plain[head] = _numbers_or_needed(part, name)
+        if head != name:
+            del plain[name]
+    return replace(part, plain=plain)
+
+
+def _numbers_or_needed(part: _Arrays, name: str) -> NDArray[Any]:
+    array = part.plain.get(name)
+    return _needed(part, name, 2) if array is None or array.dtype.kind not in "iufb" else array
+
+
 def _read_npz(path: Path) -> _Arrays:
     plain, pickled = {}, []
     try:
@@ -155,9 +180,11 @@ def _read_pt(path: Path) -> _Arrays:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a mapping of names to arrays")
     plain, pickled = {}, []
-    for name, value in content.items():
+    for name, value in _flat(content).items():
         if isinstance(value, torch.Tensor):
-            plain[str(name)] = value.detach().numpy()
+            dense = value.detach().to_dense()
+            # NumPy has no bfloat16
+            plain[str(name)] = (dense.float() if dense.dtype is torch.bfloat16 else dense).numpy()
         elif isinstance(value, list | tuple | np.ndarray):
             try:
                 array = np.asarray(value)
@@ -168,6 +195,15 @@ def _read_pt(path: Path) -> _Arrays:
             else:
                 plain[str(name)] = array
     return _Arrays(path, plain, tuple(pickled))
+
+
+def _flat(content: Mapping[Any, Any]) -> dict[Any, Any]:
+    """The values by name, with a mapping ``targets`` of head to labels spread out as ``<head>_targets``."""
+    out = {name: value for name, value in content.items() if not (name in _NESTED and isinstance(value, dict))}
+    for name in _NESTED:
+        if isinstance(content.get(name), dict):
+            out |= {f"{str(head).removesuffix(_SUFFIX)}{_SUFFIX}": value for head, value in content[name].items()}
+    return out
 
 
 def _numpy_globals() -> list[Any]:

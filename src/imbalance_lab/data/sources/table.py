@@ -24,18 +24,14 @@ from imbalance_lab.data.columns import (
 )
 from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset
 from imbalance_lab.data.files import Format, existing, read_arrow
+from imbalance_lab.data.label_classes import classes_of
 from imbalance_lab.data.source_options import TableOptions
 from imbalance_lab.data.split_plan import groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.formats import percent
-from imbalance_lab.names import natural_key
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_FRACTIONS = 20  # more distinct values with fractions than this are a measured quantity
-_WHOLE = 50  # and so are more whole numbers than this, where they are also many for the rows
-_ROWS_PER_CLASS = 10
 
 
 @dataclass(frozen=True)
@@ -66,13 +62,15 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         Missing or broken file, unknown column, a target without value, a measured quantity as
         target, a text among numbers, numbers in another notation.
     """
+    if coding and coding.allow_missing:  # what is categorical is told by the coding then, and may be missing
+        options = options.model_copy(update={"categorical": ()})
     read = _read(options, base, coding)
     columns, table, n = read.columns, read.table, read.rows
     wanted = _label_columns(options)
     texts = {name: label_texts(columns[name], name, table) for name in sorted(wanted)}
     heads, targets = {}, {}
     for column in options.target:
-        heads[column], targets[column] = _classes(texts[column], column, table, options)
+        heads[column], targets[column] = classes_of(texts[column], column, table, options, known=coding is not None)
     groups = _groups(texts.get(options.group) if options.group else None, options.group, table, n)
     _require_apart(groups, read)
     first = options.target[0]
@@ -195,51 +193,6 @@ def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> N
             near = next((n for n in names if n.strip().casefold() == name.strip().casefold()), None)
             hint = f"; write {near!r} as the header does, blanks and case included" if near else ""
             raise InputError(f"{path} has no column {name!r} ({role}); it has {', '.join(map(str, names))}{hint}")
-
-
-def _classes(
-    texts: NDArray[np.object_], name: str, table: Table, options: TableOptions
-) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    import pandas as pd
-
-    codes, distinct = pd.factorize(texts)
-    missing = codes < 0
-    if missing.any() and options.unlabelled == "error":
-        raise InputError(
-            f"{table.place(int(missing.argmax()), name)}: the label is missing ({int(missing.sum())} such rows), "
-            "expected a class in every row; set data.unlabelled: mask to leave such rows unscored"
-        )
-    classes = tuple(sorted(distinct.tolist(), key=natural_key))
-    if len(classes) < 2:
-        found = f"the one class {classes[0]!r}" if classes else "no label"
-        raise InputError(f"{table.path}, column {name!r}: found {found}, expected at least two classes")
-    if options.target_kind == "auto":
-        _refuse_quantity(classes, int((~missing).sum()), name, table)
-    order = {c: i for i, c in enumerate(classes)}
-    return classes, np.array([*(order[t] for t in distinct.tolist()), IGNORE], dtype=np.int64)[codes]
-
-
-def _refuse_quantity(classes: Sequence[str], rows: int, name: str, table: Table) -> None:
-    """Many distinct numbers are a measurement, and nearly as many classes as rows are none."""
-    numbers = [_as_number(text, table.of(name).form.decimal) for text in classes]
-    numeric = all(number is not None for number in numbers)
-    fractions = numeric and any(number is not None and number % 1 for number in numbers)
-    many = max(2, rows // 2)
-    if numeric:
-        many = min(many, _FRACTIONS if fractions else max(_WHOLE, rows // _ROWS_PER_CLASS))
-    if len(classes) > many:
-        raise InputError(
-            f"{table.path}, column {name!r}: found {len(classes)} distinct values in {rows} rows, "
-            f"{classes[0]!r} to {classes[-1]!r}, expected classes, not quantities"
-            f"{' or names' if not numeric else ''}; set data.target_kind: classes if each is a class of its own"
-        )
-
-
-def _as_number(text: str, decimal: str) -> float | None:
-    try:
-        return float(text.replace(decimal, "."))
-    except ValueError:
-        return None
 
 
 def _groups(texts: NDArray[np.object_] | None, name: str | None, table: Table, rows: int) -> NDArray[np.str_]:

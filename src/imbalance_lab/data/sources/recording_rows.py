@@ -1,0 +1,121 @@
+"""Which rows of a long table are a recording, and whether its steps are in their order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.sources.long_table import LongTable
+from imbalance_lab.errors import InputError
+
+Ints = NDArray[np.int64]
+
+_GAP = 2.0  # a step is a gap where it is longer than this many times the usual one
+
+
+@dataclass(frozen=True)
+class RecordingRows:
+    """Which rows belong together.
+
+    Attributes
+    ----------
+    names : str array of shape (R,), in the order of the rows
+    of_row : int64 array of shape (n,)
+    starts, lengths : int64 arrays of shape (R,), in rows
+    """
+
+    names: NDArray[np.str_]
+    of_row: Ints
+    starts: Ints
+    lengths: Ints
+
+
+def recordings_of(read: LongTable, column: str | None, files: Sequence[Path], least: int = 3) -> RecordingRows:
+    """The recordings that ``column`` names, or the ``files`` where it is None.
+
+    Raises
+    ------
+    InputError
+        A row without a name, rows of recordings that interleave, fewer than ``least`` recordings.
+    """
+    import pandas as pd
+
+    if column is None:
+        stems = [path.stem for path in files]
+        twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+        if twice:
+            raise InputError(
+                f"two files are called {twice[0]!r}, and a recording is called as its file; name the column of the "
+                "recordings with data.recording"
+            )
+        names, starts = np.array(stems, dtype=np.str_), read.starts
+        of_row = np.repeat(np.arange(len(stems)), np.diff(np.append(starts, read.rows)))
+    else:
+        codes, distinct = pd.factorize(read.texts[column])
+        if (codes < 0).any():
+            place = read.table.place(int((codes < 0).argmax()), column)
+            raise InputError(f"{place}: found nothing, expected the name of the recording")
+        starts = np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+        if len(starts) > len(distinct):  # codes are numbered as they appear: a run of a smaller one goes on
+            again = int(starts[np.flatnonzero(codes[starts] != np.arange(len(starts)))[0]])
+            raise InputError(
+                f"{read.table.place(again, column)}: recording {str(distinct[codes[again]])!r} goes on "
+                f"after rows of {str(distinct[codes[again - 1]])!r}; expected all rows of a recording below each other"
+            )
+        names, of_row = distinct.astype(np.str_), codes
+    if len(names) < least:
+        raise InputError(
+            f"{len(names)} recording(s) found ({', '.join(names.tolist())}), at least 3 are needed (train, val, test); "
+            "data.recording names the column that tells them apart"
+        )
+    lengths = np.diff(np.append(starts, read.rows)).astype(np.int64)
+    return RecordingRows(names, of_row.astype(np.int64), starts.astype(np.int64), lengths)
+
+
+def check_order(order: NDArray[Any], recordings: RecordingRows, read: LongTable, name: str) -> dict[str, object]:
+    """Sentences on repeated steps and on gaps, to be recorded with the data.
+
+    Raises
+    ------
+    InputError
+        At the first step that lies before the one above it.
+    """
+    step = order[1:] - order[:-1]
+    inside = recordings.of_row[1:] == recordings.of_row[:-1]
+    zero = np.zeros(1, dtype=step.dtype)[0]
+    # unsigned numbers wrap around: compared as they are
+    fallen = np.flatnonzero(inside & (order[1:] < order[:-1]))
+    if len(fallen):
+        row = int(fallen[0]) + 1
+        raise InputError(
+            f"{read.table.place(row, name)}: found {order[row]} after {order[row - 1]} in recording "
+            f"{str(recordings.names[recordings.of_row[row]])!r}; expected the steps of a recording in their order"
+        )
+    facts: dict[str, object] = {}
+    repeated = np.flatnonzero(inside & (step == zero))
+    if len(repeated):
+        facts["steps_repeated"] = (
+            f"{len(repeated):,} steps have the {name} of the step before them, the first in "
+            f"{_where(int(repeated[0]) + 1, recordings)}"
+        )
+    forward = step[inside & (step > zero)].astype(np.float64)
+    usual = float(np.median(forward)) if len(forward) else 0.0
+    gaps = np.flatnonzero(inside & (step.astype(np.float64) > _GAP * usual)) if usual else np.zeros(0, dtype=np.int64)
+    if len(gaps):
+        longest = int(gaps[step[gaps].argmax()]) + 1
+        facts["gaps"] = (
+            f"{len(gaps):,} steps of {name} are more than {_GAP:g} times as long as the usual one; the longest is "
+            f"{float(step[longest - 1].astype(np.float64)) / usual:,.0f} times as long, before "
+            f"{_where(longest, recordings)}; windows run across them"
+        )
+    return facts
+
+
+def _where(row: int, recordings: RecordingRows) -> str:
+    r = recordings.of_row[row]
+    return f"recording {str(recordings.names[r])!r}, row {row - int(recordings.starts[r])} (from 0)"

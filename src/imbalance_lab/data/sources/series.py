@@ -1,0 +1,316 @@
+"""Labelled time series of any field: long tables of time steps to windows, targets and splits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from imbalance_lab.data.channels import group_of
+from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
+from imbalance_lab.data.columns import input_column, number_values, series_of
+from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.files import Format
+from imbalance_lab.data.label_classes import classes_of
+from imbalance_lab.data.source_options import SeriesOptions
+from imbalance_lab.data.sources.long_table import LongTable, Wanted, files_at, read_long
+from imbalance_lab.data.sources.recording_rows import RecordingRows, check_order, recordings_of
+from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, plan_split, sides_of_words
+from imbalance_lab.data.splits import class_counts
+from imbalance_lab.data.windows import Windows, most_frequent, step_windows
+from imbalance_lab.errors import InputError
+from imbalance_lab.formats import percent
+
+Ints = NDArray[np.int64]
+
+_AT_ONCE = 4  # channels that are coded and cut into windows together: bounds the memory beside them
+
+
+@dataclass(frozen=True)
+class _Inputs:
+    """Input columns of n rows."""
+
+    numbers: Mapping[str, NDArray[Any]]
+    categories: Mapping[str, Texts]
+    facts: Mapping[str, object]
+
+    @property
+    def columns(self) -> dict[str, NDArray[Any]]:
+        return {**self.numbers, **self.categories}
+
+
+def load_series(options: SeriesOptions, base: Path, coding: Coding | None = None) -> ByFold:
+    """Read long tables, fold by fold; windows are cut as those of recordings with a label in each row.
+
+    ``coding`` is that of a model that exists: its channels are the inputs, as it codes them. Number columns are
+    channels; text and boolean columns, and those named in ``categorical``, are categorical ones. Times and
+    identifiers are left out, with a fact that says so.
+
+    Raises
+    ------
+    InputError
+        Whatever is wrong with a file; recordings that interleave; steps out of order; a target without classes; a
+        pattern that no column has.
+    """
+    paths = {-1: files_at(base / options.path)}
+    paths |= {side: files_at(base / path) for side, path in options.split.files.items()}
+    files = [path for listed in paths.values() for path in listed]
+    side_of_file = np.repeat(list(paths), [len(listed) for listed in paths.values()])
+    read = read_long(files, _wanted(options, coding))
+    recordings = recordings_of(read, options.recording, files, 1 if options.split.all_test else 3)
+    facts: dict[str, object] = {**read.facts, "rows": read.rows, "recordings": len(recordings.names)}
+    given = _given(read, recordings, options, side_of_file)  # before the order: a recording in two files falls in it
+    if read.order is not None:
+        facts |= check_order(read.order, recordings, read, str(options.order))
+    heads, targets = {}, {}
+    for name in options.target:
+        heads[name], targets[name] = classes_of(read.texts[name], name, read.table, options, known=coding is not None)
+    missing = {head: int((target == IGNORE).sum()) for head, target in targets.items()}
+    if any(missing.values()):
+        facts["unlabelled"] = ", ".join(f"{head}: {k}" for head, k in missing.items() if k)
+    inputs = _inputs(read, options, coding)
+    slices = {name: _slice_codes(read.texts[name]) for name in options.slices}
+    groups = _groups(recordings, targets, heads, options, given)
+    plan = plan_split(groups, options.split, options.split.fractions)
+    plan = plan.of_data([recordings.of_row, *targets.values(), *inputs.columns.values()])
+    length, stride = options.window.length, options.window.stride
+
+    def of(fold: int | None) -> LoadedData:
+        part = plan.side(fold)
+        windows = step_windows(recordings.lengths, part == TRAIN, length, stride)
+        rows = windows.rows(recordings.starts)
+        chosen, left_out = (coding, {}) if coding else _fitted(inputs, recordings, part == TRAIN, options)
+        continuous, categorical, said = _windowed(chosen, inputs.columns, rows)
+        dataset = SequenceDataset(
+            continuous=continuous,
+            categorical=categorical,
+            targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in targets.items()},
+            heads=heads,
+            groups=recordings.names[windows.recording],
+            channels=chosen.channels,
+            unit=windows.recording,
+            unit_position=windows.position,
+            unit_length=recordings.lengths,
+            slices={name: _of_windows(codes, names, rows) for name, (codes, names) in slices.items()},
+            categorical_channels=chosen.categorical_channels,
+            categories=chosen.categories,
+            scaling=chosen.scaling,
+            channel_groups=_channel_groups(chosen.channels, options.channel_groups),
+            facts={**facts, **inputs.facts, **left_out, **said, **plan.facts, "windows": len(windows)},
+        )
+        return LoadedData(dataset, _splits(windows, part), fold=plan.fold(fold))
+
+    return of
+
+
+def _wanted(options: SeriesOptions, coding: Coding | None) -> Wanted:
+    texts = {name for key, names in options.roles.items() if key != "order" for name in names}
+    texts |= set(options.categorical)
+    if coding:
+        texts -= set(options.categorical) - set(coding.categorical_channels) - set(options.slices)
+        known = set(coding.columns)
+        optional = set(options.categorical) - set(options.slices) if coding.allow_missing else set()
+        needed = frozenset(texts - optional)
+        form = Format(missing=options.missing)
+        return Wanted(needed, options.order, known.__contains__, form, frozenset(texts & optional))
+
+    def is_input(name: str) -> bool:
+        return _matches(name, options.include) and not _matches(name, options.exclude)
+
+    return Wanted(frozenset(texts), options.order, is_input, Format(missing=options.missing))
+
+
+def _matches(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _inputs(read: LongTable, options: SeriesOptions, coding: Coding | None) -> _Inputs:
+    if coding:
+        numbers = {n: read.numbers[n] for n in coding.channels if n in read.numbers}
+        loose = {n: read.loose[n] for n in coding.channels if n in read.loose}
+        numbers |= {n: number_values(c, n, read.table).to_numpy(np.float64, na_value=np.nan) for n, c in loose.items()}
+        texts = {n: _category(read, n) for n in coding.categorical_channels if n in _all_columns(read)}
+        return _Inputs(numbers, texts, {})
+    named: dict[str, list[str]] = {}
+    numbers = {}
+    for name in list(read.numbers):
+        values = read.numbers.pop(name)
+        if np.isfinite(values).any():
+            numbers[name] = values
+        else:
+            named.setdefault("empty_columns_dropped", []).append(name)
+    categories = {name: read.texts[name] for name in options.categorical}
+    for name, column in read.loose.items():
+        kind, found = input_column(column, name, read.table)
+        if kind == "number":
+            numbers[name] = found.to_numpy(np.float64, na_value=np.nan)
+        elif kind == "category":
+            categories[name] = texts_of(found)
+        elif kind == "empty":
+            named.setdefault("empty_columns_dropped", []).append(name)
+        else:
+            what = "holds times" if kind == "time" else "looks like an identifier"
+            named.setdefault("columns_left_out", []).append(f"column {name!r} left out: it {what}")
+    _check_patterns(options, {*numbers, *categories, *named.get("empty_columns_dropped", ())}, read)
+    return _Inputs(numbers, categories, {fact: ", ".join(words) for fact, words in named.items()})
+
+
+def _all_columns(read: LongTable) -> set[str]:
+    return {*read.numbers, *read.texts, *read.loose}
+
+
+def _category(read: LongTable, name: str) -> Texts:
+    if name in read.texts:
+        return read.texts[name]
+    return texts_of(series_of(read.loose[name]) if name in read.loose else read.numbers[name])
+
+
+def _check_patterns(options: SeriesOptions, names: set[str], read: LongTable) -> None:
+    if not names:
+        raise InputError(
+            f"{read.table.path} has no input column: include {list(options.include)} and exclude "
+            f"{list(options.exclude)} leave none beside target, recording, order and slices"
+        )
+    groups = [
+        (f"channel_groups.{key}", pattern) for key, listed in options.channel_groups.items() for pattern in listed
+    ]
+    for key, pattern in [*(("include", pattern) for pattern in options.include), *groups]:
+        if not any(fnmatchcase(name, pattern) for name in names):
+            shown = ", ".join(sorted(names)[:12]) + (" ..." if len(names) > 12 else "")
+            raise InputError(f"data.{key}: no input column of {read.table.path} matches {pattern!r}; they are {shown}")
+
+
+def _slice_codes(texts: Texts) -> tuple[Ints, NDArray[np.str_]]:
+    import pandas as pd
+
+    codes, distinct = pd.factorize(texts)
+    return codes.astype(np.int64), np.array([*distinct.tolist(), "none"], dtype=np.str_)
+
+
+def _of_windows(codes: Ints, names: NDArray[np.str_], rows: Ints) -> NDArray[np.str_]:
+    """Name that most steps of each window have, shape (N,); the last name where none has one."""
+    return names[most_frequent(np.where(rows >= 0, codes[rows], -1))]
+
+
+def _given(read: LongTable, recordings: RecordingRows, options: SeriesOptions, side_of_file: Ints) -> Ints | None:
+    """Side of each recording that its file or a column gives it; None where all are drawn."""
+    part = options.split.column
+    if part:
+        words, place = read.texts[part], read.table.place
+        return sides_of_words(words, recordings.of_row, recordings.names, lambda row: place(row, part))
+    if not options.split.files:
+        return None
+    first = np.searchsorted(read.starts, recordings.starts, side="right") - 1
+    last = np.searchsorted(read.starts, recordings.starts + recordings.lengths - 1, side="right") - 1
+    both = np.flatnonzero(side_of_file[first] != side_of_file[last])
+    if len(both):
+        r = int(both[0])
+        row = int(recordings.starts[r])
+        raise InputError(
+            f"recording {str(recordings.names[r])!r} is in {read.table.file(row)[0]} and in "
+            f"{read.table.file(row + int(recordings.lengths[r]) - 1)[0]}; allowed: one side of the split"
+        )
+    return side_of_file[first].astype(np.int64)
+
+
+def _groups(
+    recordings: RecordingRows,
+    targets: Mapping[str, Ints],
+    heads: Mapping[str, tuple[str, ...]],
+    options: SeriesOptions,
+    given: Ints | None,
+) -> Groups:
+    n = len(recordings.names)
+    columns = [target[:, None] for target in targets.values()]
+    counts = class_counts(recordings.of_row, n, columns, [len(heads[head]) for head in targets])
+    classes = tuple((head, name) for head in targets for name in heads[head])
+    strata = np.full(n, "all", dtype="<U24")
+    if options.split.stratify == "target":
+        # most steps of every recording are of the common classes: the rarest that it holds tells more
+        rank = np.argsort(np.argsort(counts.sum(axis=0), kind="stable"), kind="stable")
+        for r in range(n):
+            held = counts.indices[counts.indptr[r] : counts.indptr[r + 1]]
+            strata[r] = str(held[rank[held].argmin()]) if len(held) else "none"
+    return Groups(recordings.names, strata, counts, classes, given=given)
+
+
+def _fitted(
+    inputs: _Inputs, recordings: RecordingRows, train: NDArray[np.bool_], options: SeriesOptions
+) -> tuple[Coding, dict[str, object]]:
+    """The coding of the channels that enough recordings of train have, and what was left out."""
+    shares = {
+        name: float(np.logical_or.reduceat(np.isfinite(values), recordings.starts)[train].mean())
+        for name, values in inputs.numbers.items()
+    }
+    kept = {n: v for n, v in inputs.numbers.items() if shares[n] >= options.min_coverage and shares[n] > 0}
+    if not kept and not inputs.categories:
+        raise InputError(
+            f"no input channel is left: data.min_coverage {options.min_coverage:g} drops all of {len(shares)} columns"
+        )
+    facts: dict[str, object] = {}
+    dropped = [f"{n} ({percent(shares[n], 0)} of train recordings)" for n in shares if n not in kept]
+    if dropped:
+        facts["channels_dropped_by_coverage"] = ", ".join(dropped)
+    constant = [n for n, values in kept.items() if np.fmin.reduce(values) == np.fmax.reduce(values)]
+    if constant:
+        facts["constant_columns"] = ", ".join(constant)
+    return fit_coding(kept, inputs.categories, train[recordings.of_row]), facts
+
+
+def _splits(windows: Windows, part: Ints) -> Splits:
+    side = part[windows.recording]
+    return Splits(*(np.flatnonzero(side == number).astype(np.int64) for number in (TRAIN, VAL, TEST)))
+
+
+def _windowed(
+    coding: Coding, columns: Mapping[str, Any], rows: Ints
+) -> tuple[NDArray[np.float32], Ints, dict[str, object]]:
+    """Inputs of windows, (N, T, C) and (N, T, K), from columns of n rows; padding (row -1) is missing.
+
+    A few columns at a time: the coded rows would otherwise be in memory once more beside the windows.
+    """
+    coding.check(columns)  # all of them at once
+    continuous = np.empty((*rows.shape, len(coding.channels)), dtype=np.float32)
+    categorical = np.zeros((*rows.shape, len(coding.categorical_channels)), dtype=np.int64)
+    said: list[Mapping[str, object]] = []
+    for start in range(0, len(coding.channels), _AT_ONCE):
+        chosen = slice(start, start + _AT_ONCE)
+        coded = coding.only(channels=chosen).encode(columns)
+        continuous[..., chosen] = coded.continuous[rows]
+        said.append(coded.facts)
+    if coding.categorical_channels:
+        coded = coding.only(categorical=slice(None)).encode(columns)
+        categorical[...] = coded.categorical[rows]
+        said.append(coded.facts)
+    padding = rows < 0
+    if padding.any():
+        continuous[padding] = np.nan
+        categorical[padding] = 0
+    return continuous, categorical, _together(said)
+
+
+def _together(facts: Sequence[Mapping[str, object]]) -> dict[str, object]:
+    """Facts on single columns as facts on all: numbers add up, words follow each other."""
+    out: dict[str, object] = {}
+    for part in facts:
+        for name, value in part.items():
+            before = out.get(name)
+            if isinstance(value, int) and isinstance(before, int):
+                out[name] = before + value
+            else:
+                out[name] = value if before is None else f"{before}, {value}"
+    return out
+
+
+def _channel_groups(channels: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
+    """Group to its channels: the first group with a pattern of theirs, else what stands before the dot."""
+    groups: dict[str, list[str]] = {}
+    for channel in channels:
+        given = next((name for name, listed in patterns.items() if _matches(channel, listed)), None)
+        groups.setdefault(given or group_of(channel), []).append(channel)
+    return {name: tuple(listed) for name, listed in groups.items()}

@@ -1,0 +1,226 @@
+"""``evaluate``: models of series, tables and recordings on data that came later."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+
+from imbalance_lab.simulator.mill import simulate
+from imbalance_lab.simulator.mill_options import SimulatedOptions
+from mlflow_project.__main__ import main
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+]
+
+COMMON = {
+    "audit": {"budget": "off"},
+    "interpret": {"budget": "off"},
+    "model": {"hidden": 16, "layers": 1, "attention_heads": 2},
+    "training": {"epochs": 2, "batch_size": 16, "device": "cpu", "learning_rate": 1e-2},
+    "seeds": [0],
+}
+SOURCES = {
+    "series": {
+        "data": {
+            "source": "series",
+            "path": "x",
+            "recording": "run",
+            "order": "t",
+            "target": "state",
+            "categorical": ["mode"],
+            "window": {"length": 8, "stride": 8},
+            "split": {"fractions": [0.34, 0.33, 0.33]},
+        },
+        "strategies": {"cross-entropy": {}},
+    },
+    "table": {
+        "data": {
+            "source": "table",
+            "path": "x",
+            "target": "state",
+            "group": "run",
+            "exclude": ["t"],
+            "split": {"fractions": [0.34, 0.33, 0.33]},
+        },
+        "strategies": {"forest": {"table": {"plain": {"classifier": "random-forest"}}}},
+        "baseline": "forest",
+    },
+    "recordings": {
+        "data": {"source": "recordings", "path": "x", "window": {"length": 32, "stride": 32}, "task": "steps"},
+        "strategies": {"cross-entropy": {}},
+    },
+}
+
+
+def rows(seed: int, rare: int = 2, runs: int = 9) -> pd.DataFrame:
+    """Series of 24 steps, whose state follows from a channel; ``rare`` steps of each are of the rare state."""
+    rng = np.random.default_rng(seed)
+    t = np.tile(np.arange(24), runs)
+    state = np.where(t < rare, 2, np.where(t < 10, 1, 0))
+    return pd.DataFrame(
+        {
+            "run": np.repeat([f"r{seed}_{i}" for i in range(runs)], 24),
+            "t": t,
+            "a": 3.0 * state + rng.normal(size=len(t)) * 0.3,
+            "b": rng.normal(size=len(t)),
+            "mode": np.where(t % 2, "x", "y"),
+            "state": np.array(["idle", "cut", "stop"])[state],
+        }
+    )
+
+
+def recordings(seed: int) -> pd.DataFrame:
+    return simulate(SimulatedOptions(source="simulated", n_recordings=9, seed=seed).mill())
+
+
+@dataclass(frozen=True)
+class Store:
+    folder: Path
+    client: mlflow.MlflowClient
+    run_ids: dict[str, str] = field(default_factory=dict)
+
+    def trained(self, source: str) -> str:
+        """The run that trained on a source; it is run when it is asked for."""
+        if source not in self.run_ids:
+            data, experiment = self.folder / f"{source}.parquet", self.folder / f"{source}.yaml"
+            (recordings(0) if source == "recordings" else rows(0)).to_parquet(data, index=False)
+            experiment.write_text(yaml.safe_dump({"name": source, **COMMON, **SOURCES[source]}))
+            assert main(["run", "--experiment", str(experiment), "--data", str(data), "--jobs", "1"]) == 0
+            where = self.client.get_experiment_by_name(source).experiment_id
+            self.run_ids[source] = self.client.search_runs([where], "tags.role = 'trial'")[0].info.run_id
+        return self.run_ids[source]
+
+    def later(self, table: pd.DataFrame, name: str = "later") -> str:
+        path = self.folder / f"{name}.csv"
+        table.to_csv(path, index=False)
+        return str(path)
+
+    def latest(self) -> mlflow.entities.Run:
+        found = [e.experiment_id for e in self.client.search_experiments()]
+        run = self.client.search_runs(found, "tags.role = 'evaluation'", order_by=["start_time DESC"])[0].info.run_id
+        return self.client.get_run(run)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Store]:
+    folder = tmp_path_factory.mktemp("evaluate")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder / 'mlflow.db'}")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "work"))
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        patch.chdir(folder)
+        patch.setattr("imbalance_lab.plots.style.DPI", 40)  # the pictures are not looked at
+        client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{folder / 'mlflow.db'}")
+        yield Store(folder, client)
+
+
+@pytest.mark.parametrize("source", ["series", "table"])
+def test_what_changed_is_said(store: Store, capsys: pytest.CaptureFixture[str], source: str) -> None:
+    table = rows(1, rare=8)
+    assert main(["evaluate", "--model", f"runs:/{store.trained(source)}", "--data", store.later(table)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "216 positions of 9 recordings" in said
+    assert "stop 8.3 % -> 33.3 % (+25.0 to +25.0 points)" in said
+    assert "No column that the model reads is missing." in said
+    run = store.latest()
+    assert run.data.tags["model_run_id"] == store.trained(source)
+    names = {item.path for item in store.client.list_artifacts(run.info.run_id)}
+    assert {"report", "tables", "changes.json", "predictions", "error_analysis_report.json"} <= names
+    frame = pd.DataFrame(**mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/tables/changes.json"))
+    share = frame[(frame["measure"] == "share") & (frame["class"] == "stop")].iloc[0]
+    assert (share["before"], share["after"]) == pytest.approx((2 / 24, 8 / 24))
+    assert share["low"] <= share["difference"] <= share["high"]
+    assert share["verdict"] == "higher"
+    trained = store.client.get_run(store.trained(source))
+    assert [m.model_id for m in run.inputs.model_inputs] == [trained.outputs.model_outputs[0].model_id]
+
+
+def test_a_version_of_the_registry(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    made = store.client.get_run(store.trained("series")).outputs.model_outputs[0].model_id
+    mlflow.set_tracking_uri(store.client.tracking_uri)
+    version = mlflow.register_model(f"models:/{made}", "mine").version
+    store.client.set_registered_model_alias("mine", "champion", version)
+    assert main(["evaluate", "--model", "models:/mine@champion", "--data", store.later(rows(2))]) == 0
+    tags = store.latest().data.tags
+    assert (tags["model_name"], tags["model_version"], tags["strategy"]) == ("mine", str(version), "cross-entropy")
+    assert main(["evaluate", "--model", f"models:/mine/{version}", "--data", store.later(rows(2))]) == 0
+    capsys.readouterr()
+
+
+def test_data_like_the_test_data_do_not_differ(store: Store) -> None:
+    """The model's own test recordings: the same numbers as in its report."""
+    assert main(["evaluate", "--model", store.trained("series"), "--data", str(store.folder / "series.parquet")]) == 0
+    run = store.latest()
+    frame = pd.DataFrame(**mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/tables/changes.json"))
+    assert (frame.loc[frame["measure"] == "share", "difference"].abs() < 1e-9).all()
+
+
+def test_recordings(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    path = store.folder / "next.parquet"
+    recordings(5).to_parquet(path, index=False)
+    assert main(["evaluate", "--model", f"runs:/{store.trained('recordings')}", "--data", str(path)]) == 0
+    assert "of 9 recordings; the test report has" in " ".join(capsys.readouterr().out.split())
+
+
+@pytest.mark.parametrize("source", ["series", "table"])
+def test_missing_and_unknown(store: Store, capsys: pytest.CaptureFixture[str], source: str) -> None:
+    table = rows(3).rename(columns={"a": "A_1", "mode": "Mode"})
+    model = f"runs:/{store.trained(source)}"
+    assert main(["evaluate", "--model", model, "--data", store.later(table.drop(columns="Mode").assign(mode="x"))]) == 2
+    error = capsys.readouterr().err
+    assert "no column 'a', which the model reads" in error
+    assert "--allow_missing" in error
+    assert main(["evaluate", "--model", model, "--data", store.later(table), "--allow_missing", "true"]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "read as missing: a, mode." in said
+    strange = rows(4)
+    strange.loc[strange["t"] == 3, "mode"] = "z"
+    strange.loc[strange["t"] == 20, "state"] = "alarm"
+    assert main(["evaluate", "--model", model, "--data", store.later(strange)]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "classes that the model does not know, not scored: 'alarm' 9" in said
+    assert "mode: 9 rows hold categories that train does not (z 9)" in said
+    about = mlflow.artifacts.load_dict(f"runs:/{store.latest().info.run_id}/changes.json")
+    assert about["unknown_classes"] == {"state": {"alarm": 9}}
+
+
+def test_one_recording_has_no_interval(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    data = store.later(rows(6, runs=1))
+    assert main(["evaluate", "--model", f"runs:/{store.trained('series')}", "--data", data]) == 0
+    assert "no interval" in " ".join(capsys.readouterr().out.split())
+
+
+def test_what_is_refused(store: Store, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    good, data = f"runs:/{store.trained('series')}", store.later(rows(1))
+    parent = store.client.get_run(store.trained("series")).data.tags["mlflow.parentRunId"]
+    for model, where, words in (
+        ("", data, "give --model"),
+        (good, "", "give --model"),
+        ("runs:/" + "f" * 32, data, "no run"),
+        ("models:/nobody@champion", data, "no model 'models:/nobody@champion'"),
+        ("champion of all", data, "allowed are models:/NAME@ALIAS"),
+        (f"runs:/{parent}", data, "trained no model"),
+        (good, str(tmp_path / "none.csv"), "does not exist"),
+        (good, store.later(rows(1).assign(state="alarm"), "strange"), "no position has a class that the model knows"),
+        (good, store.later(rows(1).drop(columns="state"), "unlabelled"), "no column 'state'"),
+    ):
+        assert main(["evaluate", "--model", model, "--data", where]) == 2
+        assert words in capsys.readouterr().err.replace("\n", " ")
+
+
+def test_a_model_of_another_version(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run_id = store.trained("table")
+    copy = store.client.create_run(store.client.get_run(run_id).info.experiment_id).info.run_id
+    store.client.log_text(copy, json.dumps({"format": 99}), "network/about.json")
+    assert main(["evaluate", "--model", f"runs:/{copy}", "--data", store.later(rows(1))]) == 2
+    assert "model of another version of imbalance-lab" in capsys.readouterr().err
