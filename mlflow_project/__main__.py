@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import signal
 import sys
 from typing import NoReturn
 
@@ -38,19 +39,27 @@ def main(argv: list[str] | None = None) -> int:
             modules[name] = importlib.import_module(f"mlflow_project.commands.{name}")
             modules[name].add_arguments(sub)
     arguments = parser.parse_args(argv)
-    from imbalance_lab.errors import AuditFailure, InputError
+    from imbalance_lab.errors import AuditFailure, InputError, Stopped
+    from imbalance_lab.processes import stoppable
 
     try:
-        return int(modules[arguments.command].main(arguments))
+        with stoppable():
+            return int(modules[arguments.command].main(arguments))
     except InputError as error:
         print(f"imbalance-lab: {error}", file=sys.stderr)
         return 2
     except AuditFailure as error:
         print(f"imbalance-lab: {error}", file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("imbalance-lab: interrupted; the same command with --resume <parent run id> goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(f"imbalance-lab: {what}{_notes(error)}", file=sys.stderr)
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+
+
+def _notes(error: BaseException) -> str:
+    """What the error was told on its way, such as the command that goes on."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 if __name__ == "__main__":

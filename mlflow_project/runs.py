@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -146,6 +147,43 @@ def origin_of(client: MlflowClient, run: Run, folder: Path) -> Origin | None:
         return Origin(run.info.run_id, parse_experiment(found, where="spec.yaml")) if found else None
     except InputError:
         return None
+
+
+OWNER = "owner"
+"""Tag of a grid: the process that works on it, or did."""
+
+
+def last_grid(client: MlflowClient, experiment: str) -> Run:
+    """The newest grid of an experiment file, wherever its runs lie.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    places = [found.experiment_id for found in client.search_experiments()]
+    wanted = f"tags.role = 'grid' and tags.experiment_name = '{experiment}'"
+    found = client.search_runs(places, wanted, order_by=["attributes.start_time DESC"], max_results=1)
+    if not found:
+        raise InputError(f"--resume: no grid of {experiment!r} in {client.tracking_uri}")
+    return found[0]
+
+
+def check_elsewhere(run: Run, workspace: Workspace, force: bool) -> None:
+    """Refuse to go on with a grid that runs where this folder is not seen; its lock cannot tell then.
+
+    Raises
+    ------
+    InputError
+        If it is RUNNING, its folder is not here, and ``force`` is not said.
+    """
+    owner = run.data.tags.get(OWNER, "")
+    here = not owner or owner.endswith(f" on {socket.gethostname()}")
+    if run.info.status == "RUNNING" and not here and not workspace.root.exists() and not force:
+        raise InputError(
+            f"--resume: run {run.info.run_id!r} is RUNNING, by {owner}, and {workspace.root} is not here; go on where "
+            "its folder is, or take over with --force"
+        )
 
 
 def workspace_of(run: Run) -> Workspace:

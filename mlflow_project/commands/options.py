@@ -34,6 +34,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seeds", default="", help="seeds, separated by commas")
     parser.add_argument("--epochs", default="", help="epochs of each training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda (all GPUs) or cuda:N (one)")
+    parser.add_argument("--on_fail", default="", help="after a failed audit: stop or warn (default: audit.on_fail)")
 
 
 def add_engine(parser: argparse.ArgumentParser) -> None:
@@ -103,6 +104,33 @@ def integer(text: str, flag: str) -> int | None:
     return values[0]
 
 
+def on_fail_of(arguments: argparse.Namespace) -> str:
+    """What ``--on_fail`` says, "" where it says nothing.
+
+    Raises
+    ------
+    InputError
+        If it is neither stop nor warn.
+    """
+    found = str(getattr(arguments, "on_fail", ""))
+    if found not in ("", "stop", "warn"):
+        raise InputError(f"--on_fail: found {found!r}; allowed are stop and warn")
+    return found
+
+
+def yes(text: str, flag: str) -> bool:
+    """Whether a flag is set: alone, or with "yes"; "no" and "" as if it were not there, as MLflow needs it.
+
+    Raises
+    ------
+    InputError
+        If its value is another one.
+    """
+    if text not in ("", "yes", "no"):
+        raise InputError(f"--{flag}: found {text!r}; allowed are yes and no")
+    return text == "yes"
+
+
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """The dotted keys that the flags replace."""
     values: dict[str, Any] = {}
@@ -118,6 +146,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         values["training.epochs"] = epochs
     if getattr(arguments, "device", ""):
         values["training.device"] = arguments.device
+    if on_fail := on_fail_of(arguments):
+        values["audit.on_fail"] = on_fail
     return values
 
 

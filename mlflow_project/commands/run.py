@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import argparse
 
-from mlflow_project.commands.options import add_engine, add_experiment, add_overrides, experiment_of, integer
+from mlflow_project.commands.options import (
+    add_engine,
+    add_experiment,
+    add_overrides,
+    experiment_of,
+    integer,
+    on_fail_of,
+    yes,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -12,16 +20,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     add_overrides(parser)
     add_engine(parser)
-    parser.add_argument("--resume", default="", metavar="RUN_ID", help="parent run to take up again where it stopped")
+    parser.add_argument(
+        "--resume", default="", metavar="RUN_ID", help="parent run to take up where it stopped; last: the newest"
+    )
+    parser.add_argument(
+        "--force", default="", nargs="?", const="yes", help="resume a grid that another process works on"
+    )
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run or resume a grid; 0 when every trial finished."""
-    from mlflow_project.grid import resume_grid, run_grid_of
+    from mlflow_project.grid import Resumption, resume_grid, run_grid_of
     from mlflow_project.terminal import quiet
 
     quiet()
+    force = yes(arguments.force, "force")
     where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster
     if arguments.resume:
-        return resume_grid(arguments.resume, *where)
+        wanted = Resumption(arguments.resume, lambda: experiment_of(arguments), force, on_fail_of(arguments))
+        return resume_grid(wanted, *where)
     return run_grid_of(experiment_of(arguments), *where)

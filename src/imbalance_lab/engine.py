@@ -29,6 +29,7 @@ from types import ModuleType
 from typing import Any, Generic, TypeVar
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.processes import begin_worker
 
 ENGINES = ("local", "dask", "ray")
 MOST_DEATHS = 2
@@ -130,10 +131,14 @@ def _check_address(engine: str, cluster: str) -> None:
 
 @dataclass(frozen=True)
 class Engine:
-    """An open engine: ``jobs`` tasks run at once. Made by :func:`open_engine`."""
+    """An open engine: ``jobs`` tasks run at once; ``stop`` ends its workers in the middle of their tasks.
+
+    Made by :func:`open_engine`. A cluster that ran before goes on with the tasks that it has begun.
+    """
 
     jobs: int
     send: Callable[[_Call], Ended[Any]] = field(repr=False)
+    stop: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def map(
         self,
@@ -278,7 +283,7 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
     alive: set[Any] = set()
 
     def worker() -> Any:
-        started = ProcessPoolExecutor(max_workers=1, env=environment)
+        started = ProcessPoolExecutor(max_workers=1, env=environment, initializer=begin_worker, initargs=(os.getpid(),))
         alive.add(started)
         return started
 
@@ -301,12 +306,16 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
 
     for _ in range(plan.jobs):
         free.put(worker())
-    try:
-        yield Engine(plan.jobs, send)
-    finally:
+
+    def stop() -> None:
         closing.set()
         for executor in tuple(alive):
             executor.shutdown(wait=True, kill_workers=True)
+
+    try:
+        yield Engine(plan.jobs, send, stop)
+    finally:
+        stop()
 
 
 @contextmanager
@@ -340,7 +349,8 @@ def _open_dask(plan: Plan) -> Iterator[Engine]:
                 "because the trials of one process would share its random and plotting state"
             )
         # One task in flight per worker: a worker that dies cannot take a waiting task with it.
-        yield Engine(plan.jobs or len(threads), lambda call: client.submit(_attempt, call, pure=False).result())
+        stop = (lambda: None) if plan.cluster else address.close
+        yield Engine(plan.jobs or len(threads), lambda call: client.submit(_attempt, call, pure=False).result(), stop)
 
 
 @contextmanager
@@ -365,7 +375,8 @@ def _open_ray(plan: Plan) -> Iterator[Engine]:
         jobs = plan.jobs or int(have.get("GPU" if plan.gpu else "CPU", 1))
         options = {"num_cpus": 1, "num_gpus": int(plan.gpu), "max_retries": 2 * MOST_DEATHS}
         remote = ray.remote(**options)(_attempt)
-        yield Engine(jobs, lambda call: ray.get(remote.remote(call)))
+        stop = ray.shutdown if ours and not plan.cluster else (lambda: None)
+        yield Engine(jobs, lambda call: ray.get(remote.remote(call)), stop)
     finally:
         if ours:
             ray.shutdown()
