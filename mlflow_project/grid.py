@@ -15,6 +15,7 @@ import numpy as np
 from mlflow.entities import Run
 from tqdm import tqdm
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.cache import load_cached, save_loaded
@@ -297,8 +298,8 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
     uri = tracking_uri()
     if cluster and uri.startswith("sqlite:"):
         raise InputError(
-            f"tracking URI {uri!r}: found an SQLite file with cluster {cluster!r}; set MLFLOW_TRACKING_URI to the "
-            "address of a tracking server"
+            f"tracking URI {uri!r}: found an SQLite file with cluster {without_secrets(cluster)!r}; set "
+            "MLFLOW_TRACKING_URI to the address of a tracking server"
         )
     check_precision(spec.training)
     trials = max(len(spec.trials()), sum(trials_of(spec, name) for name in spec.strategies))

@@ -15,6 +15,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
@@ -55,7 +56,7 @@ def get_run(client: MlflowClient, run_id: str, flag: str) -> Run:
         return client.get_run(run_id)
     except (MlflowException, OSError) as error:
         raise InputError(
-            f"--{flag}: no run {run_id!r} in {client.tracking_uri} ({str(error).splitlines()[0]})"
+            f"--{flag}: no run {run_id!r} in {without_secrets(client.tracking_uri)} ({str(error).splitlines()[0]})"
         ) from None
 
 
@@ -165,7 +166,7 @@ def last_grid(client: MlflowClient, experiment: str) -> Run:
     wanted = f"tags.role = 'grid' and tags.experiment_name = '{experiment}'"
     found = client.search_runs(places, wanted, order_by=["attributes.start_time DESC"], max_results=1)
     if not found:
-        raise InputError(f"--resume: no grid of {experiment!r} in {client.tracking_uri}")
+        raise InputError(f"--resume: no grid of {experiment!r} in {without_secrets(client.tracking_uri)}")
     return found[0]
 
 
@@ -226,7 +227,7 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment:
     except MlflowException as error:
         raise InputError(f"--experiment_name: found {name!r} ({str(error).splitlines()[0]})") from None
     if experiment is None:
-        raise InputError(f"--experiment_name: no experiment {name!r} in {client.tracking_uri}")
+        raise InputError(f"--experiment_name: no experiment {name!r} in {without_secrets(client.tracking_uri)}")
     return experiment
 
 

@@ -13,12 +13,14 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from imbalance_lab.addresses import without_secrets
+
 _MOST_LINES = 16  # a cluster may run more trials at once than a terminal has lines
 
 
 def say(text: str) -> None:
-    """One line on stdout, above any progress line."""
-    tqdm.write(text, file=sys.stdout)
+    """One line on stdout, above any progress line; addresses in it without passwords."""
+    tqdm.write(without_secrets(text), file=sys.stdout)
     sys.stdout.flush()
 
 

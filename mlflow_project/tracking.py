@@ -16,6 +16,7 @@ import mlflow
 from mlflow.entities import Dataset, Metric, Param, RunTag
 from mlflow.tracking import MlflowClient
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import replacing
 from imbalance_lab.errors import InputError, Stopped
 
@@ -125,7 +126,9 @@ def open_store(experiment: str) -> Store:
     except Exception as error:  # of a broken database SQLAlchemy and Alembic raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"tracking URI {uri!r} does not answer ({reason}); set MLFLOW_TRACKING_URI to one that does"
+            without_secrets(
+                f"tracking URI {uri!r} does not answer ({reason}); set MLFLOW_TRACKING_URI to one that does"
+            )
         ) from None
     return Store(uri, identifier, experiment)
 
@@ -180,7 +183,7 @@ class RunLogger:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; values longer than a store takes are cut."""
-        items = [Param(key, str(value)[:6000]) for key, value in values.items()]
+        items = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
         for start in range(0, len(items), 100):
             with self.store.writing():
                 self.client.log_batch(self.run_id, params=items[start : start + 100])
@@ -188,7 +191,9 @@ class RunLogger:
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
         with self.store.writing():
-            self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+            self.client.log_batch(
+                self.run_id, tags=[RunTag(key, without_secrets(str(value))) for key, value in values.items()]
+            )
 
     def describe(self, text: str) -> None:
         """Set the description that the MLflow page shows."""
@@ -196,7 +201,7 @@ class RunLogger:
 
     def text(self, text: str, path: str) -> None:
         """Log a text artifact."""
-        self.client.log_text(self.run_id, text, path)
+        self.client.log_text(self.run_id, without_secrets(text), path)
 
     def folder(self, folder: Path, path: str | None = None) -> None:
         """Log everything in a folder; its :data:`SIDE_BY_SIDE` tables are announced to the artifact view."""
@@ -261,7 +266,7 @@ def reason_of(error: BaseException | str) -> str:
     """Why a run was stopped, in one line where the error has one."""
     if isinstance(error, str) or type(error) is Stopped:
         return str(error)
-    return f"{type(error).__name__}: {error}"
+    return without_secrets(f"{type(error).__name__}: {error}")
 
 
 def take_up(store: Store, run_id: str) -> RunLogger:
@@ -357,7 +362,7 @@ def _origin(client: MlflowClient, run_id: str | None) -> dict[str, str]:
     else:
         # Without a name of its own, the source would be called __main__.py.
         tags = resolve_tags({"mlflow.source.name": __package__ or "mlflow_project"})
-    return {key: tags[key] for key in _ORIGIN if tags.get(key)}
+    return {key: without_secrets(tags[key]) for key in _ORIGIN if tags.get(key)}
 
 
 def experiment_path(experiment_id: str, more: str = "") -> str:
@@ -402,4 +407,4 @@ def open_line(store: Store, run_id: str | None = None, path: str = "") -> str:
     server = _server(store.uri)
     if server:
         return f"Open {server}/{path}"
-    return f"Open with: mlflow ui --backend-store-uri {store.uri}   then {_LOCAL_UI}/{path}"
+    return f"Open with: mlflow ui --backend-store-uri {without_secrets(store.uri)}   then {_LOCAL_UI}/{path}"

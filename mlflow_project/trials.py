@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Failure
@@ -251,7 +252,7 @@ def _end(ready: ReadyTrial, logger: RunLogger, epochs: Sequence[Epoch]) -> Trial
 
 def _told(trial: TrackedTrial, outcome: TrialResult | Trained | Exception) -> Outcome:
     if isinstance(outcome, Exception):
-        return TrialFailure(trial.name, f"{type(outcome).__name__}: {outcome}")
+        return TrialFailure(trial.name, without_secrets(f"{type(outcome).__name__}: {outcome}"))
     return outcome
 
 

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import NAME_RULE, check_name
 
@@ -177,4 +178,7 @@ def fetch(location: str, flag: str = "data") -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
     except Exception as error:  # every store raises its own
-        raise InputError(f"--{flag}: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"--{flag}: {without_secrets(location)!r} cannot be fetched ({without_secrets(reason)})"
+        ) from None

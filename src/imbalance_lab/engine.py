@@ -28,6 +28,7 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.processes import begin_worker
 
@@ -121,12 +122,14 @@ def _check_address(engine: str, cluster: str) -> None:
     if not cluster:
         return
     if engine == "local":
-        raise InputError(f"cluster: found {cluster!r} with engine local; allowed with dask and ray only")
+        raise InputError(
+            f"cluster: found {without_secrets(cluster)!r} with engine local; allowed with dask and ray only"
+        )
     scheme = cluster.partition("://")[0] if "://" in cluster else ""
     allowed = {"dask": ("tcp", "tls", "ucx", "ws", "wss"), "ray": ("ray", "")}[engine]
     if scheme not in allowed:
         forms = {"dask": "tcp://host:port or tls://host:port", "ray": "ray://host:port, host:port or auto"}[engine]
-        raise InputError(f"cluster: found {cluster!r}; allowed with engine {engine} are {forms}")
+        raise InputError(f"cluster: found {without_secrets(cluster)!r}; allowed with engine {engine} are {forms}")
 
 
 @dataclass(frozen=True)
@@ -339,7 +342,8 @@ def _open_dask(plan: Plan) -> Iterator[Engine]:
             client = stack.enter_context(distributed.Client(address, timeout=20, set_as_default=False))
             client.wait_for_workers(plan.jobs or 1, timeout=60)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"cluster: {plan.cluster or 'the local one'} does not answer ({error})") from None
+            where = plan.cluster or "the local one"
+            raise InputError(without_secrets(f"cluster: {where} does not answer ({error})")) from None
         threads = client.nthreads()
         wide = {worker: n for worker, n in threads.items() if n > 1}
         if wide:
@@ -366,7 +370,9 @@ def _open_ray(plan: Plan) -> Iterator[Engine]:
             ray.init(address=plan.cluster, **quiet)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"cluster: {plan.cluster} does not answer ({reason})") from None
+            raise InputError(
+                f"cluster: {without_secrets(plan.cluster)} does not answer ({without_secrets(reason)})"
+            ) from None
     elif ours:
         # Only plain values travel: the default store would take 30 % of the memory.
         ray.init(address="local", num_cpus=plan.jobs, include_dashboard=False, object_store_memory=200 * 2**20, **quiet)
