@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
+import signal
 import sys
+import traceback
 from typing import NoReturn
 
 _COMMANDS = {
@@ -39,19 +42,60 @@ def main(argv: list[str] | None = None) -> int:
             modules[name] = importlib.import_module(f"mlflow_project.commands.{name}")
             modules[name].add_arguments(sub)
     arguments = parser.parse_args(argv)
-    from imbalance_lab.errors import AuditFailure, InputError
+    from imbalance_lab.addresses import without_secrets
+    from imbalance_lab.errors import AuditFailure, InputError, Stopped
+    from imbalance_lab.processes import stoppable
 
     try:
-        return int(modules[arguments.command].main(arguments))
+        with stoppable():
+            return int(modules[arguments.command].main(arguments))
     except InputError as error:
-        print(f"imbalance-lab: {error}", file=sys.stderr)
+        print(without_secrets(f"imbalance-lab: {error}"), file=sys.stderr)
         return 2
     except AuditFailure as error:
-        print(f"imbalance-lab: {error}", file=sys.stderr)
+        print(without_secrets(f"imbalance-lab: {error}"), file=sys.stderr)
         return 3
-    except KeyboardInterrupt:
-        print("imbalance-lab: interrupted; the same command with --resume <parent run id> goes on", file=sys.stderr)
-        return 130
+    except KeyboardInterrupt as error:
+        what = str(error) or "interrupted"
+        print(without_secrets(f"imbalance-lab: {what}{_notes(error)}"), file=sys.stderr)
+        return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
+    except Exception as error:
+        said = trouble(error)
+        text = f"imbalance-lab: {said}{_notes(error)}\n" if said else traceback.format_exc()
+        sys.stderr.write(without_secrets(text))
+        return 1
+
+
+def trouble(error: BaseException) -> str:
+    """One sentence where a disk or the tracking store is at fault, "" where the program is."""
+    from mlflow.exceptions import MlflowException
+    from sqlalchemy.exc import DBAPIError
+
+    at: BaseException | None = error
+    store = False
+    while at is not None:
+        if isinstance(at, OSError) and at.errno in _DISK:
+            return f"{_DISK[at.errno]}: {at.filename or 'the disk'} ({at.strerror})"
+        store |= isinstance(at, (MlflowException, DBAPIError, ConnectionError))
+        at = at.__cause__ or at.__context__
+    if not store:
+        return ""
+    from mlflow_project.tracking import tracking_uri
+
+    return f"the tracking store {tracking_uri()} failed ({str(error).splitlines()[0] if str(error) else error!r})"
+
+
+_DISK = {
+    errno.ENOSPC: "no space is left",
+    errno.EDQUOT: "no space is left",
+    errno.EROFS: "cannot be written to",
+    errno.EACCES: "cannot be opened",
+}
+
+
+def _notes(error: BaseException) -> str:
+    """What the error was told on its way, such as the command that goes on."""
+    return "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
 
 
 if __name__ == "__main__":

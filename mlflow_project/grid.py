@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import sys
+import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import mlflow
 import numpy as np
-import yaml
+from mlflow.entities import Run
 from tqdm import tqdm
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.cache import load_cached
@@ -20,6 +23,7 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import AuditFailure, InputError
 from imbalance_lab.run.audit_files import strategy_weights, write_audit
+from imbalance_lab.run.binding import check_spec_against_data
 from imbalance_lab.run.comparison_files import (
     board_lines,
     compare_trials,
@@ -28,6 +32,7 @@ from imbalance_lab.run.comparison_files import (
     write_comparison,
 )
 from imbalance_lab.run.fold_data import kept_data, load_checked
+from imbalance_lab.run.lock import Owner, owning
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
 from imbalance_lab.run.terminal import Progress, say
@@ -46,6 +51,7 @@ from mlflow_project.tracking import (
     NOTE_LENGTH,
     RunLogger,
     children,
+    end_children,
     open_line,
     open_store,
     run_address,
@@ -95,8 +101,10 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
             say(line)
         store = open_store(spec.name)
         tags = {"role": "grid", "experiment_name": spec.name}
-        with tracking.run(store, f"{spec.name} grid", tags) as logger:
+        with tracking.run(store, f"{spec.name} grid", tags) as logger, _in_hand(logger, opened):
+            say(f"{spec.name}: parent run {logger.run_id}")
             grid = Grid(spec, loaded, logger, plan, opened, begun)
+            log_spec(logger, spec)
             grid.workspace.take_data(kept.place)
             logger.params(
                 {
@@ -108,12 +116,10 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
                     "data.digest": loaded.digest,
                 }
             )
-            log_spec(logger, spec)
             log_dataset(logger, loaded, "training")
             say(
                 f"{spec.name}: {len(spec.strategies)} strategies x {len(spec.seeds)} seeds"
-                f"{'' if loaded.fold is None else f' x {loaded.fold.count} folds'} on {_about(loaded)}; "
-                f"parent run {logger.run_id}"
+                f"{'' if loaded.fold is None else f' x {loaded.fold.count} folds'} on {_about(loaded)}"
             )
             if spec.audit.budget != "off":
                 grid.seconds.update(log_audit(spec, loaded, logger, said))
@@ -121,36 +127,131 @@ def run_grid_of(spec: ExperimentSpec, jobs: int | None, engine: str = "local", c
         return code
 
 
-def resume_grid(parent_run_id: str, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
+@dataclass(frozen=True)
+class Resumption:
+    """How a grid is taken up again.
+
+    Attributes
+    ----------
+    run_id : its parent run, or "last" for the newest grid of the experiment
+    given : the experiment of the command line: whose newest grid "last" is, and what a grid trains that was killed
+        before it had logged its own
+    force : take it from a process that still works on it
+    on_fail : what to do after a failed audit, instead of what the experiment says; "" to keep that
+    """
+
+    run_id: str
+    given: Callable[[], ExperimentSpec]
+    force: bool = False
+    on_fail: str = ""
+
+
+def resume_grid(wanted: Resumption, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
     """Take up a grid again: finished trials stay, the others go on from their last epoch under their run ids.
+
+    An audit that did not come to its end is made first; a grid that it stopped stays stopped.
 
     Raises
     ------
     InputError
-        If the run does not exist, is not a grid, or its local folder is gone.
+        If the run does not exist, is not a grid, or another process works on it.
+    AuditFailure
+        If its audit failed and the experiment says ``on_fail: stop``.
     """
     client = runs.client_of_store()
-    run = runs.get_run(client, parent_run_id, "resume")
-    if run.data.tags.get("role") != "grid":
-        raise InputError(f"--resume: run {parent_run_id!r} is not the parent run of a grid")
-    workspace = Workspace.of_run(parent_run_id)
-    if not workspace.has_data:
-        raise InputError(f"--resume: {workspace.root} is missing; a grid can go on only where its local folder is")
-    store = runs.store_of(client, run)
-    spec_text = mlflow.artifacts.load_text(f"runs:/{parent_run_id}/spec.yaml")
-    spec = parse_experiment(yaml.safe_load(spec_text), where=f"runs:/{parent_run_id}/spec.yaml")
+    run = _grid_run(client, wanted)
+    run_id = str(run.info.run_id)
+    workspace, store = Workspace.of_run(run_id), runs.store_of(client, run)
+    runs.check_elsewhere(run, workspace, wanted.force)
+    spec = _spec_of_grid(client, run, wanted)
     plan = _plan(spec, jobs, engine, cluster)
-    with open_engine(plan) as opened, tracking.run(store, "", {}, resume=parent_run_id) as logger:
+    with (
+        owning(workspace.root, force=wanted.force, say=say) as owner,
+        open_engine(plan) as opened,
+        tracking.run(store, "", {}, resume=run_id) as logger,
+        _in_hand(logger, opened, owner),
+    ):
+        loaded, said = _data_of_grid(spec, workspace)
         known = {
             child.info.run_name: child
-            for child in children(store, parent_run_id)
+            for child in children(store, run_id)
             if child.data.tags.get("role") != "strategy"  # a strategy over its folds is no trial
         }
         done = sum(child.info.status == "FINISHED" for child in known.values())
-        say(f"{spec.name}: taking up parent run {parent_run_id}, {done} trials are finished")
-        grid = Grid(spec, load_cached(workspace.data_of(spec.folds[0])), logger, plan, opened, time.perf_counter())
+        say(f"{spec.name}: taking up parent run {run_id}, {done} trials are finished")
+        grid = Grid(spec, loaded, logger, plan, opened, time.perf_counter())
+        _audit_again(grid, run, said)
         code = _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
     return code
+
+
+def _grid_run(client: mlflow.MlflowClient, wanted: Resumption) -> Run:
+    if wanted.run_id == "last":
+        return runs.last_grid(client, wanted.given().name)
+    run = runs.get_run(client, wanted.run_id, "resume")
+    if run.data.tags.get("role") != "grid":
+        raise InputError(f"--resume: run {wanted.run_id!r} is not the parent run of a grid")
+    return run
+
+
+def _spec_of_grid(client: mlflow.MlflowClient, run: Run, wanted: Resumption) -> ExperimentSpec:
+    """The experiment that a grid logged, or the given one where it was killed before: nothing was trained then."""
+    with tempfile.TemporaryDirectory() as folder:
+        plain = runs.spec_of(client, run, Path(folder))
+    where, changed = f"runs:/{run.info.run_id}/spec.yaml", {"audit.on_fail": wanted.on_fail} if wanted.on_fail else {}
+    if plain:
+        return parse_experiment(plain, where=where, overrides=changed)
+    spec, name = wanted.given(), run.data.tags.get("experiment_name")
+    if spec.name != name:
+        raise InputError(
+            f"--resume: run {run.info.run_id!r} was killed before it logged its experiment {name!r}; found "
+            f"{spec.name!r} as --experiment; name that one's file"
+        )
+    return spec
+
+
+def _data_of_grid(spec: ExperimentSpec, workspace: Workspace) -> tuple[LoadedData, list[str]]:
+    """The data that a grid kept, loaded anew where it was killed before; and what is to be known of them."""
+    if workspace.has_data:
+        loaded = load_cached(workspace.data_of(spec.folds[0]))
+        return loaded, check_spec_against_data(spec, loaded)
+    if workspace.results() or any(workspace.root.glob("checkpoints/*.pt")):
+        raise InputError(f"--resume: {workspace.data} is missing; a grid can go on only where its local folder is")
+    with kept_data(spec) as kept:
+        for line in kept.said:
+            say(line)
+        workspace.take_data(kept.place)
+    return kept.first, [*kept.said]
+
+
+def _audit_again(grid: Grid, run: Run, said: Sequence[str]) -> None:
+    """Make an audit that was interrupted, and stop a grid that its audit stopped."""
+    audit, tags = grid.spec.audit, run.data.tags
+    if audit.budget == "off":
+        return
+    if "audit" not in tags:
+        grid.seconds.update(log_audit(grid.spec, grid.loaded, grid.logger, said))
+    elif tags.get("audit.failed") == "True" and audit.on_fail == "stop":
+        raise _audit_failure(grid.workspace.audit / "index.html", "")
+
+
+@contextmanager
+def _in_hand(logger: RunLogger, engine: Engine, owner: Owner | None = None) -> Iterator[None]:
+    """What is begun in a grid is ended with it: its folder is locked; when it is stopped, workers end, then runs.
+
+    The error that stopped it carries the command that goes on as a note.
+    """
+    root = Workspace.of_run(logger.run_id).root
+    try:
+        with nullcontext(owner) if owner else owning(root, say=say) as mine:
+            logger.tags({runs.OWNER: str(mine)})
+            yield
+    except BaseException as error:
+        engine.stop()
+        with suppress(Exception):  # a store that is gone must not hide the reason
+            end_children(logger.store, logger.run_id, error)
+        error.add_note(f"`python -m mlflow_project run --resume {logger.run_id}` goes on; what was done is in {root}")
+        raise
 
 
 def load_and_check(spec: ExperimentSpec, fold: int | None) -> tuple[LoadedData, Sequence[str]]:
@@ -190,12 +291,15 @@ def log_audit(
     of_fold = "" if loaded.fold is None else f" (train and test as in fold {loaded.fold.number})"
     say(f"Audit{of_fold}: {report.sentence}")
     if report.failed and spec.audit.on_fail == "stop":
-        page = folder / "index.html"
-        raise AuditFailure(
-            f"the audit failed, so nothing was trained: {report.sentence} Read {page}; "
-            "'audit: {on_fail: warn}' in the experiment trains all the same"
-        )
+        raise _audit_failure(folder / "index.html", f"{report.sentence} ")
     return {f"audit/{check}": s for check, s in report.seconds.items()}
+
+
+def _audit_failure(page: Path, sentence: str) -> AuditFailure:
+    return AuditFailure(
+        f"the audit failed, so nothing was trained: {sentence}Read {page}; --on_fail warn, or "
+        "'audit: {on_fail: warn}' in the experiment, trains all the same"
+    )
 
 
 def _audit(spec: ExperimentSpec, loaded: LoadedData) -> AuditReport:
@@ -218,8 +322,8 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
     uri = tracking_uri()
     if cluster and uri.startswith("sqlite:"):
         raise InputError(
-            f"tracking URI {uri!r}: found an SQLite file with cluster {cluster!r}; set MLFLOW_TRACKING_URI to the "
-            "address of a tracking server"
+            f"tracking URI {uri!r}: found an SQLite file with cluster {without_secrets(cluster)!r}; set "
+            "MLFLOW_TRACKING_URI to the address of a tracking server"
         )
     check_precision(spec.training)
     searched = sum(trials_of(spec, name) for name in spec.strategies) * len(spec.folds)

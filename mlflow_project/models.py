@@ -12,13 +12,18 @@ from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import mlflow
 import numpy as np
+from mlflow.entities import LoggedModel, LoggedModelStatus, Run
+from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
+from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
 from mlflow.types.schema import AnyType
 
 import imbalance_lab
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.serving import UNKNOWN
@@ -65,6 +70,38 @@ def packed(folder: Path) -> Path:
         for path in sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
             file.writestr(ZipInfo(path.relative_to(package.parent).as_posix()), path.read_bytes(), ZIP_DEFLATED)
     return archive
+
+
+def model_of(client: MlflowClient, run: Run) -> LoggedModel:
+    """The model of a trial's last start.
+
+    A trial that was killed after its model was logged has logged another since: MLflow lists the deleted one
+    among the run's outputs all the same.
+
+    Raises
+    ------
+    InputError
+        If the run has no whole model.
+    """
+    whole = [model for model in logged_models(client, run) if model.status == LoggedModelStatus.READY]
+    if not whole:
+        raise InputError(f"run {run.info.run_id!r} logged no model that is still there; nothing can be registered")
+    return max(whole, key=lambda model: model.creation_timestamp)
+
+
+def logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
+    """The models of a run that were not deleted, those among them that a kill left half logged."""
+    named = [output.model_id for output in (run.outputs.model_outputs if run.outputs else ())]
+    begun = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    found = {model.model_id: model for model in begun}
+    for model_id in named:
+        if model_id not in found:  # a model that another run began
+            try:
+                found[model_id] = client.get_logged_model(model_id)
+            except MlflowException as error:
+                if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+                    raise
+    return list(found.values())
 
 
 def _inputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
@@ -55,7 +57,7 @@ def get_run(client: MlflowClient, run_id: str, flag: str) -> Run:
         return client.get_run(run_id)
     except (MlflowException, OSError) as error:
         raise InputError(
-            f"--{flag}: no run {run_id!r} in {client.tracking_uri} ({str(error).splitlines()[0]})"
+            f"--{flag}: no run {run_id!r} in {without_secrets(client.tracking_uri)} ({str(error).splitlines()[0]})"
         ) from None
 
 
@@ -157,6 +159,43 @@ def origin_of(client: MlflowClient, run: Run, folder: Path) -> Origin | None:
         return None
 
 
+OWNER = "owner"
+"""Tag of a grid: the process that works on it, or did."""
+
+
+def last_grid(client: MlflowClient, experiment: str) -> Run:
+    """The newest grid of an experiment file, wherever its runs lie.
+
+    Raises
+    ------
+    InputError
+        If there is none.
+    """
+    places = [found.experiment_id for found in client.search_experiments()]
+    wanted = f"tags.role = 'grid' and tags.experiment_name = '{experiment}'"
+    found = client.search_runs(places, wanted, order_by=["attributes.start_time DESC"], max_results=1)
+    if not found:
+        raise InputError(f"--resume: no grid of {experiment!r} in {without_secrets(client.tracking_uri)}")
+    return found[0]
+
+
+def check_elsewhere(run: Run, workspace: Workspace, force: bool) -> None:
+    """Refuse to go on with a grid that runs where this folder is not seen; its lock cannot tell then.
+
+    Raises
+    ------
+    InputError
+        If it is RUNNING, its folder is not here, and ``force`` is not said.
+    """
+    owner = run.data.tags.get(OWNER, "")
+    here = not owner or owner.endswith(f" on {socket.gethostname()}")
+    if run.info.status == "RUNNING" and not here and not workspace.root.exists() and not force:
+        raise InputError(
+            f"--resume: run {run.info.run_id!r} is RUNNING, by {owner}, and {workspace.root} is not here; go on where "
+            "its folder is, or take over with --force"
+        )
+
+
 def workspace_of(run: Run) -> Workspace:
     """The local folder of the grid that a run belongs to, or of the run itself."""
     return Workspace.of_run(run.data.tags.get("mlflow.parentRunId", run.info.run_id))
@@ -197,7 +236,7 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment:
     except MlflowException as error:
         raise InputError(f"--experiment_name: found {name!r} ({str(error).splitlines()[0]})") from None
     if experiment is None:
-        raise InputError(f"--experiment_name: no experiment {name!r} in {client.tracking_uri}")
+        raise InputError(f"--experiment_name: no experiment {name!r} in {without_secrets(client.tracking_uri)}")
     return experiment
 
 

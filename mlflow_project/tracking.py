@@ -6,7 +6,7 @@ import json
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,16 @@ from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
 from mlflow.entities import Dataset, Metric, Param, RunTag
-from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
-from imbalance_lab.errors import InputError
+from imbalance_lab.addresses import without_secrets
+from imbalance_lab.atomic import replacing
+from imbalance_lab.errors import InputError, Stopped
 
 NOTE = "mlflow.note.content"
+FAILURE = "failure"
+"""Tag of a run that was stopped: the reason."""
+
 NOTE_LENGTH = 8000
 """Longest description that MLflow stores; it refuses or cuts what is longer."""
 
@@ -27,6 +31,7 @@ SIDE_BY_SIDE = ("leaderboard", "per_class", "summary")
 """Beginnings of the names of tables that MLflow's artifact view sets side by side."""
 
 _BATCH = 1000  # what one log_batch call may hold
+_ARTIFACTS = "./mlruns"  # where MLflow keeps the artifacts of a store without a server, see its documentation
 _TABLES = "mlflow.loggedArtifacts"  # MLflow's list of tables; the artifact view offers no others
 _ORIGIN = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
@@ -63,6 +68,28 @@ def tracking_uri() -> str:
     return os.environ.get("MLFLOW_TRACKING_URI") or "sqlite:///mlflow.db"
 
 
+def make_sqlite(uri: str) -> None:
+    """Make the database of an SQLite store that is not there yet, under another name first.
+
+    MLflow makes it in many steps; one that was killed in between would leave a file that no start can use.
+    """
+    from filelock import FileLock
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+    from sqlalchemy.engine import make_url
+
+    url = make_url(uri)
+    if url.database in (None, "", ":memory:") or Path(str(url.database)).exists():
+        return
+    file = Path(str(url.database))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{file}.lock", is_singleton=True):
+        if file.exists():
+            return
+        with replacing(file, durable=True) as partial:
+            made = SqlAlchemyStore(url.set(database=str(partial)).render_as_string(hide_password=False), _ARTIFACTS)
+            made.engine.dispose()
+
+
 def connect(store: Store) -> None:
     """Point MLflow's fluent functions of this process at a store, and at no run."""
     mlflow.set_tracking_uri(store.uri)
@@ -81,8 +108,10 @@ def open_store(experiment: str) -> Store:
     """
     uri = tracking_uri()
     mlflow.set_tracking_uri(uri)
-    client = MlflowClient(tracking_uri=uri)
     try:
+        if uri.startswith("sqlite:"):
+            make_sqlite(uri)
+        client = MlflowClient(tracking_uri=uri)
         with _few_retries():
             launcher = os.environ.get("MLFLOW_RUN_ID")
             if launcher:
@@ -94,10 +123,12 @@ def open_store(experiment: str) -> Store:
             if found is not None and found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
             identifier = found.experiment_id if found is not None else client.create_experiment(experiment)
-    except (MlflowException, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except Exception as error:  # of a broken database SQLAlchemy and Alembic raise their own
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
-            f"tracking URI {uri!r} does not answer ({reason}); set MLFLOW_TRACKING_URI to one that does"
+            without_secrets(
+                f"tracking URI {uri!r} does not answer ({reason}); set MLFLOW_TRACKING_URI to one that does"
+            )
         ) from None
     return Store(uri, identifier, experiment)
 
@@ -152,7 +183,7 @@ class RunLogger:
 
     def params(self, values: Mapping[str, Any]) -> None:
         """Log parameters; values longer than a store takes are cut."""
-        items = [Param(key, str(value)[:6000]) for key, value in values.items()]
+        items = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
         for start in range(0, len(items), 100):
             with self.store.writing():
                 self.client.log_batch(self.run_id, params=items[start : start + 100])
@@ -160,7 +191,9 @@ class RunLogger:
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
         with self.store.writing():
-            self.client.log_batch(self.run_id, tags=[RunTag(key, str(value)) for key, value in values.items()])
+            self.client.log_batch(
+                self.run_id, tags=[RunTag(key, without_secrets(str(value))) for key, value in values.items()]
+            )
 
     def describe(self, text: str) -> None:
         """Set the description that the MLflow page shows."""
@@ -168,7 +201,7 @@ class RunLogger:
 
     def text(self, text: str, path: str) -> None:
         """Log a text artifact."""
-        self.client.log_text(self.run_id, text, path)
+        self.client.log_text(self.run_id, without_secrets(text), path)
 
     def folder(self, folder: Path, path: str | None = None) -> None:
         """Log everything in a folder; its :data:`SIDE_BY_SIDE` tables are announced to the artifact view."""
@@ -206,9 +239,9 @@ class RunLogger:
 
     def fail(self, error: BaseException | str) -> None:
         """End a run that was stopped: KILLED by an interrupt, else FAILED, with the reason in tag and description."""
-        reason = error if isinstance(error, str) else f"{type(error).__name__}: {error}"
-        self.describe(f"Failed: {reason}")
-        self.tags({"failure": reason[:5000]})
+        reason = reason_of(error)
+        self.describe(f"{'Killed' if isinstance(error, KeyboardInterrupt) else 'Failed'}: {reason}")
+        self.tags({FAILURE: reason[:5000]})
         self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
 
@@ -223,16 +256,39 @@ def run(store: Store, name: str, tags: Mapping[str, str], resume: str = "") -> I
     try:
         yield logger
     except BaseException as error:
-        logger.fail(error)
+        with suppress(Exception):  # a store that is gone must not hide the reason
+            logger.fail(error)
         raise
     logger.finish(logger.status)
 
 
+def reason_of(error: BaseException | str) -> str:
+    """Why a run was stopped, in one line where the error has one."""
+    if isinstance(error, str) or type(error) is Stopped:
+        return str(error)
+    return without_secrets(f"{type(error).__name__}: {error}")
+
+
+def take_up(store: Store, run_id: str) -> RunLogger:
+    """A run that goes on: RUNNING, and no longer marked by what stopped it."""
+    logger = RunLogger(store, run_id)
+    with store.writing():
+        logger.client.update_run(run_id, status="RUNNING")
+        if FAILURE in logger.client.get_run(run_id).data.tags:
+            logger.client.delete_tag(run_id, FAILURE)
+    return logger
+
+
+def end_children(store: Store, parent_run_id: str, error: BaseException) -> None:
+    """End the child runs that are under way or wait, as their parent ends; their workers have ended before."""
+    for child in children(store, parent_run_id):
+        if child.info.status in ("RUNNING", "SCHEDULED"):
+            RunLogger(store, child.info.run_id).fail(error)
+
+
 def _taken_up(store: Store, run_id: str) -> RunLogger:
     os.environ.pop("MLFLOW_RUN_ID", None)
-    logger = RunLogger(store, run_id)
-    logger.client.update_run(run_id, status="RUNNING")
-    return logger
+    return take_up(store, run_id)
 
 
 def _started(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
@@ -242,7 +298,8 @@ def _started(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
         logger = RunLogger(store, launcher)
         client.update_run(launcher, name=name)
     else:
-        run = client.create_run(store.experiment_id, run_name=name, tags=_origin(client, launcher))
+        # Its role with its beginning: a run that is killed at once can still be found.
+        run = client.create_run(store.experiment_id, run_name=name, tags={**_origin(client, launcher), **tags})
         logger = RunLogger(store, run.info.run_id)
         if launcher:
             client.set_tag(launcher, "parent_run_id", logger.run_id)
@@ -305,7 +362,7 @@ def _origin(client: MlflowClient, run_id: str | None) -> dict[str, str]:
     else:
         # Without a name of its own, the source would be called __main__.py.
         tags = resolve_tags({"mlflow.source.name": __package__ or "mlflow_project"})
-    return {key: tags[key] for key in _ORIGIN if tags.get(key)}
+    return {key: without_secrets(tags[key]) for key in _ORIGIN if tags.get(key)}
 
 
 def experiment_path(experiment_id: str, more: str = "") -> str:
@@ -350,4 +407,4 @@ def open_line(store: Store, run_id: str | None = None, path: str = "") -> str:
     server = _server(store.uri)
     if server:
         return f"Open {server}/{path}"
-    return f"Open with: mlflow ui --backend-store-uri {store.uri}   then {_LOCAL_UI}/{path}"
+    return f"Open with: mlflow ui --backend-store-uri {without_secrets(store.uri)}   then {_LOCAL_UI}/{path}"

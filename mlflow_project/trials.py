@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Failure
@@ -17,8 +18,9 @@ from imbalance_lab.run.workspace import Trained, TrialResult
 from imbalance_lab.spec import TrialId
 from imbalance_lab.training.course import Epoch
 from imbalance_lab.training.together import Failed, Halved, Measured, train_together
+from mlflow_project.models import logged_models
 from mlflow_project.schema import log_outcome, log_start, trial_tags
-from mlflow_project.tracking import RunLogger, Store, children, connect, start_child
+from mlflow_project.tracking import FAILURE, RunLogger, Store, children, connect, start_child, take_up
 
 
 @dataclass(frozen=True)
@@ -161,8 +163,7 @@ def run_alone(trial: TrackedTrial) -> TrialResult:
 def open_run(trial: TrackedTrial) -> RunLogger:
     """Start the trial's MLflow run, or take it up again."""
     if trial.run_id:
-        logger = RunLogger(trial.store, trial.run_id)
-        logger.client.update_run(trial.run_id, status="RUNNING")
+        logger = take_up(trial.store, trial.run_id)
         _forget_models(logger)
         return logger
     tags = trial_tags(trial.id, trial.trial.spec["baseline"])
@@ -187,7 +188,7 @@ def ended_before(job: Job) -> tuple[dict[str, Outcome], list[tuple[TrackedTrial,
         elif job.hand_over and trial.name in trained:
             done[trial.name] = trained[trial.name]
         elif run is not None and run.info.status == "FAILED":
-            done[trial.name] = TrialFailure(trial.name, run.data.tags.get("failure", "failed"))
+            done[trial.name] = TrialFailure(trial.name, run.data.tags.get(FAILURE, "failed"))
         else:
             begun = len(job.trials) == 1 or (run is not None and run.info.status == "RUNNING")
             left.append((trial if run is None else replace(trial, run_id=run.info.run_id), begun))
@@ -255,12 +256,11 @@ def _end(ready: ReadyTrial, logger: RunLogger, epochs: Sequence[Epoch]) -> Trial
 
 def _told(trial: TrackedTrial, outcome: TrialResult | Trained | Exception) -> Outcome:
     if isinstance(outcome, Exception):
-        return TrialFailure(trial.name, f"{type(outcome).__name__}: {outcome}")
+        return TrialFailure(trial.name, without_secrets(f"{type(outcome).__name__}: {outcome}"))
     return outcome
 
 
 def _forget_models(logger: RunLogger) -> None:
     """Delete the models of a start that did not come to its end, so that a run carries one."""
-    outputs = logger.client.get_run(logger.run_id).outputs
-    for model in outputs.model_outputs if outputs is not None else ():
+    for model in logged_models(logger.client, logger.client.get_run(logger.run_id)):
         logger.client.delete_logged_model(model.model_id)

@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import NAME_RULE, check_name
 
@@ -35,6 +36,7 @@ def add_overrides(parser: argparse.ArgumentParser) -> None:
     add_folds(parser)
     parser.add_argument("--epochs", default="", help="epochs of each training")
     parser.add_argument("--device", default="", help="auto, cpu, cuda (all GPUs) or cuda:N (one)")
+    parser.add_argument("--on_fail", default="", help="after a failed audit: stop or warn (default: audit.on_fail)")
 
 
 def add_folds(parser: argparse.ArgumentParser) -> None:
@@ -111,6 +113,33 @@ def integer(text: str, flag: str) -> int | None:
     return values[0]
 
 
+def on_fail_of(arguments: argparse.Namespace) -> str:
+    """What ``--on_fail`` says, "" where it says nothing.
+
+    Raises
+    ------
+    InputError
+        If it is neither stop nor warn.
+    """
+    found = str(getattr(arguments, "on_fail", ""))
+    if found not in ("", "stop", "warn"):
+        raise InputError(f"--on_fail: found {found!r}; allowed are stop and warn")
+    return found
+
+
+def yes(text: str, flag: str) -> bool:
+    """Whether a flag is set: alone, or with "yes"; "no" and "" as if it were not there, as MLflow needs it.
+
+    Raises
+    ------
+    InputError
+        If its value is another one.
+    """
+    if text not in ("", "yes", "no"):
+        raise InputError(f"--{flag}: found {text!r}; allowed are yes and no")
+    return text == "yes"
+
+
 def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
     """The dotted keys that the flags replace."""
     values: dict[str, Any] = {}
@@ -130,6 +159,8 @@ def overrides(arguments: argparse.Namespace) -> dict[str, Any]:
         values["training.epochs"] = epochs
     if getattr(arguments, "device", ""):
         values["training.device"] = arguments.device
+    if on_fail := on_fail_of(arguments):
+        values["audit.on_fail"] = on_fail
     return values
 
 
@@ -159,4 +190,7 @@ def fetch(location: str, flag: str = "data") -> Path:
     try:
         return Path(mlflow.artifacts.download_artifacts(location, tracking_uri=tracking_uri()))
     except Exception as error:  # every store raises its own
-        raise InputError(f"--{flag}: {location!r} cannot be fetched ({str(error).splitlines()[0]})") from None
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            f"--{flag}: {without_secrets(location)!r} cannot be fetched ({without_secrets(reason)})"
+        ) from None

@@ -98,13 +98,14 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     """
     from mlflow_project import runs as lookup
     from mlflow_project import tracking
+    from mlflow_project.models import model_of
 
     client = lookup.client_of_store()
     parent = lookup.get_run(client, parent_run_id, "parent_run_id")
     verdict, table = _evidence(client, parent, folder)
     candidate = choose_candidate(verdict, table, strategy)
     child = lookup.get_run(client, candidate.run_id, "parent_run_id")
-    model_id = _model_of(child)
+    model_id = model_of(client, child).model_id
     store = lookup.store_of(client, parent)
     name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
     label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
@@ -246,13 +247,6 @@ def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str
     plain = json.loads(table.read_text(encoding="utf-8"))
     rows = [dict(zip(plain["columns"], row, strict=True)) for row in plain["data"]]
     return json.loads(verdict.read_text(encoding="utf-8")), rows
-
-
-def _model_of(child: Run) -> str:
-    outputs = child.outputs.model_outputs if child.outputs else []
-    if not outputs:
-        raise InputError(f"run {child.info.run_id!r} logged no model; nothing can be registered")
-    return str(outputs[-1].model_id)
 
 
 def _register(name: str, model_id: str) -> ModelVersion:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import argparse
 
-from imbalance_lab.errors import InputError
 from imbalance_lab.run.terminal import only_verdict, quiet
-from mlflow_project.commands.options import add_engine, add_experiment, add_overrides, experiment_of, integer
+from mlflow_project.commands.options import (
+    add_engine,
+    add_experiment,
+    add_overrides,
+    experiment_of,
+    integer,
+    on_fail_of,
+    yes,
+)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -14,7 +21,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_experiment(parser)
     add_overrides(parser)
     add_engine(parser)
-    parser.add_argument("--resume", default="", metavar="RUN_ID", help="parent run to take up again where it stopped")
+    parser.add_argument(
+        "--resume", default="", metavar="RUN_ID", help="parent run to take up where it stopped; last: the newest"
+    )
+    parser.add_argument(
+        "--force", default="", nargs="?", const="yes", help="resume a grid that another process works on"
+    )
     parser.add_argument(
         "--quiet",
         nargs="?",
@@ -27,12 +39,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(arguments: argparse.Namespace) -> int:
     """Run or resume a grid; 0 when every trial finished."""
-    if arguments.quiet not in ("", "yes", "no"):
-        raise InputError(f"--quiet: found {arguments.quiet!r}; allowed are yes, no")
     quiet()
+    force = yes(arguments.force, "force")
     where = integer(arguments.jobs, "jobs"), arguments.engine or "local", arguments.cluster
-    spec = None if arguments.resume else experiment_of(arguments)
-    from mlflow_project.grid import resume_grid, run_grid_of  # after the spec: what is wrong with it is told at once
+    only, spec = yes(arguments.quiet, "quiet"), None if arguments.resume else experiment_of(arguments)
+    from mlflow_project.grid import Resumption, resume_grid, run_grid_of  # after the spec: its faults are told at once
 
-    with only_verdict(arguments.quiet == "yes"):
-        return resume_grid(arguments.resume, *where) if spec is None else run_grid_of(spec, *where)
+    with only_verdict(only):
+        if spec is None:
+            wanted = Resumption(arguments.resume, lambda: experiment_of(arguments), force, on_fail_of(arguments))
+            return resume_grid(wanted, *where)
+        return run_grid_of(spec, *where)

@@ -28,7 +28,9 @@ from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any, Generic, TypeVar
 
+from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
+from imbalance_lab.processes import begin_worker
 
 ENGINES = ("local", "dask", "ray")
 MOST_DEATHS = 2
@@ -120,20 +122,26 @@ def _check_address(engine: str, cluster: str) -> None:
     if not cluster:
         return
     if engine == "local":
-        raise InputError(f"cluster: found {cluster!r} with engine local; allowed with dask and ray only")
+        raise InputError(
+            f"cluster: found {without_secrets(cluster)!r} with engine local; allowed with dask and ray only"
+        )
     scheme = cluster.partition("://")[0] if "://" in cluster else ""
     allowed = {"dask": ("tcp", "tls", "ucx", "ws", "wss"), "ray": ("ray", "")}[engine]
     if scheme not in allowed:
         forms = {"dask": "tcp://host:port or tls://host:port", "ray": "ray://host:port, host:port or auto"}[engine]
-        raise InputError(f"cluster: found {cluster!r}; allowed with engine {engine} are {forms}")
+        raise InputError(f"cluster: found {without_secrets(cluster)!r}; allowed with engine {engine} are {forms}")
 
 
 @dataclass(frozen=True)
 class Engine:
-    """An open engine: ``jobs`` tasks run at once. Made by :func:`open_engine`."""
+    """An open engine: ``jobs`` tasks run at once; ``stop`` ends its workers in the middle of their tasks.
+
+    Made by :func:`open_engine`. A cluster that ran before goes on with the tasks that it has begun.
+    """
 
     jobs: int
     send: Callable[[_Call], Ended[Any]] = field(repr=False)
+    stop: Callable[[], None] = field(default=lambda: None, repr=False)
 
     def map(
         self,
@@ -269,7 +277,7 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
     alive: set[Any] = set()
 
     def worker() -> Any:
-        started = ProcessPoolExecutor(max_workers=1, env=environment)
+        started = ProcessPoolExecutor(max_workers=1, env=environment, initializer=begin_worker, initargs=(os.getpid(),))
         alive.add(started)
         return started
 
@@ -292,12 +300,16 @@ def _open_local(plan: Plan) -> Iterator[Engine]:
 
     for _ in range(plan.jobs):
         free.put(worker())
-    try:
-        yield Engine(plan.jobs, send)
-    finally:
+
+    def stop() -> None:
         closing.set()
         for executor in tuple(alive):
             executor.shutdown(wait=True, kill_workers=True)
+
+    try:
+        yield Engine(plan.jobs, send, stop)
+    finally:
+        stop()
 
 
 @contextmanager
@@ -321,7 +333,8 @@ def _open_dask(plan: Plan) -> Iterator[Engine]:
             client = stack.enter_context(distributed.Client(address, timeout=20, set_as_default=False))
             client.wait_for_workers(plan.jobs or 1, timeout=60)
         except (OSError, TimeoutError, ValueError) as error:
-            raise InputError(f"cluster: {plan.cluster or 'the local one'} does not answer ({error})") from None
+            where = plan.cluster or "the local one"
+            raise InputError(without_secrets(f"cluster: {where} does not answer ({error})")) from None
         threads = client.nthreads()
         wide = {worker: n for worker, n in threads.items() if n > 1}
         if wide:
@@ -331,7 +344,8 @@ def _open_dask(plan: Plan) -> Iterator[Engine]:
                 "because the trials of one process would share its random and plotting state"
             )
         # One task in flight per worker: a worker that dies cannot take a waiting task with it.
-        yield Engine(plan.jobs or len(threads), lambda call: client.submit(_attempt, call, pure=False).result())
+        stop = (lambda: None) if plan.cluster else address.close
+        yield Engine(plan.jobs or len(threads), lambda call: client.submit(_attempt, call, pure=False).result(), stop)
 
 
 @contextmanager
@@ -347,7 +361,9 @@ def _open_ray(plan: Plan) -> Iterator[Engine]:
             ray.init(address=plan.cluster, **quiet)
         except (ConnectionError, ValueError, RuntimeError, TimeoutError) as error:
             reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-            raise InputError(f"cluster: {plan.cluster} does not answer ({reason})") from None
+            raise InputError(
+                f"cluster: {without_secrets(plan.cluster)} does not answer ({without_secrets(reason)})"
+            ) from None
     elif ours:
         # Only plain values travel: the default store would take 30 % of the memory.
         ray.init(address="local", num_cpus=plan.jobs, include_dashboard=False, object_store_memory=200 * 2**20, **quiet)
@@ -356,7 +372,8 @@ def _open_ray(plan: Plan) -> Iterator[Engine]:
         jobs = plan.jobs or int(have.get("GPU" if plan.gpu else "CPU", 1))
         options = {"num_cpus": 1, "num_gpus": int(plan.gpu), "max_retries": 2 * MOST_DEATHS}
         remote = ray.remote(**options)(_attempt)
-        yield Engine(jobs, lambda call: ray.get(remote.remote(call)))
+        stop = ray.shutdown if ours and not plan.cluster else (lambda: None)
+        yield Engine(jobs, lambda call: ray.get(remote.remote(call)), stop)
     finally:
         if ours:
             ray.shutdown()

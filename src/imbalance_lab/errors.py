@@ -1,5 +1,7 @@
 """The errors a user can cause, each one sentence that names what to change."""
 
+import signal
+
 
 class InputError(ValueError):
     """Something the user gave is wrong.
@@ -15,3 +17,11 @@ class AuditFailure(RuntimeError):
 
 class NonFiniteLossError(RuntimeError):
     """The training loss became NaN or infinite; the message says where."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A signal asked the program to end; ``number`` is the signal's."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"stopped by {signal.Signals(number).name}")
+        self.number = number

@@ -15,6 +15,8 @@ from types import TracebackType
 
 from tqdm import tqdm
 
+from imbalance_lab.addresses import without_secrets
+
 _MOST_LINES = 16  # a cluster may run more trials at once than a terminal has lines
 
 
@@ -22,10 +24,13 @@ _VERDICT_ONLY = "IMBALANCE_LAB_QUIET"  # in the environment, so that processes w
 
 
 def say(text: str, *, always: bool = False) -> None:
-    """One line on stdout, above any progress line; in :func:`only_verdict` those that are said ``always``."""
+    """One line on stdout, above any progress line, addresses in it without passwords.
+
+    In :func:`only_verdict` only what is said ``always``.
+    """
     if os.environ.get(_VERDICT_ONLY) and not always:
         return
-    tqdm.write(text, file=sys.stdout)
+    tqdm.write(without_secrets(text), file=sys.stdout)
     sys.stdout.flush()
 
 

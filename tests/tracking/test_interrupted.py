@@ -1,0 +1,187 @@
+"""Grids that are stopped, killed, locked and taken up again: real processes, real signals."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+
+import mlflow
+import pytest
+import stopping_cases as cases
+import yaml
+from grid_fixture import tiny_mapping
+from mlflow.entities import LoggedModelOutput
+
+from imbalance_lab.errors import InputError
+from mlflow_project.__main__ import main
+from mlflow_project.models import logged_models, model_of
+
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
+    pytest.mark.filterwarnings("ignore:::mlflow"),
+    pytest.mark.skipif(sys.platform != "linux", reason="looks at processes in /proc"),
+]
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return cases.empty_store(tmp_path_factory.mktemp("store"))
+
+
+@pytest.fixture
+def here(store: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with an empty store, which this process uses too."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.delenv("IMBALANCE_LAB_WORK", raising=False)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    (tmp_path / "mlflow.db").write_bytes(store.read_bytes())
+    return tmp_path
+
+
+@pytest.mark.parametrize(("number", "whom"), [(signal.SIGTERM, "parent"), (signal.SIGINT, "group")])
+def test_a_signal_ends_workers_and_runs_and_names_what_goes_on(
+    here: Path, number: signal.Signals, whom: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = cases.start(here, "--experiment", str(cases.MILL), *cases.LONG)
+    try:
+        cases.wait_for(here, "outputs/*/checkpoints/*.pt", process, count=2)
+        (folder,) = (here / "outputs").iterdir()
+        assert main(["run", "--resume", folder.name]) == 2  # it runs
+        refused = capsys.readouterr().err
+        assert f"process {process.pid} on" in refused
+        assert "--force" in refused
+        (os.killpg if whom == "group" else os.kill)(process.pid, number)
+        out, err = process.communicate(timeout=60)
+        cases.wait_until_gone(process.pid)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    assert process.returncode == 128 + number
+    assert f"parent run {folder.name}" in out
+    assert err.count("\n") == 1, err
+    assert f"stopped by {number.name}; `python -m mlflow_project run --resume {folder.name}` goes on" in err
+    found = cases.runs_in(here)
+    assert set(found) == {"tiny-mill grid", "cross-entropy-s0", "curriculum-s0"}
+    for run in found.values():
+        assert run.info.status == "KILLED"
+        assert run.data.tags["failure"] == f"stopped by {number.name}"
+        assert number.name in run.data.tags["mlflow.note.content"]
+    assert not (folder / "owner.json").exists()
+
+
+def test_workers_end_with_a_parent_that_is_killed_and_its_lock_is_taken_over(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    process = cases.start(here, "--experiment", str(cases.MILL), *cases.LONG)
+    cases.wait_for(here, "outputs/*/checkpoints/*.pt", process, count=2)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    cases.wait_until_gone(process.pid)
+    process.communicate()
+    (folder,) = (here / "outputs").iterdir()
+    assert (folder / "owner.json").exists()
+    again = cases.start(here, "--resume", "last", "--experiment", str(cases.MILL))
+    try:
+        assert again.stdout is not None
+        assert "taken over from process" in again.stdout.readline()
+        # A third takes it from the second, which lives.
+        third = cases.start(here, "--resume", folder.name, "--force")
+        try:
+            _, err = again.communicate(timeout=60)
+            assert again.returncode == 1
+            assert f"process {third.pid} on" in err
+            assert "has taken over" in err
+            assert third.stdout is not None
+            assert "which is told to end" in third.stdout.readline()
+        finally:
+            os.killpg(third.pid, signal.SIGKILL)
+            third.communicate()
+    finally:
+        if again.poll() is None:
+            os.killpg(again.pid, signal.SIGKILL)
+            again.communicate()
+    assert {run.info.status for run in cases.runs_in(here).values()} <= {"RUNNING", "SCHEDULED"}
+
+
+def experiment(folder: Path, **changes: object) -> str:
+    path = folder / "experiment.yaml"
+    path.write_text(yaml.safe_dump({**tiny_mapping(), **changes}), encoding="utf-8")
+    return str(path)
+
+
+@pytest.fixture
+def untrained(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The grids that would have been trained; nothing is."""
+    reached: list[str] = []
+
+    def train(grid: object, run_ids: object) -> int:
+        reached.append(grid.logger.run_id)  # type: ignore[attr-defined]
+        return 0
+
+    monkeypatch.setattr("mlflow_project.grid._train_and_compare", train)
+    return reached
+
+
+def test_a_grid_that_its_audit_stopped_stays_stopped(
+    here: Path, untrained: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = {**tiny_mapping()["data"], "faults": {"placeholder-class": 0.5}}  # type: ignore[dict-item]
+    path = experiment(here, data=data, audit={"budget": "quick", "on_fail": "stop"})
+    assert main(["run", "--experiment", path]) == 3
+    run = cases.runs_in(here)["tiny grid"]
+    for _ in range(2):
+        assert main(["run", "--resume", run.info.run_id]) == 3
+        assert "nothing was trained" in capsys.readouterr().err
+        assert untrained == []
+    assert main(["run", "--resume", run.info.run_id, "--on_fail", "warn"]) == 0
+    assert untrained == [run.info.run_id]
+    after = cases.runs_in(here)["tiny grid"]
+    assert (after.info.status, "failure" in after.data.tags) == ("FINISHED", False)
+    assert main(["run", "--resume", run.info.run_id, "--on_fail", "go"]) == 2
+
+
+@pytest.mark.parametrize("killed_in", ["save_loaded", "log_spec", "run_audit"])
+def test_a_grid_that_was_killed_before_its_audit_ended_has_one_made(
+    here: Path, untrained: list[str], killed_in: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Dead(BaseException):
+        pass
+
+    def die(*_: object, **__: object) -> None:
+        raise Dead
+
+    path = experiment(here, audit={"budget": "quick", "on_fail": "warn"})
+    with monkeypatch.context() as patch:
+        patch.setattr(f"mlflow_project.grid.{killed_in}", die)
+        with pytest.raises(Dead):
+            main(["run", "--experiment", path])
+    run = cases.runs_in(here)["tiny grid"]
+    assert "audit" not in run.data.tags
+    assert main(["run", "--resume", "last", "--experiment", path]) == 0
+    assert untrained == [run.info.run_id]
+    assert "audit" in cases.runs_in(here)["tiny grid"].data.tags
+    names = {item.path for item in cases.client_in(here).list_artifacts(run.info.run_id, "audit")}
+    assert {"audit/index.html", "audit/audit.json"} <= names
+
+
+def test_the_model_of_a_run_is_the_one_that_exists_and_is_whole(here: Path) -> None:
+    client = cases.client_in(here)
+    mlflow.set_tracking_uri(f"sqlite:///{here}/mlflow.db")
+    place = client.create_experiment("models")
+    run = client.create_run(place)
+    run_id = run.info.run_id
+    with pytest.raises(InputError, match="logged no model"):
+        model_of(client, run)
+    deleted, whole, half = (client.create_logged_model(place, name, source_run_id=run_id) for name in "abc")
+    for model in (deleted, whole):
+        client.finalize_logged_model(model.model_id, "READY")
+    client.log_outputs(run_id, [LoggedModelOutput(m.model_id, 0) for m in (whole, half, deleted)])
+    client.delete_logged_model(deleted.model_id)
+    run = client.get_run(run_id)
+    assert {o.model_id for o in run.outputs.model_outputs} == {m.model_id for m in (deleted, whole, half)}
+    assert model_of(client, run).model_id == whole.model_id
+    assert {m.model_id for m in logged_models(client, run)} == {whole.model_id, half.model_id}
+    mlflow.set_tracking_uri("")

@@ -1,0 +1,137 @@
+"""Passwords are told nowhere; a disk or a store that fails is one sentence."""
+
+from __future__ import annotations
+
+import errno
+import signal
+import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import ROOT
+from grid_fixture import tiny_mapping
+
+from mlflow_project import tracking
+from mlflow_project.__main__ import main
+from mlflow_project.tracking import RunLogger, open_store
+
+pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
+SECRET = "hunter2hunter2"
+
+
+@pytest.fixture
+def experiment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("MLFLOW_RUN_ID", raising=False)
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    path = tmp_path / "experiment.yaml"
+    path.write_text(yaml.safe_dump(tiny_mapping()), encoding="utf-8")
+    return str(path)
+
+
+@pytest.mark.parametrize("scheme", ["http", "gopher"])  # a server that is not there; a kind that MLflow does not know
+def test_no_command_tells_a_password(
+    experiment: str, scheme: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"{scheme}://me:{SECRET}@127.0.0.1:9/x")
+    for command in (
+        ["run", "--experiment", experiment],
+        ["run", "--resume", "0123"],
+        ["audit", "--experiment", experiment],
+        ["train", "--experiment", experiment],
+        ["analyze", "--run_id", "0123"],
+        ["interpret", "--run_id", "0123"],
+        ["compare", "--run_ids", "0123,4567"],
+        ["promote", "--parent_run_id", "0123"],
+    ):
+        code = main(command)
+        said = capsys.readouterr()
+        assert code in (1, 2), command
+        assert SECRET not in said.out + said.err, command
+        assert said.err, command
+
+
+def test_what_is_logged_holds_no_password(experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    store = open_store("x")
+    address = f"postgresql://me:{SECRET}@db/x"
+    with suppress(OSError), tracking.run(store, "a", {"from": address}) as logger:
+        logger.params({"address": address})
+        logger.text(f"address: {address}", "spec.yaml")
+        raise OSError(f"no answer of {address}")
+    run = logger.client.get_run(logger.run_id)
+    assert run.data.tags["failure"] == "OSError: no answer of postgresql://db/x"
+    assert run.data.params["address"] == "postgresql://db/x"
+    found = [file for file in tmp_path.rglob("*") if file.is_file() and SECRET.encode() in file.read_bytes()]
+    assert found == []
+
+
+@pytest.mark.parametrize(
+    ("number", "said"), [(errno.ENOSPC, "no space is left: /somewhere"), (errno.EROFS, "cannot be written to")]
+)
+def test_a_disk_that_fails_is_one_sentence_with_the_command_that_goes_on(
+    number: int,
+    said: str,
+    experiment: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, "told by the system", "/somewhere")
+
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    monkeypatch.setattr("mlflow_project.grid.save_loaded", fail)
+    assert main(["run", "--experiment", experiment]) == 1
+    err = capsys.readouterr().err
+    assert err.count("\n") == 1
+    assert said in err
+    assert "run --resume" in err
+    assert "what was done is in outputs" in err
+
+
+def test_a_fault_of_the_program_keeps_its_traceback(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError(f"x://me:{SECRET}@h")
+
+    monkeypatch.setattr("mlflow_project.grid.load_and_check", fail)
+    assert main(["run", "--experiment", experiment]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback" in err
+    assert "ZeroDivisionError: x://h" in err
+
+
+def test_a_broken_database_is_one_sentence(
+    experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/half.db")
+    with sqlite3.connect(tmp_path / "half.db") as half:  # as a kill in the middle left it
+        half.execute("create table alembic_version (version_num varchar(32))")
+        half.execute("insert into alembic_version values ('unknown')")
+    assert main(["run", "--experiment", experiment]) == 2
+    err = capsys.readouterr().err.strip().splitlines()[-1]
+    assert "half.db" in err
+    assert "MLFLOW_TRACKING_URI" in err
+
+
+def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    killed_within = (
+        "import os, sys, signal, mlflow.store.db.utils as made\n"
+        "from mlflow_project.tracking import make_sqlite\n"
+        "made._upgrade_db = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "make_sqlite(sys.argv[1])"
+    )
+    ended = subprocess.run([sys.executable, "-c", killed_within, uri], cwd=ROOT, check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert not (tmp_path / "mlflow.db").exists()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    store = open_store("x")
+    logger = RunLogger(store, store.client().create_run(store.experiment_id).info.run_id)
+    assert logger.client.get_run(logger.run_id).info.status == "RUNNING"
