@@ -22,7 +22,7 @@ from imbalance_lab.analysis.failure_modes import PRIMARY
 from imbalance_lab.analysis.prepared import prepare
 from imbalance_lab.analysis.recommendations import RULES, recommend
 from imbalance_lab.analysis.report import report_schema, to_report
-from imbalance_lab.analysis.suite import head_tables, run_suite, shared_tables, table_records, tables
+from imbalance_lab.analysis.suite import bundles, head_tables, run_suite, shared_tables, table_records, tables
 from imbalance_lab.analysis.tally import merge, tally_head
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics import calibration
@@ -182,11 +182,11 @@ def test_the_report_follows_its_schema_and_repeats() -> None:
     assert report == to_report(run_suite(p, tried=["focal-2"], resamples=50, seed=3))
     assert analysis.primary == "command"
     assert report["meta"]["primary_head"] == "command"
-    found = tables(analysis)
-    assert {"per_class", "per_class_param_type", "confused_pairs", "joint_failures"} <= set(found)
-    for name in ("per_class", "per_class_param_type"):
-        text = [c for c in found[name] if not pd.api.types.is_numeric_dtype(found[name][c])]
-        assert text == ["class"]
+    found, others = tables(analysis), bundles(analysis)
+    assert {"per_class", "confused_pairs", "joint_failures"} <= set(found)
+    assert list(others) == ["head_param_type"]
+    for frame in (found["per_class"], others["head_param_type"]["per_class"]):
+        assert [c for c in frame if not pd.api.types.is_numeric_dtype(frame[c])] == ["class"]
     assert np.isfinite(found["per_class"]["f1"]).all()
 
 

@@ -252,7 +252,7 @@ def test_a_folds_run_is_interpreted_on_the_data_of_its_fold(grid, monkeypatch):
         folder.mkdir()
         return "Looked."
 
-    monkeypatch.setattr("mlflow_project.commands.interpret.write_interpretation", interpretation)
+    monkeypatch.setattr("imbalance_lab.run.trial_files.write_interpretation", interpretation)
     run_id = grid.children("trial")["cross-entropy-s0-f1"].info.run_id
     assert main(["interpret", "--run_id", run_id, "--budget", "quick"]) == 0
     ((digest, title),) = seen
