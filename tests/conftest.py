@@ -1,6 +1,7 @@
 """What all tests share."""
 
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,6 +52,8 @@ def _no_experiment(monkeypatch: pytest.MonkeyPatch) -> None:
     """``mlflow.set_experiment`` tells child processes its choice by the environment, and no test undoes that."""
     monkeypatch.delenv("MLFLOW_EXPERIMENT_ID", raising=False)
     monkeypatch.delenv("MLFLOW_EXPERIMENT_NAME", raising=False)
+    if "mlflow.tracking.fluent" in sys.modules:
+        monkeypatch.setattr("mlflow.tracking.fluent._active_experiment_id", None)
 
 
 @pytest.fixture(autouse=True)

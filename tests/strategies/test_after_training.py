@@ -166,6 +166,8 @@ def fitted(name, options, X, y, n_classes):
 def test_every_table_strategy_learns_and_gives_probabilities(name):
     X, y = table()
     options = {"estimators": 10} if name in table_methods.ENSEMBLES else {"classifier": "logistic-regression"}
+    if name == "estimator":
+        options = {"path": "sklearn.linear_model:LogisticRegression"}
     if name == "kmeans-smote":
         X, y = table((150, 60, 50))
     predict = fitted(name, options, X, y, 5)
@@ -205,7 +207,7 @@ def test_tables_refuse_bad_input():
     X, y = table((30, 4, 2))
     with pytest.raises(InputError, match=r"'smote' cannot work on these data \(class 2 has 2 examples\)"):
         table_methods.resample_features("smote", X, y, 0)
-    with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, random-over-sampling"):
+    with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, estimator, random-over-sampling"):
         table_methods.fit_table_model("smoke", {}, X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: random-over-sampling"):
         table_methods.resample_features("smoke", X, y, 0)

@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
@@ -155,7 +156,11 @@ def test_tables_side_by_side(parent: Any, served: Served) -> None:
     for name in served.children:
         see(parent, name)
     first = max(served.children, key=lambda name: metric(served, name, f"test/{HEAD}/macro_f1"))
-    table = json.loads((served.work / "trials" / first / "tables" / "per_class.json").read_text())
+    table = json.loads(
+        Path(
+            mlflow.MlflowClient(served.uri).download_artifacts(served.children[first], "tables/per_class.json")
+        ).read_text()
+    )
     best = max(f1 for _, f1, *_ in table["data"])
     assert best > 0
     see(parent, str(best))

@@ -58,7 +58,7 @@ def test_grid_through_the_server(served: Served, client: mlflow.MlflowClient) ->
         assert child.data.tags["mlflow.parentRunId"] == served.parent
         assert {"report", "tables", "predictions", "confusion.png", "spec.yaml"} <= names(client, run_id)
         local = served.work / "trials" / name
-        for path in ("predictions/test.parquet", "tables/per_class.json", "report/index.html"):
+        for path in ("predictions/test.parquet", "error_analysis_report.json"):
             fetched = Path(client.download_artifacts(run_id, path))
             assert fetched.read_bytes() == (local / path).read_bytes()
         head = read_parquet(local / "predictions" / "test.parquet").heads[HEAD]
@@ -73,7 +73,9 @@ def test_tables_can_be_set_side_by_side(served: Served, client: mlflow.MlflowCli
     assert set(table["run_id"]) == set(served.children.values())
     # The page opens a table with its first two columns, and text in others would hide rows.
     assert list(table.columns[:4]) == ["class", "f1", "recall", "precision"]
-    raw = json.loads((served.work / "trials" / "cross-entropy-s0" / "tables" / "per_class.json").read_text())
+    raw = json.loads(
+        Path(client.download_artifacts(served.children["cross-entropy-s0"], "tables/per_class.json")).read_text()
+    )
     text = [name for name, value in zip(raw["columns"], raw["data"][0], strict=True) if isinstance(value, str)]
     assert text == ["class"]
     announced = json.loads(client.get_run(served.parent).data.tags["mlflow.loggedArtifacts"])

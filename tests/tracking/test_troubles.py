@@ -85,7 +85,7 @@ def test_a_disk_that_fails_is_one_sentence_with_the_command_that_goes_on(
         raise OSError(number, "told by the system", "/somewhere")
 
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
-    monkeypatch.setattr("mlflow_project.grid.save_loaded", fail)
+    monkeypatch.setattr("imbalance_lab.run.workspace.Workspace.take_data", fail)
     assert main(["run", "--experiment", experiment]) == 1
     err = capsys.readouterr().err
     assert err.count("\n") == 1
@@ -100,7 +100,7 @@ def test_a_fault_of_the_program_keeps_its_traceback(
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError(f"x://me:{SECRET}@h")
 
-    monkeypatch.setattr("mlflow_project.grid.load_and_check", fail)
+    monkeypatch.setattr("mlflow_project.grid.kept_data", fail)
     assert main(["run", "--experiment", experiment]) == 1
     err = capsys.readouterr().err
     assert "Traceback" in err

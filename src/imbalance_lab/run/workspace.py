@@ -102,6 +102,8 @@ class Workspace:
         """Take over the data of another workspace on the same disk; they are there whole or not at all."""
         self.root.mkdir(parents=True, exist_ok=True)
         os.replace(other.data, self.data)
+        with suppress(OSError):  # it may hold more
+            other.root.rmdir()
 
     def strategy(self, name: str) -> Path:
         """The files of a strategy over all its folds."""
