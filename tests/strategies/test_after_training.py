@@ -166,6 +166,8 @@ def fitted(name, options, X, y, n_classes):
 def test_every_table_strategy_learns_and_gives_probabilities(name):
     X, y = table()
     options = {"estimators": 10} if name in table_methods.ENSEMBLES else {"classifier": "logistic-regression"}
+    if name == "estimator":
+        options = {"path": "sklearn.ensemble:ExtraTreesClassifier"}
     if name == "kmeans-smote":
         X, y = table((150, 60, 50))
     predict = fitted(name, options, X, y, 5)

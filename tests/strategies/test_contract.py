@@ -299,7 +299,11 @@ def test_samplers_work_for_single_positions(name):
 
 # ---- cards and YAML ------------------------------------------------------------------------
 
-EXAMPLES = {"ratio": {"ratio": 10}, "explicit": {"explicit": {"G0": 0.1, "G1": 2}}}
+EXAMPLES = {
+    "ratio": {"ratio": 10},
+    "explicit": {"explicit": {"G0": 0.1, "G1": 2}},
+    "estimator": {"estimator": "sklearn.ensemble:ExtraTreesClassifier"},
+}
 
 
 @pytest.mark.parametrize("entry", REGISTRY, ids=lambda e: f"{e.slot}-{e.name}")
