@@ -43,9 +43,8 @@ from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
-from mlflow_project.schedule import Ledger, run_all
+from mlflow_project.schedule import Ledger, log_strategies, run_all
 from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
-from mlflow_project.strategy_runs import log_strategies
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,

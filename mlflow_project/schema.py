@@ -19,6 +19,7 @@ from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
 from imbalance_lab.run.scores import control_metrics, prediction_metrics
+from imbalance_lab.run.strategy_files import StrategyOutcome, StrategyTask
 from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
@@ -166,6 +167,36 @@ def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
     if outcome.training.collapse_epoch is not None:
         first += f" The model predicts a single class from epoch {outcome.training.collapse_epoch} on."
     return " ".join(part for part in (first, outcome.verdict, "Simulated recordings." if simulated else "") if part)
+
+
+def log_strategy(
+    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, task: StrategyTask, outcome: StrategyOutcome
+) -> None:
+    """Log the summary of a strategy over its folds and end its run."""
+    seeds = ", ".join(map(str, outcome.seeds))
+    logger.params({"strategy": task.strategy, "seed": seeds, "folds": outcome.folds, "data.digest": loaded.digest})
+    log_spec(logger, spec)
+    log_dataset(logger, loaded, "training")
+    logger.metrics(outcome.metrics)
+    folder = Path(task.folder)
+    logger.folder(folder)
+    log_images(logger, folder)
+    logger.describe(_strategy_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
+    phases = [sum(t.phases.values()) for t in task.trials]
+    log_times(logger, {"analysis": outcome.seconds, "training": outcome.metrics["train/seconds"], "rest": sum(phases)})
+    logger.finish("FINISHED")
+
+
+def _strategy_note(outcome: StrategyOutcome, simulated: bool) -> str:
+    at = f"test/{key(outcome.head)}"
+    f1, balanced = (outcome.metrics[f"{at}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
+    many = f"{len(outcome.seeds)} seed{'s' if len(outcome.seeds) > 1 else ''}"
+    return (
+        f"`{outcome.strategy}` over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
+        f"{balanced:.3f} for `{outcome.head}` on {outcome.positions:,} positions of {outcome.recordings} recordings, "
+        f"each tested once per seed. Pages and predictions are those of seed {outcome.seeds[0]}. "
+        f"{outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+    )
 
 
 def dataset_of(loaded: LoadedData) -> Dataset:
