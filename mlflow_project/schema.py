@@ -24,7 +24,7 @@ from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
 from mlflow_project.models import example_of, log_model
-from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_path
+from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
 from mlflow_project.views import view_path
 
 if TYPE_CHECKING:
@@ -277,6 +277,18 @@ class Compared:
     simulated: bool = False
     view: str = ""
     strategies: Mapping[str, str] = field(default_factory=dict)
+
+    def links(self, uri: str) -> dict[str, str]:
+        """Address of each run in the store at ``uri``, by run id."""
+        return {run_id: run_address(uri, lies_in, run_id) for run_id, lies_in in self.experiments.items()}
+
+
+def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared: Compared) -> None:
+    """Log a comparison to the run that holds it: its files in ``folder``, the leaderboard, the description, a tag."""
+    logger.folder(folder)
+    logger.metrics(board_metrics(found, str(found.facts["head"])))
+    logger.describe(comparison_note(found, logger, compared))
+    logger.tags({"chosen": found.choice.strategy or "cannot distinguish"})
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:
