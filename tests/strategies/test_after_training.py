@@ -207,7 +207,7 @@ def test_tables_refuse_bad_input():
     X, y = table((30, 4, 2))
     with pytest.raises(InputError, match=r"'smote' cannot work on these data \(class 2 has 2 examples\)"):
         table_methods.resample_features("smote", X, y, 0)
-    with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, random-over-sampling"):
+    with pytest.raises(InputError, match="'smoke' is unknown; allowed: plain, estimator, random-over-sampling"):
         table_methods.fit_table_model("smoke", {}, X, y, 0)
     with pytest.raises(InputError, match="'smoke' is unknown; allowed: random-over-sampling"):
         table_methods.resample_features("smoke", X, y, 0)
