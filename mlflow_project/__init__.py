@@ -3,7 +3,7 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from mlflow_project.active_run import log_error_analysis
+    from mlflow_project.evaluator import log_error_analysis
 
 __all__ = ["log_error_analysis"]
 
@@ -11,6 +11,6 @@ __all__ = ["log_error_analysis"]
 def __getattr__(name: str) -> object:
     if name != "log_error_analysis":
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from mlflow_project import active_run
+    from mlflow_project import evaluator
 
-    return active_run.log_error_analysis
+    return evaluator.log_error_analysis

@@ -21,6 +21,7 @@ _COMMANDS = {
     "promote": "register the chosen model",
     "strategies": "list the strategies, one line each",
 }
+_OF_THE_LIBRARY = {"strategies": "imbalance_lab.strategies.language.listing"}  # commands that need no MLflow
 
 
 class _Parser(argparse.ArgumentParser):
@@ -28,6 +29,11 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def module_of(command: str) -> str:
+    """The module that holds the flags and the work of a command."""
+    return _OF_THE_LIBRARY.get(command, f"mlflow_project.commands.{command}")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -39,7 +45,7 @@ def main(argv: list[str] | None = None) -> int:
     for name, about in _COMMANDS.items():
         sub = commands.add_parser(name, help=about, description=about.capitalize() + ".")
         if argv[:1] == [name]:  # only the command that is used is imported: --help stays fast
-            modules[name] = importlib.import_module(f"mlflow_project.commands.{name}")
+            modules[name] = importlib.import_module(module_of(name))
             modules[name].add_arguments(sub)
     arguments = parser.parse_args(argv)
     from imbalance_lab.addresses import without_secrets

@@ -1,11 +1,15 @@
-"""``mlflow.models.evaluate(..., evaluators=["default", "imbalance"])``: the error analysis for any classifier."""
+"""The error analysis for any classifier, in an MLflow run.
+
+By ``mlflow.models.evaluate(..., evaluators=["default", "imbalance"])``, or from a loop of one's own by
+:func:`log_error_analysis`.
+"""
 
 from __future__ import annotations
 
 import json
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +20,8 @@ from mlflow.models.evaluation.base import ModelEvaluator
 from mlflow.tracking import MlflowClient
 
 if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
     from imbalance_lab.evaluation.evaluation_inputs import Answer
     from imbalance_lab.learners.stored import StoredModel
 
@@ -190,3 +196,43 @@ def _artifacts(folder: Path, base: str) -> dict[str, Any]:
             uri("report/index.html"), (folder / "report" / "index.html").read_text(encoding="utf-8")
         ),
     }
+
+
+def log_error_analysis(
+    true: ArrayLike | Mapping[str, ArrayLike],
+    probabilities: ArrayLike | Mapping[str, ArrayLike],
+    *,
+    classes: Sequence[str] | Mapping[str, Sequence[str]],
+    groups: ArrayLike | None = None,
+    train_counts: ArrayLike | Mapping[str, ArrayLike] | None = None,
+) -> str:
+    """Run every analysis and log tables, figures, report, predictions and metrics to the active run.
+
+    Returns the verdict in one sentence. Parameters are those of
+    :func:`imbalance_lab.face.make_head_predictions`; the run stays active.
+
+    Raises
+    ------
+    InputError
+        If no run is active, or an array does not fit.
+    """
+    import mlflow
+
+    from imbalance_lab.errors import InputError
+    from imbalance_lab.face import make_head_predictions
+    from imbalance_lab.predictions import write_parquet
+    from imbalance_lab.run.scores import prediction_metrics
+    from imbalance_lab.run.trial_files import write_analysis
+
+    run = mlflow.active_run()
+    if run is None:
+        raise InputError("log_error_analysis: no MLflow run is active; call it within mlflow.start_run()")
+    found = make_head_predictions(true, probabilities, classes, groups=groups, train_counts=train_counts)
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
+        verdict = write_analysis(found, folder)
+        write_parquet(found, folder / "predictions" / "test.parquet")
+        mlflow.log_artifacts(str(folder), run_id=run.info.run_id)
+    mlflow.log_metrics(prediction_metrics(found), run_id=run.info.run_id)
+    mlflow.set_tag("imbalance.verdict", verdict)
+    return verdict

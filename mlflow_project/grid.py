@@ -43,9 +43,8 @@ from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
-from mlflow_project.schedule import Ledger, run_all
-from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
-from mlflow_project.strategy_runs import log_strategies
+from mlflow_project.schedule import Ledger, log_strategies, run_all
+from mlflow_project.schema import IMAGES, Compared, log_comparison, log_dataset, log_spec, log_times
 from mlflow_project.tracking import (
     NOTE,
     NOTE_LENGTH,
@@ -54,7 +53,6 @@ from mlflow_project.tracking import (
     end_children,
     open_line,
     open_store,
-    run_address,
     tracking_uri,
 )
 from mlflow_project.trials import TrackedTrial, end_run
@@ -434,19 +432,17 @@ def _compare(
     found = compare_trials(spec, results)
     simulated = bool(grid.loaded.dataset.facts.get("simulated"))
     ids = [*(result.run_id for result in results), *strategies.values()]
-    experiments = dict.fromkeys(ids, logger.store.experiment_id)
-    links = {run_id: run_address(logger.store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
+    role = "strategy" if strategies else ""
+    view = _prepare_view(grid, found, role)
+    experiments, only = dict.fromkeys(ids, logger.store.experiment_id), grid_filter(logger.run_id, role)
+    compared = Compared(experiments, only, failures, simulated, view, strategies)
+    links = compared.links(logger.store.uri)
     folder, title = grid.workspace.comparison, f"{spec.name}: which strategy?"
     pages = {name: links[run_id] for name, run_id in strategies.items()}
     metric = deciding_metric(spec)
     write_comparison(found, folder, links, title=title, metric=metric, simulated=simulated, strategies=pages)
-    logger.folder(folder)
-    logger.metrics(board_metrics(found, str(found.facts["head"])))
-    only = grid_filter(logger.run_id, "strategy" if strategies else "")
-    view = _prepare_view(grid, found, "strategy" if strategies else "")
-    compared = Compared(experiments, only, failures, simulated, view, strategies)
-    logger.describe(comparison_note(found, logger, compared))
-    logger.tags({"chosen": found.choice.strategy or "cannot distinguish", "digest": grid.loaded.digest})
+    log_comparison(logger, found, folder, compared)
+    logger.tags({"digest": grid.loaded.digest})
     return view, board_lines(found, metric), found.choice.reason
 
 

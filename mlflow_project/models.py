@@ -67,7 +67,8 @@ def packed(folder: Path) -> Path:
     package = Path(imbalance_lab.__file__).parent
     archive = folder / "imbalance_lab.zip"
     with ZipFile(archive, "w", ZIP_DEFLATED) as file:
-        for path in sorted(p for p in package.rglob("*") if p.is_file() and "__pycache__" not in p.parts):
+        files = (p for p in package.rglob("*") if p.is_file() and p.suffix != ".md" and "__pycache__" not in p.parts)
+        for path in sorted(files):
             file.writestr(ZipInfo(path.relative_to(package.parent).as_posix()), path.read_bytes(), ZIP_DEFLATED)
     return archive
 

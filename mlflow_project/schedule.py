@@ -1,19 +1,28 @@
-"""All trials of a grid: which job trains which, and what becomes of each."""
+"""What the engine does for a grid: its trials, which job trains which and what becomes of each; then its strategies.
+
+A cross-validation has one run per strategy: six strategies are six rows of MLflow's list, not 108.
+"""
 
 from __future__ import annotations
 
 import shutil
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 
+from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_beside
+from imbalance_lab.run.strategy_files import StrategyTask, summarise_strategy
 from imbalance_lab.run.workspace import Trained, TrialResult, Workspace
+from imbalance_lab.spec import ExperimentSpec
+from mlflow_project.schema import log_strategy, strategy_tags
+from mlflow_project.tracking import RunLogger, children, start_child
 from mlflow_project.trials import (
     Job,
     Outcome,
@@ -186,3 +195,68 @@ class _Endings:
         if kind is None:
             for future in self._futures.values():
                 future.result()
+
+
+def log_strategies(
+    spec: ExperimentSpec,
+    loaded: LoadedData,
+    parent: RunLogger,
+    results: Sequence[TrialResult],
+    engine: Engine,
+    plan: Plan,
+) -> tuple[dict[str, str], list[str]]:
+    """Summarise every strategy side by side and log each to a run of its own, a child of the parent.
+
+    A grid that is taken up again writes to the runs that it has.
+
+    Parameters
+    ----------
+    results : trials whose strategy and seed have all folds
+    loaded : of the first fold
+
+    Returns
+    -------
+    The run of each strategy, and a line for each that could not be summarised; its run is FAILED.
+    """
+    workspace = Workspace.of_run(parent.run_id)
+    known = {
+        run.data.tags["strategy"]: run.info.run_id
+        for run in children(parent.store, parent.run_id)
+        if run.data.tags.get("role") == "strategy"
+    }
+    by_strategy = {name: tuple(r for r in results if r.id.strategy == name) for name in spec.strategies}
+    loggers = {name: _strategy_run(spec, parent, name, known) for name, trials in by_strategy.items() if trials}
+    plain = spec.to_mapping()
+    tasks = [
+        StrategyTask(
+            name, by_strategy[name], plain, str(workspace.strategy(name).absolute()), logger.run_id, plan.threads
+        )
+        for name, logger in loggers.items()
+    ]
+    failed: list[str] = []
+    done: dict[str, str] = {}
+    try:
+        # A device has nothing to do here: processes beside it analyse.
+        with open_engine(plan_beside(plan)) if plan.devices else nullcontext(engine) as chosen:
+            for ended in chosen.map(summarise_strategy, tasks):
+                task = tasks[ended.index]
+                if isinstance(ended.outcome, Failure):
+                    loggers[task.strategy].fail(ended.outcome.reason)
+                    failed.append(f"{task.strategy}: the analysis over all folds failed: {ended.outcome.reason}")
+                else:
+                    log_strategy(spec, loaded, loggers[task.strategy], task, ended.outcome)
+                    done[task.strategy] = task.run_id
+    except BaseException as error:
+        for name, logger in loggers.items():
+            if name not in done:
+                logger.fail(error)
+        raise
+    return {name: done[name] for name in loggers if name in done}, failed
+
+
+def _strategy_run(spec: ExperimentSpec, parent: RunLogger, strategy: str, known: Mapping[str, str]) -> RunLogger:
+    if strategy in known:
+        logger = RunLogger(parent.store, known[strategy])
+        logger.client.update_run(logger.run_id, status="RUNNING")
+        return logger
+    return start_child(parent.store, parent.run_id, strategy, strategy_tags(strategy, spec.baseline))

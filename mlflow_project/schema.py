@@ -19,11 +19,12 @@ from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
 from imbalance_lab.run.scores import control_metrics, prediction_metrics
+from imbalance_lab.run.strategy_files import StrategyOutcome, StrategyTask
 from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
 from mlflow_project.models import example_of, log_model
-from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_path
+from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
 from mlflow_project.views import view_path
 
 if TYPE_CHECKING:
@@ -168,6 +169,36 @@ def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
     return " ".join(part for part in (first, outcome.verdict, "Simulated recordings." if simulated else "") if part)
 
 
+def log_strategy(
+    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, task: StrategyTask, outcome: StrategyOutcome
+) -> None:
+    """Log the summary of a strategy over its folds and end its run."""
+    seeds = ", ".join(map(str, outcome.seeds))
+    logger.params({"strategy": task.strategy, "seed": seeds, "folds": outcome.folds, "data.digest": loaded.digest})
+    log_spec(logger, spec)
+    log_dataset(logger, loaded, "training")
+    logger.metrics(outcome.metrics)
+    folder = Path(task.folder)
+    logger.folder(folder)
+    log_images(logger, folder)
+    logger.describe(_strategy_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
+    phases = [sum(t.phases.values()) for t in task.trials]
+    log_times(logger, {"analysis": outcome.seconds, "training": outcome.metrics["train/seconds"], "rest": sum(phases)})
+    logger.finish("FINISHED")
+
+
+def _strategy_note(outcome: StrategyOutcome, simulated: bool) -> str:
+    at = f"test/{key(outcome.head)}"
+    f1, balanced = (outcome.metrics[f"{at}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
+    many = f"{len(outcome.seeds)} seed{'s' if len(outcome.seeds) > 1 else ''}"
+    return (
+        f"`{outcome.strategy}` over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
+        f"{balanced:.3f} for `{outcome.head}` on {outcome.positions:,} positions of {outcome.recordings} recordings, "
+        f"each tested once per seed. Pages and predictions are those of seed {outcome.seeds[0]}. "
+        f"{outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+    )
+
+
 def dataset_of(loaded: LoadedData) -> Dataset:
     """The data set as MLflow keeps it: digest, shapes, class counts by split."""
     d = loaded.dataset
@@ -246,6 +277,18 @@ class Compared:
     simulated: bool = False
     view: str = ""
     strategies: Mapping[str, str] = field(default_factory=dict)
+
+    def links(self, uri: str) -> dict[str, str]:
+        """Address of each run in the store at ``uri``, by run id."""
+        return {run_id: run_address(uri, lies_in, run_id) for run_id, lies_in in self.experiments.items()}
+
+
+def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared: Compared) -> None:
+    """Log a comparison to the run that holds it: its files in ``folder``, the leaderboard, the description, a tag."""
+    logger.folder(folder)
+    logger.metrics(board_metrics(found, str(found.facts["head"])))
+    logger.describe(comparison_note(found, logger, compared))
+    logger.tags({"chosen": found.choice.strategy or "cannot distinguish"})
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:

@@ -86,8 +86,7 @@ def compare_runs(
     from imbalance_lab.run.comparison_files import write_comparison
     from mlflow_project import runs as lookup
     from mlflow_project import tracking
-    from mlflow_project.schema import Compared, board_metrics, comparison_note
-    from mlflow_project.tracking import run_address
+    from mlflow_project.schema import Compared, log_comparison
 
     client = lookup.client_of_store()
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
@@ -101,13 +100,13 @@ def compare_runs(
     if margin is None:
         margin = _common_margin(client, found, folder / "download")
     result = compare(records, baseline=chosen, primary_head=head, metric=metric, margin=margin, costs=costs)
-    simulated = lookup.is_simulated(found)
     store = lookup.store_of(client, found[0])
     out = folder / "comparison"
     title = f"{store.experiment_name}: which strategy?"
     experiments = {run.info.run_id: run.info.experiment_id for run in found}
-    links = {run_id: run_address(store.uri, lies_in, run_id) for run_id, lies_in in experiments.items()}
-    write_comparison(result, out, links, title=title, metric=metric, simulated=simulated)
+    compared = Compared(experiments, _only(found), simulated=lookup.is_simulated(found))
+    links = compared.links(store.uri)
+    write_comparison(result, out, links, title=title, metric=metric, simulated=compared.simulated)
     tags = {
         "role": "comparison",
         "experiment_name": store.experiment_name,
@@ -115,11 +114,7 @@ def compare_runs(
         "compared": ",".join(record.run_id for record in records)[:5000],
     }
     with tracking.run(store, f"comparison of {len(records)} runs", tags) as logger:
-        logger.folder(out)
-        logger.metrics(board_metrics(result, head))
-        compared = Compared(experiments, _only(found), simulated=simulated)
-        logger.describe(comparison_note(result, logger, compared))
-        logger.tags({"chosen": result.choice.strategy or "cannot distinguish"})
+        log_comparison(logger, result, out, compared)
     return logger, result.choice.reason
 
 

@@ -77,15 +77,13 @@ def load_data(
     return _finished(options, _open(options, base_dir or Path(), coding)(fold))
 
 
-def load_folds(
-    options: DataOptions, base_dir: Path | None = None, coding: Coding | None = None
-) -> Iterator[LoadedData]:
+def load_folds(options: DataOptions, base_dir: Path | None = None) -> Iterator[LoadedData]:
     """The data of each fold in turn, or the one split where there are no folds; the files are read once.
 
     Scaling, choice of channels and categories are fitted on the train part of each fold. Parameters and
     errors are those of :func:`load_data`.
     """
-    of = _open(options, base_dir or Path(), coding)
+    of = _open(options, base_dir or Path(), None)
     folds = folds_of(options)
     for fold in (None,) if folds is None else range(folds):
         yield _finished(options, of(fold))

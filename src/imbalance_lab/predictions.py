@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab._prediction_rows import check_rows
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics.priors import prior_shift
 
 FORMAT_VERSION = 1
 _META_KEY = b"imbalance_lab"
@@ -131,17 +132,9 @@ class HeadPredictions:
             out[start : start + _BLOCK] = -(p * np.log(np.maximum(p, 1e-30))).sum(axis=1)
         return out
 
-    def adjusted(self, tau: float, prior: NDArray[np.float64] | None = None) -> HeadPredictions:
-        """Post-hoc logit adjustment, argmax(log p - tau log prior) (Menon et al. 2021).
-
-        ``prior`` defaults to the training frequencies. Classes without training examples are
-        left where they are: no prior is known for them.
-        """
-        counts = self.train_counts.astype(np.float64) if prior is None else np.asarray(prior, dtype=np.float64)
-        seen = counts > 0
-        shift = np.zeros(len(self.classes))
-        shift[seen] = -tau * np.log(counts[seen] / counts[seen].sum())
-        shift[~seen] = shift[seen].min() if seen.any() else 0.0
+    def adjusted(self, tau: float) -> HeadPredictions:
+        """Post-hoc logit adjustment by the training frequencies, argmax(log p - tau log prior) (Menon et al. 2021)."""
+        shift = prior_shift(self.train_counts, tau)
         probabilities = np.empty_like(self.probabilities)
         for start in range(0, len(self), _BLOCK):
             z = np.log(np.maximum(self.probabilities[start : start + _BLOCK].astype(np.float64), 1e-30)) + shift

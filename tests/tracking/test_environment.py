@@ -11,6 +11,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from mlflow_project.__main__ import module_of
 from tools.environment import PYTHON, files, main, pinned
 
 CONSTRAINTS = (ROOT / "constraints.txt").read_text(encoding="utf-8")
@@ -63,7 +64,7 @@ def test_each_parameter_is_a_flag_with_the_same_default(name):
     words = shlex.split(re.sub(r"{(\w+)}", r"<\1>", entry["command"]))
     assert words[:3] == ["python", "-m", "mlflow_project"]
     parser = argparse.ArgumentParser()
-    importlib.import_module(f"mlflow_project.commands.{words[3]}").add_arguments(parser)
+    importlib.import_module(module_of(words[3])).add_arguments(parser)
     parameters = entry.get("parameters", {})
     pairs = dict(zip(words[4::2], words[5::2], strict=True))
     assert pairs == {f"--{p}": f"<{p}>" for p in parameters}

@@ -31,6 +31,9 @@ from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_PAIRS = 50
+_ITERATIONS = 100
+
 Floats = NDArray[np.float64]
 MAX_TAKEN_OUT = 10
 MAX_LEAVE_OUT = 64  # classes up to which each class's errors are compared with those of the others alone
@@ -59,7 +62,7 @@ class Confusion:
     tested: int
 
 
-def quasi_independence(errors: NDArray[np.generic], allowed: Floats, iterations: int = 100) -> Floats:
+def quasi_independence(errors: NDArray[np.generic], allowed: Floats) -> Floats:
     """Column factors b of the model count = a(true) b(pred) on the allowed cells, shape (..., K), each summing to 1.
 
     The diagonal is a structural zero, so the margins are fitted by iterative proportional fitting
@@ -73,7 +76,7 @@ def quasi_independence(errors: NDArray[np.generic], allowed: Floats, iterations:
     off = np.asarray(errors, dtype=np.float64) * allowed
     rows, columns = off.sum(axis=-1), off.sum(axis=-2)
     b = np.full(columns.shape, 1.0 / off.shape[-1])
-    for _ in range(iterations):
+    for _ in range(_ITERATIONS):
         a = np.nan_to_num(ratio(rows, b @ allowed.T))
         last, b = b, np.nan_to_num(ratio(columns, a @ allowed))
         b /= np.maximum(b.sum(axis=-1, keepdims=True), 1e-300)
@@ -160,7 +163,7 @@ def _pair_test(per_cluster: NDArray[np.int64], share: Floats, share_variance: Fl
     return row_errors * share, np.asarray(p, dtype=np.float64)
 
 
-def pair_table(prepared: Prepared, top: int = 50) -> tuple[pd.DataFrame, int]:
+def pair_table(prepared: Prepared) -> tuple[pd.DataFrame, int]:
     """The most confused pairs by count, and the number of pairs that were looked at."""
     per_cluster, counts = prepared.tally.confusion, prepared.confusion
     k = len(counts)
@@ -173,7 +176,7 @@ def pair_table(prepared: Prepared, top: int = 50) -> tuple[pd.DataFrame, int]:
     q = np.full((k, k), np.nan)
     q[looked_at] = benjamini_hochberg(p[looked_at])
     i, j = np.nonzero(off & (counts > 0))
-    order = np.argsort(-counts[i, j], kind="stable")[:top]
+    order = np.argsort(-counts[i, j], kind="stable")[:_MOST_PAIRS]
     i, j = i[order], j[order]
     cells = per_cluster[:, i, j]
     low, high = ratio_interval(cells, per_cluster.sum(axis=2)[:, i], prepared.weights)

@@ -12,6 +12,9 @@ from imbalance_lab.analysis.record import ROW, Analysis, Plot, Table, columns
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.predictions import HeadPredictions
 
+_CASES = 3  # errors of each
+_PAIRS = 5  # confused pairs that are shown
+
 POOL = 2000
 
 
@@ -21,7 +24,7 @@ def _right_examples(head: HeadPredictions, label: int) -> NDArray[np.intp]:
     return rows[:: max(1, -(-len(rows) // POOL))]
 
 
-def gallery_selection(prepared: Prepared, top_pairs: int = 5, cases: int = 3) -> pd.DataFrame:
+def gallery_selection(prepared: Prepared) -> pd.DataFrame:
     """The most confident errors of each of the top pairs, each with its nearest right example of the true class.
 
     Returns
@@ -37,10 +40,10 @@ def gallery_selection(prepared: Prepared, top_pairs: int = 5, cases: int = 3) ->
     codes = {name: i for i, name in enumerate(head.classes)}
     found: list[tuple[int, int, int, int, float]] = []  # pair, case, row, neighbour, distance
     pools: dict[int, NDArray[np.intp]] = {}
-    for rank, (true, pred) in enumerate(zip(pairs["true"][:top_pairs], pairs["pred"][:top_pairs], strict=True)):
+    for rank, (true, pred) in enumerate(zip(pairs["true"][:_PAIRS], pairs["pred"][:_PAIRS], strict=True)):
         label = codes[true]
         of_pair = np.flatnonzero((errors.true == label) & (errors.pred == codes[pred]))
-        rows = errors.row[of_pair[largest(errors.confidence[of_pair], cases)]]
+        rows = errors.row[of_pair[largest(errors.confidence[of_pair], _CASES)]]
         if label not in pools:
             pools[label] = _right_examples(head, label)
         pool = pools[label]

@@ -9,13 +9,13 @@ from numpy.typing import NDArray
 
 from imbalance_lab.metrics.intervals import percentile_tail
 
+_CONFIDENCE = 0.95
+
 Floats = NDArray[np.float64]
 _LEAST_VARIANCE = 1e-4  # of the largest of the row: what hardly varied in the resamples is not known for sure
 
 
-def absolute_sum_interval(
-    gaps: Floats, deviations: Floats, n_groups: int, confidence: float = 0.95
-) -> tuple[Floats, Floats]:
+def absolute_sum_interval(gaps: Floats, deviations: Floats, n_groups: int) -> tuple[Floats, Floats]:
     """Interval of sum_b |gap_b| of the population, by inverting a test of each possible value.
 
     The sum of absolute values of noisy gaps lies above that of the true gaps, and that of a resample
@@ -54,7 +54,7 @@ def absolute_sum_interval(
     step = np.where(variance[rows] > 0, np.maximum(variance[rows] / largest[rows, None], _LEAST_VARIANCE), 0.0)
     zero = np.divide(size, step, out=np.zeros_like(size), where=step > 0).max(axis=1)  # gaps are 0 from here on
     far = -(1.01 * np.abs(noise).sum(axis=0).max(axis=1) + 1e-300) / step.sum(axis=1)  # beyond any deviation
-    tail = percentile_tail(confidence, n_groups)
+    tail = percentile_tail(_CONFIDENCE, n_groups)
     for end, q in ((low, 1 - tail), (high, tail)):
         end[rows] = _sum_at_quantile(size, sign, step, observed, noise, q, far, zero)
     return low, high

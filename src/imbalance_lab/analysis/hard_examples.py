@@ -15,6 +15,8 @@ from imbalance_lab.analysis.record import ROW, Advice, Analysis, Rule, Table, co
 from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.analysis.summary import CONFIDENT_COLUMNS, summarise
 
+_MOST_EXAMPLES = 50
+
 
 @dataclass(frozen=True)
 class HardExamples:
@@ -34,19 +36,19 @@ class HardExamples:
     runs: ErrorRuns
 
 
-def repeated_pairs(prepared: Prepared, pairs: pd.DataFrame, least: int = 2) -> pd.DataFrame:
-    """Confused pairs seen in at least ``least`` recordings."""
-    kept = pairs[pairs["recordings"] >= least]
+def repeated_pairs(prepared: Prepared, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Confused pairs seen in two recordings or more."""
+    kept = pairs[pairs["recordings"] >= 2]
     kept = kept.sort_values(["recordings", "count"], ascending=False, kind="stable", ignore_index=True)
     out = kept[["true", "pred", "count", "recordings", "n_true", "rate"]].copy()
     out["share_of_recordings"] = out["recordings"] / prepared.clusters.n
     return out
 
 
-def hard_examples(prepared: Prepared, top: int = 50) -> HardExamples:
+def hard_examples(prepared: Prepared) -> HardExamples:
     """Hard examples of one head."""
     errors = prepared.errors
-    worst = errors.row[largest(errors.confidence, top)]
+    worst = errors.row[largest(errors.confidence, _MOST_EXAMPLES)]
     return HardExamples(
         rates=prepared.once(summarise).confidence,
         worst=row_table(prepared.head, worst),

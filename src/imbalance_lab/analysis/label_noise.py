@@ -15,6 +15,8 @@ from imbalance_lab.analysis.rows import largest, row_table
 from imbalance_lab.metrics.clusters import MIN_POSITIONS, ratio
 from imbalance_lab.metrics.intervals import wilson
 
+_MOST_SUSPECTS = 100
+
 METHOD = "normalised margin (true probability minus the largest other), lowest first; counts by class thresholds"
 
 
@@ -35,7 +37,7 @@ class LabelNoise:
     n_suspects: int
 
 
-def label_noise(prepared: Prepared, top: int = 100) -> LabelNoise:
+def label_noise(prepared: Prepared) -> LabelNoise:
     """Label-noise suspects from the model's own probabilities on this split.
 
     References
@@ -47,7 +49,7 @@ def label_noise(prepared: Prepared, top: int = 100) -> LabelNoise:
     support = prepared.confusion.sum(axis=1)
     threshold = ratio(prepared.tally.true_probability, support)
     margin = errors.true_prob - errors.best_other
-    chosen = largest(-margin, top)
+    chosen = largest(-margin, _MOST_SUSPECTS)
     suspects = row_table(head, errors.row[chosen]).rename(columns={"true_prob": "self_confidence"})
     suspects["normalised_margin"] = margin[chosen]
     with np.errstate(invalid="ignore"):

@@ -36,6 +36,9 @@ from imbalance_lab.metrics.intervals import benjamini_hochberg, wilson
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+_MOST_RECORDINGS = 200
+_MOST_SLICES = 30
+
 MAX_PAIR_CELLS = 10_000_000
 _WORD = re.compile(r"^([A-Za-z])[-+]?\d")
 
@@ -112,7 +115,7 @@ def _whole(prepared: Prepared, wrong: int | None = None) -> NDArray[np.int64]:
     return n if wrong is None else n - np.trace(confusion, axis1=1, axis2=2)[:, None]
 
 
-def slice_analysis(prepared: Prepared, top: int = 30) -> Slices:
+def slice_analysis(prepared: Prepared) -> Slices:
     """Error rates by slice, and a search over single slices and pairs with Benjamini-Hochberg over all tried.
 
     The true class takes part in the search as the slice ``class``. A slice is compared with the
@@ -156,7 +159,7 @@ def slice_analysis(prepared: Prepared, top: int = 30) -> Slices:
         found.append((labels, joint.reshape(c, -1, 2), higher))
     searched = _search(prepared, found)
     worst = searched.sort_values(["q", "difference"], ascending=[True, False], kind="stable", ignore_index=True)
-    worst = worst[worst["difference"] > 0].head(top).reset_index(drop=True)
+    worst = worst[worst["difference"] > 0].head(_MOST_SLICES).reset_index(drop=True)
     return Slices(
         by_slice={
             name: rate_table(names, counts[..., 1], counts.sum(axis=2), prepared.weights, name).sort_values(
@@ -188,14 +191,14 @@ def _families(prepared: Prepared, by_class: NDArray[np.int64]) -> pd.DataFrame:
     return rate_table(names, by_class[..., 1] @ belongs, by_class.sum(axis=2) @ belongs, prepared.weights, "family")
 
 
-def recording_table(prepared: Prepared, top: int = 200) -> pd.DataFrame:
-    """Error rate of each recording, worst first, at most ``top``; its interval is Wilson's (one recording each)."""
+def recording_table(prepared: Prepared) -> pd.DataFrame:
+    """Error rate of each recording, worst first, at most 200; its interval is Wilson's (one recording each)."""
     head = prepared.head
     n = prepared.clusters.sizes
     wrong = np.bincount(head.group[prepared.errors.row], minlength=len(n))
     present = np.flatnonzero(n)
     rate = wrong[present] / n[present]
-    chosen = present[np.argsort(-rate, kind="stable")[:top]]
+    chosen = present[np.argsort(-rate, kind="stable")[:_MOST_RECORDINGS]]
     low, high = wilson(wrong[chosen], n[chosen])
     return pd.DataFrame(
         {

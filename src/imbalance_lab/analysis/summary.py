@@ -30,6 +30,8 @@ from imbalance_lab.metrics.clusters import ratio, ratio_interval, resampled, ver
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
 from imbalance_lab.metrics.trivial import trivial_confusions
 
+_CONFIDENT = (0.8, 0.9)  # from which an error counts as confident
+
 Floats = NDArray[np.float64]
 COLLAPSE_RATIO = 0.25
 
@@ -122,12 +124,12 @@ def metric_table(prepared: Prepared) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def confidence_table(prepared: Prepared, thresholds: tuple[float, ...] = (0.8, 0.9)) -> pd.DataFrame:
+def confidence_table(prepared: Prepared) -> pd.DataFrame:
     """Mean confidence of right and wrong, and P(wrong | confidence > t) with its coverage; one row per quantity."""
     fine = prepared.tally.calibration.fine  # (C, 60, 2)
     n = fine.sum()
     rows = []
-    for t in thresholds:
+    for t in _CONFIDENT:
         above = fine[:, round(t * FINE) :].sum(axis=1)  # (C, 2) wrong, right
         wrong, covered = above[:, 0], above.sum(axis=1)
         low, high = ratio_interval(wrong[:, None], covered[:, None], prepared.weights)

@@ -19,6 +19,8 @@ from imbalance_lab.metrics.calibration import CLIP, mass_bin, width_bin
 from imbalance_lab.metrics.clusters import Clusters
 from imbalance_lab.predictions import HeadPredictions
 
+_MOST_POSITIONS = 200_000  # that the edges of the bins are taken from
+
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
@@ -153,13 +155,13 @@ def _count_calibration(
     return own
 
 
-def mass_bin_edges(head: HeadPredictions, bins: int = BINS, cap: int = 200_000) -> Floats:
-    """Quantiles of the confidence over at most ``cap`` evenly spaced positions; merged where they tie."""
+def mass_bin_edges(head: HeadPredictions) -> Floats:
+    """Quantiles of the confidence over at most 200,000 evenly spaced positions; merged where they tie."""
     from imbalance_lab.metrics.calibration import mass_edges
 
-    step = max(1, -(-len(head) // cap))
+    step = max(1, -(-len(head) // _MOST_POSITIONS))
     rows = np.arange(0, len(head), step)
-    return mass_edges(head.probabilities[rows, head.pred[rows]], bins) if len(rows) else np.array([0.0, 1.0])
+    return mass_edges(head.probabilities[rows, head.pred[rows]], BINS) if len(rows) else np.array([0.0, 1.0])
 
 
 def _no_tally(c: int, k: int, m: int, binned_scores: bool) -> Tally:

@@ -61,15 +61,15 @@ def trivial_confusions(train_counts: NDArray[np.int64], counts: NDArray[np.int64
     return counts[None, :, None] * trivial_distribution(train_counts)[:, None, :]
 
 
-def trivial_scores(loaded: LoadedData, split: str = "test") -> TrivialScores:
-    """Score the trivial predictors, told the class shares of train, on ``split``.
+def trivial_scores(loaded: LoadedData) -> TrivialScores:
+    """Score the trivial predictors, told the class shares of train, on the test split.
 
     A head without a scored position in the split has NaN scores and does not enter the product; a head
     without a label in train is left out.
     """
     from imbalance_lab.metrics.counts import metric_by_name
 
-    data, train, index = loaded.dataset, loaded.splits.train, dict(loaded.splits.items())[split]
+    data, train, index = loaded.dataset, loaded.splits.train, dict(loaded.splits.items())["test"]
     functions = {name: metric_by_name(name) for name in METRICS}
     heads: dict[str, dict[str, dict[str, float]]] = {}
     majority: dict[str, str] = {}
@@ -98,4 +98,4 @@ def trivial_scores(loaded: LoadedData, split: str = "test") -> TrivialScores:
             products[" x ".join(COMPOSITE_HEADS)] = float(np.prod([accuracies[h] for h in COMPOSITE_HEADS]))
         products["exact_match"] = float(right[i][applies].mean()) if applies.any() else float("nan")
         joint[predictor] = products
-    return TrivialScores(heads, joint, majority, split)
+    return TrivialScores(heads, joint, majority, "test")

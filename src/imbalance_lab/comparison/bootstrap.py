@@ -66,6 +66,8 @@ from imbalance_lab.comparison.family import step_down
 from imbalance_lab.comparison.resampling import Resampled
 from imbalance_lab.comparison.training_noise import Noise, fold_noise, run_noise
 
+_LEVEL = 0.95  # of an interval that stands alone
+
 Array = NDArray[np.float64]
 
 BETTER, WORSE, CANNOT = "better", "worse", "cannot distinguish"
@@ -205,7 +207,7 @@ def _over_folds(pull: Array, fold: NDArray[np.int64]) -> tuple[Array, Array]:
     return variance, np.full(pull.shape[1], folds - 1.0)
 
 
-def alone(c: Contrast, level: float = 0.95) -> Estimate:
+def alone(c: Contrast) -> Estimate:
     """A contrast on its own: Student's interval and p."""
     from scipy.stats import t
 
@@ -213,7 +215,7 @@ def alone(c: Contrast, level: float = 0.95) -> Estimate:
     se = np.sqrt(c.variance)
     with np.errstate(invalid="ignore", divide="ignore"):
         p = np.where(flat, np.where(c.value == 0, 1.0, np.nan), 2.0 * t.sf(np.abs(c.value) / se, c.df))
-    return _estimate(c, t.ppf(0.5 + level / 2, c.df), p)
+    return _estimate(c, t.ppf(0.5 + _LEVEL / 2, c.df), p)
 
 
 def together(

@@ -16,6 +16,8 @@ from imbalance_lab.comparison.study import CONTROL, COST, Study
 from imbalance_lab.errors import InputError
 from imbalance_lab.randomness import derive_seed
 
+_LEVEL = 0.95  # of the intervals
+
 Array = NDArray[np.float64]
 
 
@@ -135,7 +137,7 @@ def bill(study: Study, differences: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost_ranges(study: Study, *, seed: int = 0, level: float = 0.95) -> pd.DataFrame:
+def cost_ranges(study: Study, *, seed: int = 0) -> pd.DataFrame:
     """The range of the cost ratio in which each strategy is the cheapest.
 
     With r the cost of missing a rare command in units of one false rare command, a strategy costs
@@ -160,7 +162,7 @@ def cost_ranges(study: Study, *, seed: int = 0, level: float = 0.95) -> pd.DataF
     samples = np.stack([_seed_mean(study, r.samples[..., columns], side, seed_weight) for _, side in sides], axis=1)
     low, high = best_range(point[:, 0], point[:, 1])
     low_b, high_b = best_range(samples[..., 0], samples[..., 1])  # (B, S)
-    tails = [(1 - level) / 2, (1 + level) / 2]
+    tails = [(1 - _LEVEL) / 2, (1 + _LEVEL) / 2]
     rows = []
     for i, (name, _) in enumerate(sides):
         wins = ~np.isnan(low_b[:, i])

@@ -75,7 +75,6 @@ def assign_folds(
     counts: NDArray[np.int64] | sparse.csr_array,
     folds: int,
     seed: int,
-    tries: int = TRIES,
 ) -> NDArray[np.int64]:
     """The fold (0 ... folds - 1) that tests each group, int64 array of shape (G,); see :func:`assign_groups`.
 
@@ -91,7 +90,7 @@ def assign_folds(
     if n_groups * max(1, n_classes) > _SMALL:
         part = _levelled(deal(counts, codes, fractions, rng), folds)
     else:
-        part = _best((_dealt_in_turn(codes, folds, rng) for _ in range(tries)), counts, fractions, demand)
+        part = _best((_dealt_in_turn(codes, folds, rng) for _ in range(TRIES)), counts, fractions, demand)
     size = np.asarray(counts.sum(axis=1), dtype=np.int64).ravel()
     return mend(part, demand, codes, size, fractions)
 

@@ -17,6 +17,8 @@ from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.metrics.intervals import percentile_interval
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
+_RESAMPLES = 1000
+
 Floats = NDArray[np.float64]
 
 COLUMNS = ("head", "measure", "class", "before", "after", "difference", "low", "high", "verdict")
@@ -41,7 +43,7 @@ class _Sums:
     recordings: int
 
 
-def changes(before: Predictions, after: Predictions, resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+def changes(before: Predictions, after: Predictions) -> pd.DataFrame:
     """Measures of each head on both tables, and their differences.
 
     Both sets of recordings are resampled on their own, since they share none; intervals are 95 % percentile
@@ -54,14 +56,14 @@ def changes(before: Predictions, after: Predictions, resamples: int = 1000, seed
     -------
     DataFrame of :data:`COLUMNS`
     """
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     rows = []
     for head, new in after.heads.items():
         old = before.heads.get(head)
         if old is None or not len(old) or not len(new):
             continue
         k = len(new.classes)
-        first, second = (_sums(part, resamples, rng) for part in (_in_order(old, new.classes), new))
+        first, second = (_sums(part, _RESAMPLES, rng) for part in (_in_order(old, new.classes), new))
         low, high = _difference(first, second, k)
         values = [_measures(s.counts.sum(axis=0, keepdims=True), k)[0] for s in (first, second)]
         names = [(n, "") for n in _OVERALL]

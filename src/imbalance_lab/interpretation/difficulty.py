@@ -11,6 +11,8 @@ from imbalance_lab.metrics.clusters import bootstrap_weights, clusters_of, ratio
 from imbalance_lab.metrics.intervals import wilson
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
+_RESAMPLES = 400
+
 
 @dataclass(frozen=True)
 class Difficulty:
@@ -29,13 +31,13 @@ class Difficulty:
     trend: pd.DataFrame
 
 
-def token_difficulty(predictions: Predictions, resamples: int = 400, seed: int = 0) -> Difficulty:
+def token_difficulty(predictions: Predictions, seed: int = 0) -> Difficulty:
     """Accuracy and confidence of every class of every head."""
     tables, trends = [], []
     for name, head in predictions.heads.items():
         if not len(head):
             continue
-        table = _one_head(name, head, resamples, seed)
+        table = _one_head(name, head, _RESAMPLES, seed)
         tables.append(table)
         trends.append(_trend(name, table))
     return Difficulty(

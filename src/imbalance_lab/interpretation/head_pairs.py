@@ -15,6 +15,8 @@ from imbalance_lab.data.dataset import IGNORE
 from imbalance_lab.interpretation.scored import cluster_mean
 from imbalance_lab.predictions import Predictions
 
+_RESAMPLES = 400
+
 
 @dataclass(frozen=True)
 class HeadAssociation:
@@ -36,7 +38,6 @@ def head_association(
     confidences: Mapping[str, NDArray[np.floating]],
     targets: Mapping[str, NDArray[np.int64]],
     *,
-    resamples: int = 400,
     seed: int = 0,
 ) -> HeadAssociation:
     """Compare heads on the positions where both apply.
@@ -55,7 +56,7 @@ def head_association(
         means = [float(h.confidence[m].mean()) if m.any() else float("nan") for m in (h.right, ~h.right)]
         rows.append((name, len(h), len(np.unique(h.group)), float(accuracy), float(low), float(high), *means))
     columns = ["head", "n", "recordings", "accuracy", "low", "high", "confidence_right", "confidence_wrong"]
-    pairs = cross_head(predictions, resamples, seed).pairs
+    pairs = cross_head(predictions, _RESAMPLES, seed).pairs
     if len(pairs):
         known = {}
         for a, b in combinations(predictions.heads, 2):

@@ -51,12 +51,10 @@ def channels(dataset: SequenceDataset) -> tuple[Feature, ...]:
     )
 
 
-def correlated(
-    values: NDArray[np.floating], names: Sequence[str], threshold: float = CORRELATED
-) -> tuple[Feature, ...]:
+def correlated(values: NDArray[np.floating], names: Sequence[str]) -> tuple[Feature, ...]:
     """Groups of at least two channels that tell the same, by hierarchical clustering.
 
-    Average linkage on 1 - abs(Spearman correlation), cut at ``1 - threshold``: permuting one of two
+    Average linkage on 1 - abs(Spearman correlation), cut at ``1 - CORRELATED``: permuting one of two
     such channels alone leaves its information in the other, so both look unimportant.
 
     Parameters
@@ -74,7 +72,7 @@ def correlated(
     correlation = np.abs(np.corrcoef(rankdata(values[:, varying], axis=0), rowvar=False))
     distance = 1.0 - np.clip(correlation, 0.0, 1.0)
     np.fill_diagonal(distance, 0.0)
-    label = fcluster(linkage(squareform((distance + distance.T) / 2), "average"), 1.0 - threshold, "distance")
+    label = fcluster(linkage(squareform((distance + distance.T) / 2), "average"), 1.0 - CORRELATED, "distance")
     found = []
     for group in np.unique(label):
         members = tuple(int(i) for i in varying[label == group])

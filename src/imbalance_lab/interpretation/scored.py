@@ -172,11 +172,11 @@ def clusters(recording: Ints, cap: int = _MAX_CLUSTERS) -> tuple[Ints, int]:
     return (np.random.default_rng(0).permutation(len(names)) % cap)[code], cap
 
 
-def bootstrap(n_clusters: int, seed: int, resamples: int = RESAMPLES) -> Floats | None:
+def bootstrap(n_clusters: int, seed: int) -> Floats | None:
     """Draws of clusters, shape (resamples, n_clusters); None with fewer than two."""
     if n_clusters < 2:
         return None
-    return cluster_bootstrap_weights(n_clusters, resamples, _generator(seed, "bootstrap")).astype(np.float64)
+    return cluster_bootstrap_weights(n_clusters, RESAMPLES, _generator(seed, "bootstrap")).astype(np.float64)
 
 
 def cluster_mean(values: Floats, recording: Ints, seed: int) -> tuple[Floats, Floats, Floats]:

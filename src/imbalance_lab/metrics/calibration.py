@@ -117,10 +117,9 @@ def ace(
     true: ArrayLike,
     bins: int = 15,
     kind: Literal["width", "mass"] = "mass",
-    closed: Literal["right", "left"] = "left",
 ) -> float:
     """Average calibration error: the unweighted mean gap of the non-empty bins; as netcal's ACE, left-closed."""
-    return float(_gap(reliability(probabilities, true, bins, kind, closed)).mean())
+    return float(_gap(reliability(probabilities, true, bins, kind, "left")).mean())
 
 
 def adaptive_ece(

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval, wilson
 
+_BLOCK_CELLS = 4_000_000  # cells worked on together: bounds the memory
+
 Floats = NDArray[np.float64]
 
 MIN_POSITIONS = 20
@@ -64,9 +66,7 @@ def bootstrap_weights(clusters: Clusters, resamples: int, rng: np.random.Generat
     return cluster_bootstrap_weights(clusters.n, resamples, rng).astype(np.float64)
 
 
-def resampled(
-    counts: NDArray[np.generic], weights: Floats, function: Callable[[Floats], Floats], block_cells: int = 4_000_000
-) -> Floats:
+def resampled(counts: NDArray[np.generic], weights: Floats, function: Callable[[Floats], Floats]) -> Floats:
     """``function`` of the counts of each resample.
 
     Parameters
@@ -76,7 +76,7 @@ def resampled(
     function : maps (block, ...) to (block, ...); called on blocks of resamples, so that memory stays bounded
     """
     flat = counts.reshape(len(counts), -1).astype(np.float64)
-    step = max(1, block_cells // max(flat.shape[1], 1))
+    step = max(1, _BLOCK_CELLS // max(flat.shape[1], 1))
     parts = []
     for i in range(0, len(weights), step):
         block = weights[i : i + step]

@@ -52,9 +52,9 @@ def _ratio(numerator: Floats, denominator: Floats) -> Floats:
     return out
 
 
-def _masked_mean(values: Floats, mask: NDArray[np.bool_], fill: float = 0.0) -> Floats:
-    """Mean of the last axis over ``mask`` with NaN read as ``fill``; NaN where nothing is in the mask."""
-    filled = np.where(np.isnan(values), fill, values)
+def _masked_mean(values: Floats, mask: NDArray[np.bool_]) -> Floats:
+    """Mean of the last axis over ``mask`` with NaN read as 0; NaN where nothing is in the mask."""
+    filled = np.where(np.isnan(values), 0.0, values)
     return _ratio((filled * mask).sum(axis=-1), mask.sum(axis=-1).astype(np.float64))
 
 
@@ -163,10 +163,10 @@ def kappa(confusion: ArrayLike, weights: str | None = None) -> Floats:
     return 1.0 - _ratio((c * cost).sum(axis=(-2, -1)), expected_cost)
 
 
-def gmean(confusion: ArrayLike, correction: float = 0.0) -> Floats:
-    """Geometric mean of the recalls of the classes with support, shape (...); recall 0 becomes ``correction``."""
+def gmean(confusion: ArrayLike) -> Floats:
+    """Geometric mean of the recalls of the classes with support, shape (...); 0 where one of them is 0."""
     _, support, _ = _parts(confusion)
-    return _geometric_mean(np.nan_to_num(recall(confusion)), support > 0, correction)
+    return _geometric_mean(np.nan_to_num(recall(confusion)), support > 0, 0.0)
 
 
 def gmean_observed(confusion: ArrayLike, correction: float = 0.0) -> Floats:

@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_CONFIDENCE = 0.95
+
 Floats = NDArray[np.float64]
 
 
@@ -87,9 +89,7 @@ def percentile_tail(confidence: float, n_groups: int | None = None) -> float:
     return float(ndtr(np.sqrt(n_groups / (n_groups - 1)) * stdtrit(n_groups - 1, tail)))
 
 
-def percentile_interval(
-    samples: ArrayLike, confidence: float = 0.95, axis: int = 0, n_groups: int | None = None
-) -> tuple[Floats, Floats]:
+def percentile_interval(samples: ArrayLike, axis: int = 0, n_groups: int | None = None) -> tuple[Floats, Floats]:
     """Percentile bootstrap interval along ``axis``; NaN samples (a class that was not drawn) are left out.
 
     With ``n_groups`` the percentiles are widened for a small number of groups: the nominal
@@ -101,7 +101,7 @@ def percentile_interval(
     Hesterberg (2015), What Teachers Should Know about the Bootstrap, "expanded percentile interval".
     """
     values = np.asarray(samples, dtype=np.float64)
-    tail = percentile_tail(confidence, n_groups)
+    tail = percentile_tail(_CONFIDENCE, n_groups)
     moved = np.moveaxis(values, axis, -1)
     # Sorted along contiguous memory (NaN last), the quantiles cost a third of what they do along the first axis.
     flat = np.sort(moved.reshape(-1, moved.shape[-1]), axis=1)

@@ -30,6 +30,8 @@ from imbalance_lab.plots.style import (
     titles,
 )
 
+_PLACEHOLDER_SHARE = 0.5  # share above which a class counts as placeholder
+
 VERDICT_LOOK: Mapping[str, tuple[str, str]] = {
     Verdict.FAIL: ("#b23a00", "✖"),
     Verdict.WARN: ("#e69f00", "▲"),
@@ -94,14 +96,13 @@ def class_distribution(table: pd.DataFrame, scope: Scope, *, colours: Mapping[st
     return titles(fig, title, scope.subtitle("rec.: recordings"))
 
 
-def placeholder(table: pd.DataFrame, scope: Scope, *, threshold: float = 0.5) -> Figure:
+def placeholder(table: pd.DataFrame, scope: Scope) -> Figure:
     """How much of each class stands where its head does not apply.
 
     Parameters
     ----------
     table : DataFrame with columns ``class, n, filler, rate, low, high``
         ``filler`` of the ``n`` positions of the class are where the head does not apply.
-    threshold : share above which a class counts as placeholder
     """
     table = table[table["n"] > 0] if len(table) else table
     if table.empty:
@@ -116,7 +117,7 @@ def placeholder(table: pd.DataFrame, scope: Scope, *, threshold: float = 0.5) ->
         y,
         top["rate"],
         height=0.62,
-        color=[ALARM if r > threshold else MUTED for r in top["rate"]],
+        color=[ALARM if r > _PLACEHOLDER_SHARE else MUTED for r in top["rate"]],
         hatch="///",
         edgecolor="white",
     )
@@ -129,7 +130,7 @@ def placeholder(table: pd.DataFrame, scope: Scope, *, threshold: float = 0.5) ->
         capsize=3,
         lw=1.2,
     )
-    ax.axvline(threshold, color=INK, lw=1, ls=(0, (4, 3)))
+    ax.axvline(_PLACEHOLDER_SHARE, color=INK, lw=1, ls=(0, (4, 3)))
     for i, (n, filler) in enumerate(zip(top["n"], top["filler"], strict=True)):
         ax.text(1.015, i, f"{int(n - filler):,} real of {int(n):,}", va="center", size=9)
     rows_axis(ax, list(top["class"]))
@@ -137,7 +138,7 @@ def placeholder(table: pd.DataFrame, scope: Scope, *, threshold: float = 0.5) ->
     ax.set_xticks([0, 0.25, 0.5, 0.75, 1.0])
     more_note(fig, len(ordered) - len(top))
     worst = ordered.iloc[int(np.argmax(ordered["rate"]))]
-    if worst["rate"] > threshold:
+    if worst["rate"] > _PLACEHOLDER_SHARE:
         title = (
             f"{percent(float(worst['rate']), 1)} of “{label(worst['class'])}” is filler: "
             f"{int(worst['n'] - worst['filler']):,} of {int(worst['n']):,} positions are real"
@@ -145,7 +146,7 @@ def placeholder(table: pd.DataFrame, scope: Scope, *, threshold: float = 0.5) ->
     else:
         most = percent(float(worst["rate"]), 1)
         title = f"No class is a placeholder: at most {most} of one ({label(worst['class'])}) is filler"
-    return titles(fig, title, scope.subtitle(f"dashed: a class fails above {percent(threshold)}"))
+    return titles(fig, title, scope.subtitle(f"dashed: a class fails above {percent(_PLACEHOLDER_SHARE)}"))
 
 
 def audit_overview(findings: Sequence[Finding], scope: Scope) -> Figure:

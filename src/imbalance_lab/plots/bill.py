@@ -81,7 +81,6 @@ def cost_ranges(
     table: pd.DataFrame,
     scope: Scope,
     *,
-    ratio_name: str = "cost of a missed rare command in false alarms",
     order: Sequence[str] = (),
     baseline: str | None = None,
 ) -> Figure:
@@ -135,7 +134,7 @@ def cost_ranges(
         )
     ax.set_xscale("log")
     ax.set_xlim(left, right)
-    ax.set_xlabel(ratio_name)
+    ax.set_xlabel("cost of a missed rare command in false alarms")
     rows_axis(ax, [label(r, 30) for r in rows], 40)
     silent = [n for n in names if n not in rows]
     widest = ranges.iloc[int(np.argmax(ranges["high"].clip(upper=right) / ranges["low"].clip(lower=left)))]

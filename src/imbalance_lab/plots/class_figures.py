@@ -16,6 +16,7 @@ from imbalance_lab.plots.style import (
     GRID,
     INK,
     MAX_ROWS,
+    MIN_N,
     MUTED,
     Scope,
     bar_height,
@@ -36,9 +37,7 @@ from imbalance_lab.plots.style import (
 )
 
 
-def per_class(
-    table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] | None = None, min_n: int = 20
-) -> Figure:
+def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] | None = None) -> Figure:
     """Recall, precision and F1 with intervals, one row per class, worst F1 first.
 
     Parameters
@@ -46,19 +45,20 @@ def per_class(
     table : DataFrame with columns ``class, support`` and, for each of ``recall, precision, f1``,
         the value and its ends ``<metric>_low, <metric>_high`` (NaN where undefined)
     colours : class name to colour
-    min_n : support below which a class is drawn hollow and not made the headline; a column
-        ``sufficient`` (0 or 1) overrides it
+
+    A class with a support below :data:`MIN_N` is drawn hollow and not made the headline; a column ``sufficient``
+    (0 or 1) overrides it.
     """
     table = table[table["support"] > 0] if len(table) else table
     if table.empty:
         return empty_figure("No class has a scored position.", "Per class: nothing to show", scope.subtitle())
     ordered = table.sort_values(["f1", "support"], na_position="first", kind="stable")
     top = ordered.head(MAX_ROWS)
-    enough = ordered[~_few(ordered, min_n)]
+    enough = ordered[~_few(ordered, MIN_N)]
     fig, axes = new_figure(1, 3, height=bar_height(len(top), 0.34, 0.85), sharey=True)
     names = [f"{label(c, 24)} (n={int(s):,})" for c, s in zip(top["class"], top["support"], strict=True)]
     for ax, metric in zip(axes[0], ("recall", "precision", "f1"), strict=True):
-        _dots(style_axes(ax, "x"), top, metric, colours or {}, min_n)
+        _dots(style_axes(ax, "x"), top, metric, colours or {}, MIN_N)
         if metric == "f1":
             ax.set(xlabel="F1", xlim=(-0.03, 1.03))
         else:
@@ -77,10 +77,10 @@ def per_class(
         if not worst["f1"] < 1:
             title = f"All {plural(len(enough), 'class')} are predicted without error"
     else:
-        title = f"No class has {min_n} positions in 3 recordings: too few to judge any"
+        title = f"No class has {MIN_N} positions in 3 recordings: too few to judge any"
     notes = ["lines: 95 % interval"]
-    if _few(top, min_n).any():
-        notes.append(f"hollow: too few positions or recordings (n < {min_n} or under 3 recordings)")
+    if _few(top, MIN_N).any():
+        notes.append(f"hollow: too few positions or recordings (n < {MIN_N} or under 3 recordings)")
     return titles(fig, title, scope.subtitle(*notes))
 
 
@@ -128,7 +128,6 @@ def class_frequency(
     *,
     colours: Mapping[str, str] | None = None,
     trend: pd.DataFrame | None = None,
-    min_n: int = 20,
 ) -> Figure:
     """Error rate of each class against its share of the training positions.
 
@@ -150,7 +149,7 @@ def class_frequency(
     if trend is not None and len(trend):
         ax.plot(trend["train_share"], trend["rate"], color=MUTED, lw=1.6, ls="--", zorder=1)
     for i, name in enumerate(usable["class"]):
-        few = usable["n"].iloc[i] < min_n
+        few = usable["n"].iloc[i] < MIN_N
         colour = (colours or {}).get(name, ACCENT)
         ax.errorbar(
             [x[i]],
@@ -177,7 +176,7 @@ def class_frequency(
     _names_beside(ax, usable, x, y, at)
     rare = usable[usable["train_share"] < 0.01]
     n_rare, wrong = int(rare["n"].sum()), float((rare["n"] * rare["rate"]).sum())
-    if n_rare >= min_n:
+    if n_rare >= MIN_N:
         rate = percent(wrong / n_rare)
         title = f"Classes below 1 % of training are wrong {rate} of the time ({plural(n_rare, 'position')})"
     else:
@@ -189,7 +188,7 @@ def class_frequency(
     return titles(
         fig,
         title,
-        scope.subtitle("lines: 95 % interval", *([f"hollow: n < {min_n}"] if (usable["n"] < min_n).any() else [])),
+        scope.subtitle("lines: 95 % interval", *([f"hollow: n < {MIN_N}"] if (usable["n"] < MIN_N).any() else [])),
     )
 
 

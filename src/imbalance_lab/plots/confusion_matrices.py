@@ -15,6 +15,7 @@ from imbalance_lab.plots.style import (
     ALARM,
     INK,
     MAX_ROWS,
+    MIN_N,
     MUTED,
     SEQUENTIAL,
     Scope,
@@ -37,7 +38,7 @@ from imbalance_lab.plots.style import (
 _MOST = 12  # classes with a row of their own; the rest share one, so that each row still sums to 100 %
 
 
-def confusion_matrix(counts: NDArray[np.integer], classes: Sequence[str], scope: Scope, *, min_n: int = 20) -> Figure:
+def confusion_matrix(counts: NDArray[np.integer], classes: Sequence[str], scope: Scope) -> Figure:
     """Counts and row shares; rows by support, the diagonal muted so that errors stand out.
 
     Parameters
@@ -45,7 +46,6 @@ def confusion_matrix(counts: NDArray[np.integer], classes: Sequence[str], scope:
     counts : integer array of shape (K, K), rows true, columns predicted
     classes : names of the K classes
     scope : the data, for the subtitle
-    min_n : support below which a class is not made the headline
 
     Returns
     -------
@@ -60,7 +60,7 @@ def confusion_matrix(counts: NDArray[np.integer], classes: Sequence[str], scope:
     order = shown[np.lexsort((shown, -cells.sum(axis=1)[shown]))]
     names = [classes[i] for i in order]
     table = cells[np.ix_(order, order)]
-    title = _headline(table, names, min_n)
+    title = _headline(table, names, MIN_N)
     hidden = len(names) - _MOST
     if hidden > 1:
         fold = np.minimum(np.arange(len(names)), _MOST)

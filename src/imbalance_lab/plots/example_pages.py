@@ -27,6 +27,8 @@ from imbalance_lab.plots.style import (
     titles,
 )
 
+_MOST_IMAGES = 12
+
 
 @dataclass(frozen=True)
 class WindowExample:
@@ -69,7 +71,6 @@ def window_gallery(
     *,
     colours: Mapping[str, str] | None = None,
     rate: float | None = None,
-    interval_s: float | None = None,
 ) -> Figure:
     """A wrong window beside the nearest correct one of the true class.
 
@@ -81,7 +82,6 @@ def window_gallery(
     channels : names (with units) of the C channels, those that differ most first
     colours : class name to colour of the strips
     rate : how often the true class is missed as the predicted one, for the title
-    interval_s : seconds from one step to the next, or None to count steps
     """
     examples = [wrong] if right is None else [wrong, right]
     fig, axes = new_figure(
@@ -98,7 +98,7 @@ def window_gallery(
         ax.set_title(
             label(example.title or ("wrong" if column == 0 else "nearest right"), 52), loc="left", size=10, color=INK
         )
-        ax.set_xlabel("step" if interval_s is None else f"step ({interval_s:g} s each)")
+        ax.set_xlabel("step")
     named = [n for n in dict.fromkeys([*map(str, wrong.true), *map(str, wrong.pred)]) if n][:8]
     boxes = [Rectangle((0, 0), 1, 1, fc=(colours or {}).get(n, MAJORITY)) for n in named]
     fig.legend(boxes, [label(n, 16) for n in named], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
@@ -205,11 +205,11 @@ def _on(colour: str) -> str:
     return "white" if linear @ np.array([0.2126, 0.7152, 0.0722]) < 0.18 else "black"
 
 
-def image_gallery(examples: Sequence[ImageExample], scope: Scope, *, most: int = 12) -> Figure:
+def image_gallery(examples: Sequence[ImageExample], scope: Scope) -> Figure:
     """Wrong images, most confident first, each beside the nearest right image of its true class."""
     if not examples:
         return empty_figure("No image was misread.", "Gallery: no errors", scope.subtitle())
-    shown = sorted(examples, key=lambda e: -e.confidence)[:most]
+    shown = sorted(examples, key=lambda e: -e.confidence)[:_MOST_IMAGES]
     pairs = min(4, len(shown))
     rows = -(-len(shown) // pairs)
     fig, axes = new_figure(rows, 2 * pairs, width=max(5.0, 2.05 * pairs), height=1.5 * rows)

@@ -112,7 +112,7 @@ def cumulative(table: pd.DataFrame, scope: Scope, *, metric: str, what: str = "f
     return titles(fig, title, scope.subtitle("band: 95 % interval"))
 
 
-def attribution_channels(table: pd.DataFrame, scope: Scope, *, classes: str = "all", sanity: str = "") -> Figure:
+def attribution_channels(table: pd.DataFrame, scope: Scope, *, sanity: str = "") -> Figure:
     """Share of the absolute attribution per channel: integrated gradients with intervals, saliency beside them.
 
     Parameters
@@ -120,7 +120,7 @@ def attribution_channels(table: pd.DataFrame, scope: Scope, *, classes: str = "a
     table : DataFrame with columns ``method, class, channel, share, low, high, cases``
     sanity : result of the randomisation check in words, for the subtitle
     """
-    chosen = table[(table["class"] == classes) & table["share"].notna()]
+    chosen = table[(table["class"] == "all") & table["share"].notna()]
     integrated = chosen[chosen["method"] == "integrated gradients"]
     if integrated.empty:
         return empty_figure("No attribution.", "Attribution: nothing to show", scope.subtitle())

@@ -17,6 +17,7 @@ from imbalance_lab.plots.style import (
     ALARM,
     INK,
     MAX_ROWS,
+    MIN_N,
     MUTED,
     Scope,
     bar_height,
@@ -159,15 +160,13 @@ def _errors(primary: pd.DataFrame) -> int:
     return int(primary["errors"].iloc[0]) if "errors" in primary else int(primary["count"].sum())
 
 
-def slices(
-    table: pd.DataFrame, scope: Scope, *, what: str = "slice", overall: float | None = None, min_n: int = 20
-) -> Figure:
+def slices(table: pd.DataFrame, scope: Scope, *, what: str = "slice", overall: float | None = None) -> Figure:
     """Error rate of each slice (operation, command family, recording), worst first.
 
     Parameters
     ----------
     table : DataFrame whose first column names the slice, with ``n, rate, low, high``
-        ``rate`` is the error rate; slices below ``min_n`` positions, or with the
+        ``rate`` is the error rate; slices below :data:`MIN_N` positions, or with the
         verdict ``insufficient`` in an optional column, are hollow and never the headline.
     what : what a row is, for the title ("operation")
     overall : error rate of all positions; computed from the rows where None
@@ -181,7 +180,7 @@ def slices(
     mean = float((table["n"] * table["rate"]).sum() / table["n"].sum()) if overall is None else overall
     fig, axes = new_figure(height=bar_height(len(top), 0.33))
     ax = style_axes(axes[0, 0], "x")
-    few = _few(top, min_n)
+    few = _few(top, MIN_N)
     y = np.arange(len(top))
     for mask, face in ((~few, ACCENT), (few, "white")):
         part = top[mask]
@@ -203,7 +202,7 @@ def slices(
     high = float(furthest(top, "rate").max())
     rate_axis(ax, f"error rate (dashed: overall {percent(mean)})", high=max(0.02, min(1.03, 1.06 * max(high, mean))))
     more_note(fig, len(ordered) - len(top))
-    judged = ordered[~_few(ordered, min_n)]
+    judged = ordered[~_few(ordered, MIN_N)]
     if len(judged):
         worst = judged.iloc[0]
         verb = (

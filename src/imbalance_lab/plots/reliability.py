@@ -87,14 +87,16 @@ def reliability(curves: Mapping[str, pd.DataFrame], scope: Scope, *, ece: Mappin
     return titles(fig, title, scope.subtitle("points at the mean of their bin", *notes))
 
 
-def confidence_histogram(table: pd.DataFrame, scope: Scope, *, high: float = 0.8) -> Figure:
+_CONFIDENT = 0.8  # from which an error counts as confident; an edge of the bins
+
+
+def confidence_histogram(table: pd.DataFrame, scope: Scope) -> Figure:
     """How confident the model was where it was right and where it was wrong.
 
     Parameters
     ----------
     table : DataFrame with columns ``bin_low, bin_high, right, wrong``
         Bin edges of the confidence and the number of positions right and wrong in each bin.
-    high : confidence from which an error counts as confident; should be a bin edge
     """
     if table.empty or (table["right"].sum() + table["wrong"].sum()) == 0:
         return empty_figure("No scored position.", "Confidence: nothing to show", scope.subtitle())
@@ -106,10 +108,10 @@ def confidence_histogram(table: pd.DataFrame, scope: Scope, *, high: float = 0.8
         share = table[column].to_numpy(float) / max(n, 1)
         ax.bar(edges, share, widths, align="edge", color=colour, edgecolor="white", hatch=hatch, lw=0.6)
         ax.set_title(f"{column}: {plural(n, 'position')}", loc="left", size=10, color=INK)
-        ax.axvline(high, color=INK, lw=1, ls=(0, (2, 2)))
+        ax.axvline(_CONFIDENT, color=INK, lw=1, ls=(0, (2, 2)))
         rate_axis(ax, f"share of the {column}", axis="y", high=max(0.05, 1.1 * float(share.max())))
     rate_axis(axes[1, 0], "confidence (probability of the predicted class)", low=min(0.0, float(edges.min())), high=1.0)
-    sure = table["bin_low"] >= high - 1e-9
+    sure = table["bin_low"] >= _CONFIDENT - 1e-9
     wrong, n_sure = int(table.loc[sure, "wrong"].sum()), int(table.loc[sure, ["right", "wrong"]].to_numpy().sum())
     total = int(table["wrong"].sum())
     if total == 0:
@@ -117,7 +119,7 @@ def confidence_histogram(table: pd.DataFrame, scope: Scope, *, high: float = 0.8
     else:
         title = (
             f"{percent(wrong / total)} of the errors ({wrong:,} of {total:,}) are made with confidence of "
-            f"{percent(high)} or more"
+            f"{percent(_CONFIDENT)} or more"
         )
     said = f"above the line: {percent(wrong / n_sure)} of {n_sure:,} are wrong" if n_sure else "nothing above the line"
     return titles(fig, title, scope.subtitle(said))

@@ -29,6 +29,9 @@ from PIL.Image import Dither, Image, Quantize, fromarray
 
 from imbalance_lab.formats import percent, plural  # noqa: F401 (figures take both from here)
 
+MIN_N = 20
+"""Support below which a class or a slice is drawn hollow and not made the headline."""
+
 DPI = 150
 MAX_ROWS = 20
 _DRAWN = "_imbalance_lab_png"  # attribute of a figure that holds its PNG
@@ -325,10 +328,10 @@ def furthest(table: pd.DataFrame, value: str) -> NDArray[np.float64]:
     return np.fmax(ends(table)[1], table[value].to_numpy(dtype=float))
 
 
-def more_note(fig: Figure, hidden: int, where: str = "the table") -> None:
+def more_note(fig: Figure, hidden: int) -> None:
     """Say how many rows are not drawn."""
     if hidden > 0:
-        fig.supxlabel(f"and {hidden} more in {where}", size=9, color=MUTED, x=0.99, ha="right")
+        fig.supxlabel(f"and {hidden} more in the table", size=9, color=MUTED, x=0.99, ha="right")
 
 
 def spread_labels(

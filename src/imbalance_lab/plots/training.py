@@ -32,7 +32,6 @@ def training_curves(
     best_epoch: int | None = None,
     label_entropy: float | None = None,
     trivial: float | None = None,
-    trivial_name: str = "always the majority",
 ) -> Figure:
     """Loss, validation metric and entropy of the predicted classes by epoch.
 
@@ -77,7 +76,7 @@ def training_curves(
     if "val_metric" in names:
         ax = axes[1, 0]
         ax.set_ylim(-0.02, max(0.1, 1.1 * float(np.nanmax([*epochs["val_metric"], trivial or 0]))))
-        _level(ax, trivial, trivial_name)
+        _level(ax, trivial, "always the majority")
     if "pred_entropy" in names:
         ax = axes[-1, 0]
         ax.set_ylim(-0.03, 1.15 * max(0.1, float(np.nanmax(epochs["pred_entropy"])), label_entropy or 0.0))

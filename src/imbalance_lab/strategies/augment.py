@@ -19,15 +19,17 @@ from imbalance_lab.strategies.search_space import OneOf, Uniform
 if TYPE_CHECKING:
     from torch import Tensor
 
+_POINTS = 4097
 
-def beta_quantiles(alpha: float, points: int = 4097) -> NDArray[np.float32]:
-    """Quantiles of Beta(alpha, alpha) at ``points`` equal steps of [0, 1], float32.
+
+def beta_quantiles(alpha: float) -> NDArray[np.float32]:
+    """Quantiles of Beta(alpha, alpha) at 4097 equally spaced points of [0, 1], float32.
 
     PyTorch's Beta takes no generator; a uniform draw looked up here does.
     """
     from scipy.stats import beta
 
-    return beta.ppf(np.linspace(0.0, 1.0, points), alpha, alpha).astype(np.float32)
+    return beta.ppf(np.linspace(0.0, 1.0, _POINTS), alpha, alpha).astype(np.float32)
 
 
 def look_up(quantiles: Tensor, uniform: Tensor) -> Tensor:

@@ -39,9 +39,8 @@ def fit_tau_norm(
     weight: ArrayLike,
     bias: ArrayLike | None = None,
     metric: str = "macro_f1",
-    grid: tuple[float, ...] = TAU_NORM_GRID,
 ) -> float:
-    """The tau of ``grid`` with the best ``metric`` on validation features (n, H); ties go to the smaller.
+    """The tau of :data:`TAU_NORM_GRID` with the best ``metric`` on validation features (n, H); ties go to the smaller.
 
     With a bias, tau 0 is the classifier as trained, so that the choice can never be worse than it
     on validation.
@@ -51,9 +50,9 @@ def fit_tau_norm(
     score, k = metric_by_name(metric), np.asarray(weight).shape[0]
     scores = [
         float(score(confusion_counts(true, tau_normalized_logits(features, weight, tau, bias).argmax(1), k)))
-        for tau in grid
+        for tau in TAU_NORM_GRID
     ]
-    return grid[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
+    return TAU_NORM_GRID[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
 
 
 class Linear(HeadOptions):

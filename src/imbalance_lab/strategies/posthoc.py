@@ -10,10 +10,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 
+from imbalance_lab.metrics.priors import prior_shift
 from imbalance_lab.strategies.option_types import PosthocOptions
 
 if TYPE_CHECKING:
     from imbalance_lab.predictions import HeadPredictions
+
+_POINTS = 25  # that a threshold is chosen from
+_ROUNDS = 3  # over the classes, one threshold after another
 
 Floats = NDArray[np.float64]
 
@@ -21,20 +25,6 @@ TAU_GRID: tuple[float, ...] = tuple(round(0.1 * i, 1) for i in range(26))
 """The free-lunch control's grid; 0 is "no correction"."""
 
 _BLOCK = 1 << 18  # rows worked on together: bounds the memory
-
-
-def prior_shift(counts: ArrayLike, tau: float) -> Floats:
-    """-tau log pi_c, shape (K,), to be added to logits. Menon et al. 2021.
-
-    A class without training examples gets the smallest shift: no prior is known for it, and the
-    reference code's +27 would make it win nearly always.
-    """
-    n = np.asarray(counts, dtype=np.float64)
-    seen = n > 0
-    out = np.zeros(n.shape)
-    out[seen] = -tau * np.log(n[seen] / n[seen].sum())
-    out[~seen] = out[seen].min() if seen.any() else 0.0
-    return out
 
 
 def threshold_predict(probabilities: ArrayLike, thresholds: ArrayLike) -> NDArray[np.int64]:
@@ -76,9 +66,7 @@ def fit_free_lunch(val: HeadPredictions, metric: str = "macro_f1", grid: tuple[f
     return grid[int(np.argmax(np.nan_to_num(scores, nan=-np.inf)))]
 
 
-def fit_thresholds(
-    probabilities: ArrayLike, true: ArrayLike, metric: str = "macro_f1", rounds: int = 3, points: int = 25
-) -> Floats:
+def fit_thresholds(probabilities: ArrayLike, true: ArrayLike, metric: str = "macro_f1") -> Floats:
     """Thresholds t (K,), largest 1, that maximise ``metric`` of argmax p_c / t_c on validation.
 
     Coordinate ascent over a logarithmic grid of 10^-3 to 10^3 per class, from all equal; a
@@ -90,9 +78,9 @@ def fit_thresholds(
     z = np.log(np.maximum(np.asarray(probabilities, dtype=np.float64), 1e-30))
     y, k = np.asarray(true), z.shape[1]
     bias = np.zeros(k)  # -log t
-    grid = np.unique(np.append(np.linspace(-3, 3, points) * np.log(10), 0.0))
+    grid = np.unique(np.append(np.linspace(-3, 3, _POINTS) * np.log(10), 0.0))
     best = float(np.nan_to_num(score(confusion_counts(y, z.argmax(axis=1), k))))
-    for _ in range(rounds):
+    for _ in range(_ROUNDS):
         before = best
         for c in range(k):
             rest = z + bias

@@ -13,6 +13,8 @@ from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.predictor import Predictor
 
+_CHUNK = 4096  # sequences that are copied at a time
+
 
 @dataclass(frozen=True)
 class Resident:
@@ -31,12 +33,12 @@ class Resident:
 
 
 def make_resident(
-    network: Predictor, dataset: SequenceDataset, index: NDArray[np.int64], device: torch.device, chunk: int = 4096
+    network: Predictor, dataset: SequenceDataset, index: NDArray[np.int64], device: torch.device
 ) -> Resident:
     """Scale the sequences at ``index`` with the network's own scaler and keep them on ``device``."""
     parts = []
-    for start in range(0, len(index), chunk):
-        rows = index[start : start + chunk]
+    for start in range(0, len(index), _CHUNK):
+        rows = index[start : start + _CHUNK]
         raw = torch.from_numpy(dataset.continuous[rows]).to(device)
         parts.append(network.prepare(raw, torch.from_numpy(dataset.categorical[rows]).to(device)))
     targets = {head: torch.from_numpy(target[index]).to(device) for head, target in dataset.targets.items()}

@@ -12,6 +12,8 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.strategies.language.registry import REGISTRY, Entry
 from imbalance_lab.strategies.language.slots import HEAD_SLOTS, KEYS, SLOTS, StrategySpec
 
+_FLAG = "--strategies"
+
 COMPOSED: Mapping[str, Mapping[str, Any]] = {
     "curriculum": {"schedule": [{"for": 0.5, "sampler": "class-balanced"}, {"for": 0.5, "sampler": "natural"}]},
     "deferred": {"schedule": {"deferred": {"weights": {"effective-number": {"beta": 0.9999}}}}},
@@ -38,7 +40,7 @@ def catalogue() -> dict[str, Mapping[str, Any]]:
     return {**plain, **COMPOSED}
 
 
-def read_choice(text: str, flag: str = "--strategies") -> dict[str, Any]:
+def read_choice(text: str) -> dict[str, Any]:
     """``a,b: {gamma: 1},c`` to names and what was given for each (None for a bare name), in order.
 
     Raises
@@ -50,17 +52,17 @@ def read_choice(text: str, flag: str = "--strategies") -> dict[str, Any]:
     try:
         node = yaml.compose(f"{{{text}}}", Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise InputError(f"{flag}: found {text!r} ({getattr(error, 'problem', None) or error}); {expected}") from None
+        raise InputError(f"{_FLAG}: found {text!r} ({getattr(error, 'problem', None) or error}); {expected}") from None
     if not isinstance(node, yaml.MappingNode):
-        raise InputError(f"{flag}: found {text!r}; {expected}")
+        raise InputError(f"{_FLAG}: found {text!r}; {expected}")
     loader = yaml.SafeLoader("")
     chosen: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode) or not key.value.strip():
-            raise InputError(f"{flag}: found {text!r}; {expected}")
+            raise InputError(f"{_FLAG}: found {text!r}; {expected}")
         name = key.value.strip()
         if name in chosen:
-            raise InputError(f"{flag}: found {name!r} twice; each may stand once")
+            raise InputError(f"{_FLAG}: found {name!r} twice; each may stand once")
         chosen[name] = loader.construct_object(value, deep=True)  # type: ignore[no-untyped-call]
     return chosen
 

@@ -16,6 +16,9 @@ from imbalance_lab.strategies.option_types import BalancingOptions, SamplerConte
 from imbalance_lab.strategies.samplers.pools import Pools, PoolSampler, WeighableSampler
 from imbalance_lab.strategies.search_space import OneOf
 
+_ITERATIONS = 1000
+_TOLERANCE = 1e-5
+
 Floats = NDArray[np.float64]
 
 
@@ -63,8 +66,6 @@ def solve_token_balance(
     multiplicity: NDArray[np.integer],
     target: Floats,
     max_repeats: float = np.inf,
-    tolerance: float = 1e-5,
-    iterations: int = 1000,
 ) -> TokenBalance:
     """Minimise KL(target, token shares) over the probabilities of drawing each composition.
 
@@ -88,11 +89,11 @@ def solve_token_balance(
     limit = np.minimum(v * max_repeats, 1.0)
     wanted = target > 0
     shares, gap = v @ p, np.inf
-    for step in range(iterations):
+    for step in range(_ITERATIONS):
         pull = p[:, wanted] @ (target[wanted] / np.maximum(shares[wanted], 1e-300))  # (G,)
         if step % 10 == 0:
             gap = _best_reward(pull, limit) - float(v @ pull)
-            if gap <= tolerance:
+            if gap <= _TOLERANCE:
                 break
         v = capped(np.maximum(v * pull, 1e-300), limit)
         shares = v @ p

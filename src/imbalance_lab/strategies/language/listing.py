@@ -1,4 +1,4 @@
-"""``strategies``: the catalogue, one line each."""
+"""The catalogue in a terminal, one line each: the command ``strategies``, which needs no MLflow."""
 
 from __future__ import annotations
 
