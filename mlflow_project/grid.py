@@ -35,6 +35,7 @@ from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.lock import Owner, owning
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.temporaries import forget_temporaries
 from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.trial_files import trim
@@ -43,6 +44,7 @@ from imbalance_lab.spec import ExperimentSpec, parse_experiment
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
+from mlflow_project.markdown import escaped
 from mlflow_project.schedule import Ledger, run_all
 from mlflow_project.schema import IMAGES, Compared, board_metrics, comparison_note, log_dataset, log_spec, log_times
 from mlflow_project.strategy_runs import log_strategies
@@ -241,11 +243,14 @@ def _in_hand(logger: RunLogger, engine: Engine, owner: Owner | None = None) -> I
 
     The error that stopped it carries the command that goes on as a note.
     """
-    root = Workspace.of_run(logger.run_id).root
+    workspace = Workspace.of_run(logger.run_id)
+    root = workspace.root
     try:
         with nullcontext(owner) if owner else owning(root, say=say) as mine:
+            forget_temporaries(workspace.temporaries)
             logger.tags({runs.OWNER: str(mine)})
             yield
+            forget_temporaries(workspace.temporaries)  # of workers that died and whose trials went on
     except BaseException as error:
         engine.stop()
         with suppress(Exception):  # a store that is gone must not hide the reason
@@ -376,7 +381,7 @@ def _remark(grid: Grid, trained: Ledger, more: Sequence[str] = ()) -> list[str]:
     run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
     remarks = [*grid.workspace.notes(), *run_again, *more]
     if remarks:
-        lines = "".join(f"\n- {line}" for line in remarks[:_MOST_NAMED])
+        lines = "".join(f"\n- {escaped(line)}" for line in remarks[:_MOST_NAMED])
         text = grid.logger.client.get_run(grid.logger.run_id).data.tags.get(NOTE, "")
         grid.logger.describe(text[: NOTE_LENGTH - len(lines)] + lines)
     if run_again:

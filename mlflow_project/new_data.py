@@ -19,6 +19,7 @@ from imbalance_lab.run.scores import prediction_metrics
 from mlflow_project import runs, tracking
 from mlflow_project.commands.options import fetch
 from mlflow_project.commands.promote import CORRECTED
+from mlflow_project.markdown import code, escaped
 from mlflow_project.models import logged_models
 from mlflow_project.schema import dataset_of
 from mlflow_project.tracking import NOTE_LENGTH, RunLogger, open_store
@@ -71,7 +72,9 @@ def evaluate(model: str, data: str, allow_missing: bool, experiment: str, folder
         _log_inputs(logger, trained, found)
         logger.metrics(prediction_metrics(found.predictions), model_id=trained.model_id, data=dataset_of(found.loaded))
         logger.folder(out)
-        logger.describe("\n\n".join([f"`{model}` on `{data}`.", *found.lines, found.verdict])[:NOTE_LENGTH])
+        logger.describe(
+            "\n\n".join([f"{code(model)} on {code(data)}.", *map(escaped, (*found.lines, found.verdict))])[:NOTE_LENGTH]
+        )
     return logger, found
 
 

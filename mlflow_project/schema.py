@@ -22,6 +22,7 @@ from imbalance_lab.run.scores import control_metrics, prediction_metrics
 from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
+from mlflow_project.markdown import code, escaped
 from mlflow_project.models import example_of, log_model
 from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_path
 from mlflow_project.views import view_path
@@ -160,12 +161,14 @@ def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
     f1, balanced = (values[f"test/{key(head)}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
     fold = "" if trial.fold is None else f", fold {trial.fold}"
     first = (
-        f"`{trial.strategy}`, seed {trial.seed}{fold}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
-        f"for `{head}` on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
+        f"{code(trial.strategy)}, seed {trial.seed}{fold}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
+        f"for {code(head)} on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
     )
     if outcome.training.collapse_epoch is not None:
         first += f" The model predicts a single class from epoch {outcome.training.collapse_epoch} on."
-    return " ".join(part for part in (first, outcome.verdict, "Simulated recordings." if simulated else "") if part)
+    return " ".join(
+        part for part in (first, escaped(outcome.verdict), "Simulated recordings." if simulated else "") if part
+    )
 
 
 def dataset_of(loaded: LoadedData) -> Dataset:
@@ -256,17 +259,20 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     Markdown of at most :data:`~mlflow_project.tracking.NOTE_LENGTH` characters. Where a long leaderboard does not
     fit, the links to the single runs go first, then the last rows.
     """
-    headline, detail = found.choice.headline, found.choice.detail
+    headline, detail = escaped(found.choice.headline.rstrip(".")), escaped(found.choice.detail)
     failures = compared.failures
     lines = [
         _views(found, logger, compared),  # first: the page folds a description after a few lines
         "",
-        f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline.rstrip('.')}.**",
+        f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline}.**",
         *(["", detail] if detail else []),
         "",
     ]
-    after = [f"\nHead `{found.facts['head']}`, test split, opened once per run; everything was chosen on validation."]
-    after += [f"- {name} failed: {reason[:300]}" for name, reason in failures[:5]]
+    after = [
+        f"\nHead {code(str(found.facts['head']))}, test split, opened once per run; "
+        "everything was chosen on validation."
+    ]
+    after += [f"- {escaped(name)} failed: {escaped(reason[:300])}" for name, reason in failures[:5]]
     if len(failures) > 5:
         after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")
     for linked in (True, False):
@@ -293,9 +299,10 @@ def _board_rows(found: Comparison, linked: Compared) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
         runs = found.runs[found.runs["strategy"] == row["strategy"]]
-        name = row["strategy"]
-        if name in linked.strategies:
-            name = f"[{name}]({run_path(experiments[linked.strategies[name]], linked.strategies[name])})"
+        name = escaped(row["strategy"])
+        if row["strategy"] in linked.strategies:
+            run_id = linked.strategies[row["strategy"]]
+            name = f"[{name}]({run_path(experiments[run_id], run_id)})"
         elif experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)

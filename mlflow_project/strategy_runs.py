@@ -12,6 +12,7 @@ from imbalance_lab.names import key
 from imbalance_lab.run.strategy_files import StrategyOutcome, StrategyTask, summarise_strategy
 from imbalance_lab.run.workspace import TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec
+from mlflow_project.markdown import code, escaped
 from mlflow_project.schema import log_dataset, log_images, log_spec, log_times, strategy_tags
 from mlflow_project.tracking import RunLogger, children, start_child
 
@@ -103,8 +104,9 @@ def _note(outcome: StrategyOutcome, simulated: bool) -> str:
     f1, balanced = (outcome.metrics[f"{at}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
     many = f"{len(outcome.seeds)} seed{'s' if len(outcome.seeds) > 1 else ''}"
     return (
-        f"`{outcome.strategy}` over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
-        f"{balanced:.3f} for `{outcome.head}` on {outcome.positions:,} positions of {outcome.recordings} recordings, "
-        f"each tested once per seed. Pages and predictions are those of seed {outcome.seeds[0]}. "
-        f"{outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+        f"{code(outcome.strategy)} over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
+        f"{balanced:.3f} for {code(outcome.head)} on {outcome.positions:,} positions of "
+        f"{outcome.recordings} recordings, each tested once per seed. Pages and "
+        f"predictions are those of seed {outcome.seeds[0]}. "
+        f"{escaped(outcome.verdict)}{' Simulated recordings.' if simulated else ''}"
     )

@@ -15,6 +15,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
 from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import alias, named
+from mlflow_project.markdown import code, escaped
 
 if TYPE_CHECKING:
     from mlflow.entities import Run
@@ -210,7 +211,7 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
     """The description of the model version: what it is, the verdict, the evidence."""
     facts = verdict["facts"]
     head = facts.get("head")
-    what = f"`{candidate.strategy}`, seed {candidate.seed}"
+    what = f"{code(candidate.strategy)}, seed {candidate.seed}"
     if candidate.correct:
         what += ", with post-hoc logit adjustment (tau chosen on validation)"
     lines = [
@@ -218,13 +219,14 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
         *_of_a_fold(facts),
         "Taken because someone said so (--strategy), not by the verdict." if told else "Taken by the verdict.",
         "",
-        f"**Verdict:** {verdict['reason']}",
+        f"**Verdict:** {escaped(verdict['reason'])}",
         "",
-        f"Evidence: head `{head}`, {facts.get('positions'):,} test positions of {facts.get('recordings')} recordings, "
-        f"data digest `{facts.get('digest')}`, baseline `{facts.get('baseline')}`.",
+        f"Evidence: head {code(str(head))}, {facts.get('positions'):,} test positions of "
+        f"{facts.get('recordings')} recordings, data digest `{facts.get('digest')}`, "
+        f"baseline {code(str(facts.get('baseline')))}.",
     ]
     tested = {k: v for k, v in child.data.metrics.items() if k.startswith(f"test/{key(head)}/") and k.count("/") == 2}
-    lines += [f"- {key}: {value:.4f}" for key, value in sorted(tested.items())]
+    lines += [f"- {escaped(key)}: {value:.4f}" for key, value in sorted(tested.items())]
     lines += [f"- comparison: run `{parent.info.run_id}`; trained in run `{child.info.run_id}`"]
     return "\n".join(lines)
 
