@@ -95,7 +95,7 @@ def find_model(client: MlflowClient, model: str, folder: Path) -> Trained:
         )
     run = runs.get_run(client, match.group(1), "model")
     run_id = run.info.run_id
-    place = next((p for p in (runs.artifact(client, run_id, name, folder) for name in FOLDERS) if p is not None), None)
+    place = runs.trained_model(client, run, folder)
     if place is None:
         raise InputError(
             f"--model: run {run_id!r} holds no {' and no '.join(f'{n}/' for n in FOLDERS)}; it trained no model"
@@ -116,6 +116,7 @@ def _registered(client: MlflowClient, model: str, folder: Path) -> Trained:
     if not about or not info.run_id:
         raise InputError(f"--model: {model!r} was not logged by this project; it has no artifacts/<learner>/about.json")
     run = runs.get_run(client, info.run_id, "model")
+    runs.check_model_files(about[0].parent, run)
     promoted = run.data.tags.get("promoted_run_id")  # a correction is logged by the promotion, not by the training
     if promoted:
         run = runs.get_run(client, promoted, "model")

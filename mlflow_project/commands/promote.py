@@ -107,6 +107,7 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     candidate = choose_candidate(verdict, table, strategy)
     child = lookup.get_run(client, candidate.run_id, "parent_run_id")
     model_id = model_of(client, child).model_id
+    lookup.check_logged_model(model_id, child, folder / "logged")
     store = lookup.store_of(client, parent)
     name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
     label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
@@ -178,7 +179,7 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
     if not taus:
         raise InputError(f"run {child.info.run_id!r} does not say which post-hoc correction validation chose")
-    source = lookup.trained_model(client, child.info.run_id, folder / "download")
+    source = lookup.trained_model(client, child, folder / "download")
     if source is None:
         raise InputError(
             f"run {child.info.run_id!r} holds no {'/ and no '.join(FOLDERS)}/; its model cannot be corrected here"
