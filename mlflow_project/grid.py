@@ -22,6 +22,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
 from imbalance_lab.errors import AuditFailure, InputError
+from imbalance_lab.report.markdown import escaped
 from imbalance_lab.run.audit_files import strategy_weights, write_audit
 from imbalance_lab.run.binding import check_spec_against_data
 from imbalance_lab.run.comparison_files import (
@@ -35,6 +36,7 @@ from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.lock import Owner, owning
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.temporaries import forget_temporaries
 from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.trial_files import trim
@@ -239,11 +241,14 @@ def _in_hand(logger: RunLogger, engine: Engine, owner: Owner | None = None) -> I
 
     The error that stopped it carries the command that goes on as a note.
     """
-    root = Workspace.of_run(logger.run_id).root
+    workspace = Workspace.of_run(logger.run_id)
+    root = workspace.root
     try:
         with nullcontext(owner) if owner else owning(root, say=say) as mine:
+            forget_temporaries(workspace.temporaries)
             logger.tags({runs.OWNER: str(mine)})
             yield
+            forget_temporaries(workspace.temporaries)  # of workers that died and whose trials went on
     except BaseException as error:
         engine.stop()
         with suppress(Exception):  # a store that is gone must not hide the reason
@@ -374,7 +379,7 @@ def _remark(grid: Grid, trained: Ledger, more: Sequence[str] = ()) -> list[str]:
     run_again = [f"{name} was started {n} times, because its worker died" for name, n in trained.again.items()]
     remarks = [*grid.workspace.notes(), *run_again, *more]
     if remarks:
-        lines = "".join(f"\n- {line}" for line in remarks[:_MOST_NAMED])
+        lines = "".join(f"\n- {escaped(line)}" for line in remarks[:_MOST_NAMED])
         text = grid.logger.client.get_run(grid.logger.run_id).data.tags.get(NOTE, "")
         grid.logger.describe(text[: NOTE_LENGTH - len(lines)] + lines)
     if run_again:

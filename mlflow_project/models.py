@@ -25,10 +25,14 @@ from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import read_model
-from imbalance_lab.learners.stored import StoredModel
+from imbalance_lab.learners.stored import StoredModel, files_digest
 from imbalance_lab.serving import UNKNOWN
 
 MODEL_NAME = "model"
+
+MODEL_DIGEST = "model.digest"
+"""Tag of a run: digest of the files of its model, see :func:`imbalance_lab.learners.stored.files_digest`."""
+
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
 _TYPES = {"double": DataType.double, "boolean": DataType.boolean}
 
@@ -56,7 +60,9 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
             params=params,
         )
     # Leaving the block ended the run; the caller ends it when everything is logged.
-    mlflow.tracking.MlflowClient().update_run(run_id, status="RUNNING")
+    client = MlflowClient()
+    client.update_run(run_id, status="RUNNING")
+    client.set_tag(run_id, MODEL_DIGEST, files_digest(folder))
     if before is not None:
         os.environ["MLFLOW_RUN_ID"] = before
     return str(info.model_id)

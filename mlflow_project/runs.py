@@ -20,6 +20,7 @@ from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import FOLDERS
+from imbalance_lab.learners.stored import files_digest
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
 from imbalance_lab.predictions import Predictions, read_parquet
@@ -29,6 +30,7 @@ from imbalance_lab.run.trial_files import REPORT, Origin
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import parse_experiment
 from imbalance_lab.training.collapse import prediction_spread
+from mlflow_project.models import MODEL_DIGEST
 from mlflow_project.tracking import Store, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
@@ -80,10 +82,46 @@ def artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path
     return Path(client.download_artifacts(run_id, path, str(folder)))
 
 
-def trained_model(client: MlflowClient, run_id: str, folder: Path) -> Path | None:
-    """A local copy of what a learner saved among a run's files, or None where there is no such folder."""
-    found = (artifact(client, run_id, name, folder) for name in FOLDERS)
-    return next((path for path in found if path is not None), None)
+def trained_model(client: MlflowClient, run: Run, folder: Path) -> Path | None:
+    """A local copy of what a learner saved among a run's files, or None where there is no such folder.
+
+    Raises
+    ------
+    InputError
+        If the files are not those that the run logged.
+    """
+    found = (artifact(client, run.info.run_id, name, folder) for name in FOLDERS)
+    place = next((path for path in found if path is not None), None)
+    if place is not None:
+        check_model_files(place, run)
+    return place
+
+
+def check_logged_model(model_id: str, run: Run, folder: Path) -> None:
+    """What :func:`check_model_files` does, of the copy that MLflow serves; it is downloaded to ``folder``."""
+    folder.mkdir(parents=True, exist_ok=True)
+    place = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder)))
+    for about in (place / "artifacts").glob("*/about.json"):
+        check_model_files(about.parent, run)
+
+
+def check_model_files(folder: Path, run: Run) -> None:
+    """Refuse a model whose files were changed since ``run`` logged them; to be called before they are read.
+
+    Runs of versions before this check have no digest; their files are read as they are.
+
+    Raises
+    ------
+    InputError
+        If the digests differ.
+    """
+    logged = run.data.tags.get(MODEL_DIGEST, "")
+    found = files_digest(folder) if logged else ""
+    if found != logged:
+        raise InputError(
+            f"the files of the model in {folder.name}/ of run {run.info.run_id!r} are not those that were logged: "
+            f"found the digest {found[:16]}, expected {logged[:16]} (tag {MODEL_DIGEST}); the model is not loaded"
+        )
 
 
 def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions | None:

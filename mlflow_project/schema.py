@@ -18,6 +18,7 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
+from imbalance_lab.report.markdown import code, escaped
 from imbalance_lab.run.scores import control_metrics, prediction_metrics
 from imbalance_lab.run.strategy_files import StrategyOutcome, StrategyTask
 from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
@@ -161,12 +162,14 @@ def _trial_note(outcome: TrialOutcome, simulated: bool) -> str:
     f1, balanced = (values[f"test/{key(head)}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
     fold = "" if trial.fold is None else f", fold {trial.fold}"
     first = (
-        f"`{trial.strategy}`, seed {trial.seed}{fold}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
-        f"for `{head}` on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
+        f"{code(trial.strategy)}, seed {trial.seed}{fold}: macro F1 {f1:.3f} and balanced accuracy {balanced:.3f} "
+        f"for {code(head)} on {len(p):,} test positions of {len(np.unique(p.group))} recordings."
     )
     if outcome.training.collapse_epoch is not None:
         first += f" The model predicts a single class from epoch {outcome.training.collapse_epoch} on."
-    return " ".join(part for part in (first, outcome.verdict, "Simulated recordings." if simulated else "") if part)
+    return " ".join(
+        part for part in (first, escaped(outcome.verdict), "Simulated recordings." if simulated else "") if part
+    )
 
 
 def log_strategy(
@@ -192,10 +195,10 @@ def _strategy_note(outcome: StrategyOutcome, simulated: bool) -> str:
     f1, balanced = (outcome.metrics[f"{at}/{m}"] for m in ("macro_f1", "balanced_accuracy"))
     many = f"{len(outcome.seeds)} seed{'s' if len(outcome.seeds) > 1 else ''}"
     return (
-        f"`{outcome.strategy}` over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
-        f"{balanced:.3f} for `{outcome.head}` on {outcome.positions:,} positions of {outcome.recordings} recordings, "
-        f"each tested once per seed. Pages and predictions are those of seed {outcome.seeds[0]}. "
-        f"{outcome.verdict}{' Simulated recordings.' if simulated else ''}"
+        f"{code(outcome.strategy)} over {outcome.folds} folds and {many}: macro F1 {f1:.3f} and balanced accuracy "
+        f"{balanced:.3f} for {code(outcome.head)} on {outcome.positions:,} positions of {outcome.recordings} "
+        f"recordings, each tested once per seed. Pages and predictions are those of seed {outcome.seeds[0]}. "
+        f"{escaped(outcome.verdict)}{' Simulated recordings.' if simulated else ''}"
     )
 
 
@@ -299,17 +302,20 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
     Markdown of at most :data:`~mlflow_project.tracking.NOTE_LENGTH` characters. Where a long leaderboard does not
     fit, the links to the single runs go first, then the last rows.
     """
-    headline, detail = found.choice.headline, found.choice.detail
+    headline, detail = escaped(found.choice.headline.rstrip(".")), escaped(found.choice.detail)
     failures = compared.failures
     lines = [
         _views(found, logger, compared),  # first: the page folds a description after a few lines
         "",
-        f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline.rstrip('.')}.**",
+        f"{'**Simulated recordings.** ' if compared.simulated else ''}**{headline}.**",
         *(["", detail] if detail else []),
         "",
     ]
-    after = [f"\nHead `{found.facts['head']}`, test split, opened once per run; everything was chosen on validation."]
-    after += [f"- {name} failed: {reason[:300]}" for name, reason in failures[:5]]
+    after = [
+        f"\nHead {code(str(found.facts['head']))}, test split, opened once per run; "
+        "everything was chosen on validation."
+    ]
+    after += [f"- {escaped(name)} failed: {escaped(reason[:300])}" for name, reason in failures[:5]]
     if len(failures) > 5:
         after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")
     for linked in (True, False):
@@ -336,9 +342,10 @@ def _board_rows(found: Comparison, linked: Compared) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
         runs = found.runs[found.runs["strategy"] == row["strategy"]]
-        name = row["strategy"]
-        if name in linked.strategies:
-            name = f"[{name}]({run_path(experiments[linked.strategies[name]], linked.strategies[name])})"
+        name = escaped(row["strategy"])
+        if row["strategy"] in linked.strategies:
+            run_id = linked.strategies[row["strategy"]]
+            name = f"[{name}]({run_path(experiments[run_id], run_id)})"
         elif experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)

@@ -19,6 +19,7 @@ from mlflow.tracking import MlflowClient
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import replacing
 from imbalance_lab.errors import InputError, Stopped
+from imbalance_lab.report.markdown import escaped
 
 NOTE = "mlflow.note.content"
 FAILURE = "failure"
@@ -240,7 +241,7 @@ class RunLogger:
     def fail(self, error: BaseException | str) -> None:
         """End a run that was stopped: KILLED by an interrupt, else FAILED, with the reason in tag and description."""
         reason = reason_of(error)
-        self.describe(f"{'Killed' if isinstance(error, KeyboardInterrupt) else 'Failed'}: {reason}")
+        self.describe(f"{'Killed' if isinstance(error, KeyboardInterrupt) else 'Failed'}: {escaped(reason)}")
         self.tags({FAILURE: reason[:5000]})
         self.finish("KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED")
 
@@ -304,7 +305,7 @@ def _started(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
         if launcher:
             client.set_tag(launcher, "parent_run_id", logger.run_id)
             client.set_tag(
-                launcher, NOTE, f"Started run `{logger.run_id}` in the experiment **{store.experiment_name}**."
+                launcher, NOTE, f"Started run `{logger.run_id}` in the experiment **{escaped(store.experiment_name)}**."
             )
     logger.tags(tags)
     return logger

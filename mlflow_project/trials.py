@@ -12,6 +12,7 @@ from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Failure
 from imbalance_lab.run.binding import set_threads
 from imbalance_lab.run.scores import epoch_metrics
+from imbalance_lab.run.temporaries import temporaries_in
 from imbalance_lab.run.terminal import quiet
 from imbalance_lab.run.trial import ReadyTrial, Trial, finish, prepare, training_of
 from imbalance_lab.run.workspace import Trained, TrialResult
@@ -106,6 +107,11 @@ def run_trials(job: Job) -> list[TrialResult | Trained | Exception]:
 
     The MLflow run of a trial that raises is FAILED with the reason; the others go on.
     """
+    with temporaries_in(job.trials[0].trial.workspace.temporaries):
+        return _run_trials(job)
+
+
+def _run_trials(job: Job) -> list[TrialResult | Trained | Exception]:
     trials, first = job.trials, job.trials[0].trial
     quiet()
     set_threads(first.threads)

@@ -189,7 +189,7 @@ def test_checkpoint_is_refused_by_another_trial(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="another trial"):
         load_checkpoint(path, "y")
     path.write_bytes(b"half a file")
-    with pytest.raises(InputError, match="not a readable checkpoint"):
+    with pytest.raises(InputError, match="not a whole checkpoint"):
         load_checkpoint(path, "x")
     assert list(tmp_path.iterdir()) == [path]
 

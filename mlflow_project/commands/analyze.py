@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.report.markdown import escaped
 from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import fetch, named
 
@@ -96,7 +97,7 @@ def analyze_file(path: Path, experiment: str, folder: Path) -> tuple[RunLogger, 
         logger.metrics(prediction_metrics(predictions))
         logger.folder(out)
         logger.client.log_artifact(logger.run_id, str(path), "predictions")
-        logger.describe(verdict)
+        logger.describe(escaped(verdict))
     return logger, verdict
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from imbalance_lab.report.markdown import escaped
 from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import add_experiment, add_folds, experiment_of
 
@@ -41,6 +42,6 @@ def main(arguments: argparse.Namespace) -> int:
         except AuditFailure:
             code, logger.status = 3, "FAILED"
         folder = Workspace.of_run(logger.run_id).audit
-        logger.describe(json.loads((folder / "audit.json").read_text(encoding="utf-8"))["sentence"])
+        logger.describe(escaped(json.loads((folder / "audit.json").read_text(encoding="utf-8"))["sentence"]))
     say(f"Read {folder / 'index.html'}. {tracking.open_line(store, logger.run_id)}")
     return code

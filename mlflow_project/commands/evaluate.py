@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.report.markdown import code, escaped
 from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import fetch, named
 from mlflow_project.commands.promote import CORRECTED
@@ -109,7 +110,8 @@ def evaluate_found(
         _log_inputs(logger, trained, found)
         logger.metrics(prediction_metrics(found.predictions), model_id=trained.model_id, data=dataset_of(found.loaded))
         logger.folder(out)
-        logger.describe("\n\n".join([f"`{model}` on `{data}`.", *found.lines, found.verdict])[: tracking.NOTE_LENGTH])
+        said = [f"{code(model)} on {code(data)}.", *map(escaped, (*found.lines, found.verdict))]
+        logger.describe("\n\n".join(said)[: tracking.NOTE_LENGTH])
     return logger, found
 
 
@@ -134,7 +136,7 @@ def find_model(client: MlflowClient, model: str, folder: Path) -> FoundModel:
         )
     run = runs.get_run(client, match.group(1), "model")
     run_id = run.info.run_id
-    place = next((p for p in (runs.artifact(client, run_id, name, folder) for name in FOLDERS) if p is not None), None)
+    place = runs.trained_model(client, run, folder)
     if place is None:
         raise InputError(
             f"--model: run {run_id!r} holds no {' and no '.join(f'{n}/' for n in FOLDERS)}; it trained no model"
@@ -160,6 +162,7 @@ def _registered(client: MlflowClient, model: str, folder: Path) -> FoundModel:
     if not about or not info.run_id:
         raise InputError(f"--model: {model!r} was not logged by this project; it has no artifacts/<learner>/about.json")
     run = runs.get_run(client, info.run_id, "model")
+    runs.check_model_files(about[0].parent, run)
     promoted = run.data.tags.get("promoted_run_id")  # a correction is logged by the promotion, not by the training
     if promoted:
         run = runs.get_run(client, promoted, "model")

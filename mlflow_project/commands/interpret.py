@@ -74,7 +74,7 @@ def interpret_run(
 
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
-    place = runs.trained_model(client, run_id, folder / "download")
+    place = runs.trained_model(client, run, folder / "download")
     if place is None:
         raise InputError(
             f"--run_id: run {run_id!r} holds no {'/ and no '.join(FOLDERS)}/; only trained child runs can be "

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
+from imbalance_lab.report.markdown import code, escaped
 from imbalance_lab.run.terminal import quiet, say
 from mlflow_project.commands.options import alias, named
 
@@ -106,6 +107,7 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     candidate = choose_candidate(verdict, table, strategy)
     child = lookup.get_run(client, candidate.run_id, "parent_run_id")
     model_id = model_of(client, child).model_id
+    lookup.check_logged_model(model_id, child, folder / "logged")
     store = lookup.store_of(client, parent)
     name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
     label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
@@ -177,7 +179,7 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
     if not taus:
         raise InputError(f"run {child.info.run_id!r} does not say which post-hoc correction validation chose")
-    source = lookup.trained_model(client, child.info.run_id, folder / "download")
+    source = lookup.trained_model(client, child, folder / "download")
     if source is None:
         raise InputError(
             f"run {child.info.run_id!r} holds no {'/ and no '.join(FOLDERS)}/; its model cannot be corrected here"
@@ -210,7 +212,7 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
     """The description of the model version: what it is, the verdict, the evidence."""
     facts = verdict["facts"]
     head = facts.get("head")
-    what = f"`{candidate.strategy}`, seed {candidate.seed}"
+    what = f"{code(candidate.strategy)}, seed {candidate.seed}"
     if candidate.correct:
         what += ", with post-hoc logit adjustment (tau chosen on validation)"
     lines = [
@@ -218,13 +220,14 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
         *_of_a_fold(facts),
         "Taken because someone said so (--strategy), not by the verdict." if told else "Taken by the verdict.",
         "",
-        f"**Verdict:** {verdict['reason']}",
+        f"**Verdict:** {escaped(verdict['reason'])}",
         "",
-        f"Evidence: head `{head}`, {facts.get('positions'):,} test positions of {facts.get('recordings')} recordings, "
-        f"data digest `{facts.get('digest')}`, baseline `{facts.get('baseline')}`.",
+        f"Evidence: head {code(str(head))}, {facts.get('positions'):,} test positions of "
+        f"{facts.get('recordings')} recordings, data digest `{facts.get('digest')}`, "
+        f"baseline {code(str(facts.get('baseline')))}.",
     ]
     tested = {k: v for k, v in child.data.metrics.items() if k.startswith(f"test/{key(head)}/") and k.count("/") == 2}
-    lines += [f"- {key}: {value:.4f}" for key, value in sorted(tested.items())]
+    lines += [f"- {escaped(key)}: {value:.4f}" for key, value in sorted(tested.items())]
     lines += [f"- comparison: run `{parent.info.run_id}`; trained in run `{child.info.run_id}`"]
     return "\n".join(lines)
 

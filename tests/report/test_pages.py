@@ -1,6 +1,9 @@
 """Pages: valid HTML, reachable by a screen reader, no outside address, hostile names escaped, below 5 MB."""
 
 import re
+import shutil
+from base64 import b64encode
+from hashlib import sha256
 from io import BytesIO
 
 import numpy as np
@@ -43,6 +46,11 @@ def check(html: str) -> Reader:
     assert all(th.get("scope") in ("col", "row") for th in reader.all("th"))
     assert len(reader.all("caption")) == len(reader.all("table"))
     assert not reader.all("link")
+    (policy,) = [m["content"] for m in reader.all("meta") if m.get("http-equiv") == "Content-Security-Policy"]
+    scripts = re.findall(r"<script>(.*?)</script>", html, re.DOTALL)
+    allowed = [f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'" for script in scripts]
+    assert re.search("script-src ([^;]*);", policy)[1].split() == allowed  # this script and no other
+    assert policy.startswith("default-src 'none';")
     assert all("src" not in script for script in reader.all("script"))
     assert not re.search(r"""(?:src|href|url\()\s*=?\s*["']?(?:https?:)?//""", html)
     ids = [attrs["id"] for _, attrs in reader.tags if "id" in attrs]
@@ -299,3 +307,25 @@ def test_more_than_five_numbers_are_refused(tmp_path) -> None:
         Page("t", "v", numbers=tuple(Number(str(i), "n") for i in range(6)))
     path = write(Page("t", "v"), tmp_path / "a" / "b.html")
     check(path.read_text("utf-8"))
+
+
+def test_a_browser_runs_the_script_of_a_page_and_no_other(tmp_path) -> None:
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (the extra 'dev')")
+    program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+    if program is None:
+        pytest.skip("no Chromium on this machine")
+    table = table_view(pd.DataFrame({"name": ["a", "b"], "share": [0.25, 0.75]}), "numbers")
+    path = write(Page("Title", "Verdict.", sections=(Section("Part", (table,)),)), tmp_path / "page.html")
+    smuggled = "<script>document.title='in'</script><img src=x onerror=\"document.title='in'\">"
+    path.write_text(path.read_text("utf-8").replace("</main>", f"{smuggled}</main>"), "utf-8")
+    with playwright.sync_playwright() as p:
+        browser = p.chromium.launch(executable_path=program, args=["--no-sandbox", "--disable-gpu"])
+        page = browser.new_page()
+        page.goto(path.as_uri())
+        buttons = page.locator("th button")
+        assert buttons.count() == 2  # the page's own script makes them
+        buttons.nth(1).click()
+        assert page.locator("tbody th").all_inner_texts() == ["b", "a"]
+        assert page.locator("body").evaluate("e => getComputedStyle(e).marginTop") == "0px"  # the style is applied
+        assert page.title() == "Title"
+        browser.close()

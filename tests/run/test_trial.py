@@ -23,6 +23,7 @@ from imbalance_lab.run.fold_data import kept_data
 from imbalance_lab.run.trial import run_trial
 from imbalance_lab.run.workspace import TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
+from imbalance_lab.training.checkpoint import save_checkpoint
 
 
 def test_a_trial_without_mlflow_is_the_grids_trial(tiny_grid, tmp_path, monkeypatch):  # noqa: F811
@@ -161,3 +162,16 @@ def _break_off(path: Path) -> None:
         partial.mkdir()
         (partial / "half").touch()
         raise OSError("disk full")
+
+
+def test_a_damaged_checkpoint_is_not_taken_up(tmp_path: Path) -> None:
+    spec = parse_experiment(tiny_mapping(), where="tiny")
+    workspace, trial = Workspace(tmp_path), TrialId("cross-entropy", 0)
+    file = workspace.checkpoint(trial)
+    save_checkpoint(file, {"fingerprint": "of another trial"})
+    with file.open("r+b") as stream:
+        stream.seek(-40, 2)
+        stream.write(b"?")
+    result = run_trial(spec, trial.strategy, trial.seed, data=load_data(spec.data), folder=tmp_path)
+    assert result.epochs == spec.training.epochs
+    assert workspace.notes() == ["cross-entropy-s0: its checkpoint was damaged; it was trained anew"]

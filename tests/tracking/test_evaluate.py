@@ -13,9 +13,12 @@ import pandas as pd
 import pytest
 import yaml
 
+from imbalance_lab.errors import InputError
 from imbalance_lab.simulator.mill import simulate
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 from mlflow_project.__main__ import main
+from mlflow_project.models import logged_models
+from mlflow_project.runs import check_logged_model
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -224,3 +227,34 @@ def test_a_model_of_another_version(store: Store, capsys: pytest.CaptureFixture[
     store.client.log_text(copy, json.dumps({"format": 99}), "network/about.json")
     assert main(["evaluate", "--model", f"runs:/{copy}", "--data", store.later(rows(1))]) == 2
     assert "model of another version of imbalance-lab" in capsys.readouterr().err
+
+
+def test_a_model_whose_files_were_changed_is_not_loaded(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    run = store.client.get_run(store.trained("table"))
+    run_id, data = run.info.run_id, store.later(rows(1))
+    (model,) = logged_models(store.client, run)
+    check_logged_model(model.model_id, run, store.folder / "whole")
+    mlflow.set_tracking_uri(store.client.tracking_uri)
+    own, served = (
+        next(Path(uri.removeprefix("file://")).rglob("about.json"))
+        for uri in (run.info.artifact_uri, model.artifact_location)
+    )
+    kept = own.read_bytes()
+    assert served.read_bytes() == kept
+    try:
+        for about in (own, served):
+            about.write_bytes(kept + b" ")  # still the same values
+        for command in (
+            ["evaluate", "--model", f"runs:/{run_id}"],
+            ["evaluate", "--model", f"models:/{model.model_id}"],
+        ):
+            assert main([*command, "--data", data]) == 2
+            assert "are not those that were logged" in capsys.readouterr().err.replace("\n", " ")
+        assert main(["interpret", "--run_id", run_id]) == 2
+        said = capsys.readouterr().err
+        assert "the model is not loaded" in said.replace("\n", " ")
+        with pytest.raises(InputError, match=rf"run '{run_id}' are not those that were logged"):
+            check_logged_model(model.model_id, run, store.folder / "changed")  # as promote does
+    finally:
+        for about in (own, served):
+            about.write_bytes(kept)

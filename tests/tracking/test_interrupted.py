@@ -48,7 +48,7 @@ def test_a_signal_ends_workers_and_runs_and_names_what_goes_on(
     process = cases.start(here, "--experiment", str(cases.MILL), *cases.LONG)
     try:
         cases.wait_for(here, "outputs/*/checkpoints/*.pt", process, count=2)
-        (folder,) = (here / "outputs").iterdir()
+        (folder,) = (lock.parent for lock in (here / "outputs").glob("*/owner.json"))
         assert main(["run", "--resume", folder.name]) == 2  # it runs
         refused = capsys.readouterr().err
         assert f"process {process.pid} on" in refused
@@ -81,7 +81,7 @@ def test_workers_end_with_a_parent_that_is_killed_and_its_lock_is_taken_over(
     process.wait()
     cases.wait_until_gone(process.pid)
     process.communicate()
-    (folder,) = (here / "outputs").iterdir()
+    (folder,) = (lock.parent for lock in (here / "outputs").glob("*/owner.json"))
     assert (folder / "owner.json").exists()
     again = cases.start(here, "--resume", "last", "--experiment", str(cases.MILL))
     try:
@@ -143,7 +143,14 @@ def test_a_grid_that_its_audit_stopped_stays_stopped(
     assert main(["run", "--resume", run.info.run_id, "--on_fail", "go"]) == 2
 
 
-@pytest.mark.parametrize("killed_in", ["save_loaded", "log_spec", "run_audit"])
+@pytest.mark.parametrize(
+    "killed_in",
+    [
+        "mlflow_project.grid.log_spec",
+        "imbalance_lab.run.workspace.Workspace.take_data",
+        "mlflow_project.grid.run_audit",
+    ],
+)
 def test_a_grid_that_was_killed_before_its_audit_ended_has_one_made(
     here: Path, untrained: list[str], killed_in: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,7 +162,7 @@ def test_a_grid_that_was_killed_before_its_audit_ended_has_one_made(
 
     path = experiment(here, audit={"budget": "quick", "on_fail": "warn"})
     with monkeypatch.context() as patch:
-        patch.setattr(f"mlflow_project.grid.{killed_in}", die)
+        patch.setattr(killed_in, die)
         with pytest.raises(Dead):
             main(["run", "--experiment", path])
     run = cases.runs_in(here)["tiny grid"]

@@ -9,6 +9,8 @@ from itertools import islice
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from training_cases import config, selection, tiny, trial_of
 
 from imbalance_lab.data.dataset import IGNORE
@@ -17,7 +19,12 @@ from imbalance_lab.models.network import BuiltInNetwork
 from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import LossInputs
 from imbalance_lab.strategies.losses.bound_loss import FunctionLoss
-from imbalance_lab.training.checkpoint import load_checkpoint, save_checkpoint
+from imbalance_lab.training.checkpoint import (
+    DamagedCheckpointError,
+    load_checkpoint,
+    save_checkpoint,
+    without_damage,
+)
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.feature_phase import MAX_ROWS, head_features, keep_evenly, make_bank
 from imbalance_lab.training.fit import Selection, fit_steps, learning_rate_at
@@ -76,11 +83,29 @@ def test_checkpoint_of_another_trial_and_broken_file_are_refused(tmp_path):
     with pytest.raises(InputError, match="another trial"):
         list(trial_of("{}", epochs=1).train(selection(), file, "g"))
     file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(InputError, match="not a readable checkpoint"):
+    with pytest.raises(InputError, match="not a whole checkpoint"):
         load_checkpoint(file, "f")
     save_checkpoint(file, {"fingerprint": "f", "epochs": []})
     assert load_checkpoint(file, "f")["epochs"] == []
     assert [p.name for p in tmp_path.iterdir()] == ["c.pt"]  # nothing half-written stays
+
+
+@given(at=st.floats(0, 1, exclude_max=True), bit=st.integers(0, 7), cut=st.booleans())
+def test_a_damaged_checkpoint_is_never_accepted(tmp_path_factory, at, bit, cut):
+    file = tmp_path_factory.mktemp("damaged") / "c.pt"
+    save_checkpoint(file, {"fingerprint": "f", "weights": {"w": torch.arange(50.0)}})
+    assert without_damage(file, "f")
+    content = bytearray(file.read_bytes())
+    place = int(at * len(content))
+    if cut:
+        del content[place:]
+    else:
+        content[place] ^= 1 << bit
+    file.write_bytes(content)
+    with pytest.raises(DamagedCheckpointError):
+        load_checkpoint(file, "f")
+    assert not without_damage(file, "f")
+    assert load_checkpoint(file, "f") is None  # the trial starts anew
 
 
 def test_same_seed_same_result_and_other_seed_another():
@@ -341,10 +366,10 @@ def test_a_checkpoint_of_another_device_goes_on_here(tmp_path):
     whole = list(trial_of("{}").train(selection()))
     part = trial_of("{}").train(selection(), file, "x")
     next(part), next(part)
-    content = torch.load(file, weights_only=True)
+    content = load_checkpoint(file, "x")
     group = content["optimizer"]["param_groups"][0]
     group["lr"], group["capturable"] = torch.tensor(0.5), True
-    torch.save(content, file)
+    save_checkpoint(file, content)
     again = list(trial_of("{}").train(selection(), file, "x"))
     assert [e.loss for e in again] == [e.loss for e in whole]
 

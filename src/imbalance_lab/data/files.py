@@ -5,8 +5,10 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -126,6 +128,7 @@ def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Fo
     from pyarrow import csv as pa_csv
 
     header = _header(path, form)
+    _check_quotes(path, form)
     read = pa_csv.ReadOptions(encoding=form.encoding, block_size=_BLOCK)
     parse = pa_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
     convert = pa_csv.ConvertOptions(
@@ -155,9 +158,9 @@ def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:
     import pyarrow.parquet as pq
 
     names = pq.read_schema(path).names
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = _named_twice(names)
     if twice:
-        raise InputError(f"{path} names the column {twice[0]!r} twice")
+        raise InputError(f"{path} names the column {twice!r} twice")
     return [n for n in names if not drop(n) and not is_index(n)]
 
 
@@ -166,6 +169,7 @@ def _read_csv(path: Path, drop: Callable[[str], bool], text: set[str], form: For
     from pyarrow import csv as pa_csv
 
     header = _header(path, form)
+    _check_quotes(path, form)
     convert = pa_csv.ConvertOptions(
         include_columns=[name for name in header if not is_index(name) and not drop(name)],
         column_types={name: pa.string() for name in header if name in text},
@@ -206,10 +210,42 @@ def _header(path: Path, form: Format) -> list[str]:
     for i, name in enumerate(header):
         if not name.strip() and (i > 0 or name):  # pandas writes its row index under an empty first cell
             raise InputError(f"{path}: cell {i + 1} of the header is blank, expected the name of a column")
-    twice = sorted({name for name in header if header.count(name) > 1})
+    twice = _named_twice(header)
     if twice:
-        raise InputError(f"{path} names the column {twice[0]!r} twice in its header")
+        raise InputError(f"{path} names the column {twice!r} twice in its header")
     return header
+
+
+def _named_twice(names: Iterable[str]) -> str | None:
+    """The first name, in their order as texts, that stands there more than once."""
+    return min((name for name, n in Counter(names).items() if n > 1), default=None)
+
+
+def _check_quotes(path: Path, form: Format) -> None:
+    """Refuse a CSV file whose last cell opens a quote that is never closed: pyarrow reads the rest as that cell.
+
+    Quotes of cells come in pairs, so that only a file with an odd number of them is looked at row by row (a quote may
+    stand within a cell that is not quoted).
+    """
+    if _quotes(path, form) % 2 == 0:
+        return
+    end = "end of the file"
+    last: list[str] = []
+    begun = line = 0
+    with _open(path, form) as file:
+        reader = csv.reader(chain(file, ["\n", end]), delimiter=form.separator)
+        for row in reader:
+            begun, line, last = line + 1, reader.line_num, row
+    if last != [end]:  # it was read as a part of the quoted cell
+        raise InputError(f"{path}, row {begun}: a quote is opened and never closed; the file seems to be cut off")
+
+
+def _quotes(path: Path, form: Format) -> int:
+    if '"'.encode(form.encoding) != b'"':  # UTF-16 and its kin
+        with _open(path, form) as text:
+            return sum(part.count('"') for part in iter(lambda: text.read(_BLOCK), ""))
+    with path.open("rb") as file:
+        return sum(part.count(b'"') for part in iter(lambda: file.read(_BLOCK), b""))
 
 
 def _undecodable(path: Path, form: Format) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
@@ -52,3 +53,13 @@ def with_posthoc(source: Path, folder: Path, posthoc: Mapping[str, Any]) -> None
 
     shutil.copytree(source, folder)
     write_about(folder, {**read_about(folder), "posthoc": dict(posthoc)})
+
+
+def files_digest(folder: Path) -> str:
+    """SHA-256 of the names and contents of all files of a model's folder; equal for copies of it."""
+    files = sorted((p.relative_to(folder).as_posix(), p) for p in folder.rglob("*") if p.is_file())
+    lines = []
+    for name, path in files:
+        with path.open("rb") as stream:
+            lines.append(f"{file_digest(stream, 'sha256').hexdigest()}  {name}\n")
+    return sha256("".join(lines).encode()).hexdigest()

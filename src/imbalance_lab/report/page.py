@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -170,7 +171,7 @@ def render(page: Page, *, budget: int = BUDGET) -> str:
     """
     figures = list(_figures(page))
     ids = anchors(page)
-    shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles]}
+    shared = {"page": page, "toc": _toc(page, ids), "anchor": lambda *titles: ids[titles], **_script()}
     template = _template()
     bare = len(template.render(**shared, source=lambda _: "").encode())
     room = budget - bare
@@ -227,6 +228,23 @@ def _figures(page: Page) -> Iterator[FigureView]:
 
 def _toc(page: Page, ids: Mapping[tuple[str, ...], str]) -> list[tuple[str, str, list[tuple[str, str]]]]:
     return [(s.title, ids[(s.title,)], [(t.title, ids[s.title, t.title]) for t in s.sections]) for s in page.sections]
+
+
+@cache
+def _script() -> dict[str, Any]:
+    """The script of a page, and the policy by which a browser runs no other and fetches nothing.
+
+    Styles are inline: the length of a cell's bar is one.
+    """
+    from markupsafe import Markup
+
+    script = Path(__file__).with_name("templates").joinpath("page.js").read_text(encoding="utf-8")
+    digest = b64encode(sha256(script.encode()).digest()).decode()
+    policy = (
+        f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+    return {"script": Markup(script), "policy": policy}
 
 
 @cache  # compiling it takes as long as filling it

@@ -6,13 +6,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from imbalance_lab.data.cache import save_loaded
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, load_folds
 from imbalance_lab.run.binding import check_spec_against_data
+from imbalance_lab.run.temporaries import forget_loading, loading_in
 from imbalance_lab.run.workspace import Workspace, work_root
 from imbalance_lab.spec import ExperimentSpec
 
@@ -54,7 +54,8 @@ def kept_data(spec: ExperimentSpec) -> Iterator[Kept]:
             if place is None:
                 root = work_root()
                 root.mkdir(parents=True, exist_ok=True)
-                holder = TemporaryDirectory(prefix="loading-", dir=root)
+                forget_loading(root)
+                holder = loading_in(root)
                 first, place = loaded, Workspace(Path(holder.name))
             save_loaded(loaded, place.data_of(None if loaded.fold is None else loaded.fold.number))
         assert first is not None

@@ -27,6 +27,7 @@ from imbalance_lab.run.trial_files import Background, Origin, write_analysis, wr
 from imbalance_lab.run.workspace import TrialResult, Workspace, predictions_file
 from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
 from imbalance_lab.strategies.posthoc import apply_posthoc, fit_free_lunch, fit_posthoc
+from imbalance_lab.training.checkpoint import without_damage
 from imbalance_lab.training.collapse import collapse_epoch, prediction_spread
 from imbalance_lab.training.course import Epoch, Selection, selection_of
 from imbalance_lab.training.training_config import resolve_device, resolve_gpus
@@ -99,8 +100,10 @@ class ReadyTrial:
         Its state is kept after each epoch; epochs of an earlier start come first.
         """
         workspace, begun = self.trial.workspace, time.perf_counter()
-        checkpoint = workspace.checkpoint(self.trial.id)
-        for epoch in self.learner.steps(self.selection, checkpoint=checkpoint, fingerprint=self._fingerprint()):
+        checkpoint, fingerprint = workspace.checkpoint(self.trial.id), self._fingerprint()
+        if not without_damage(checkpoint, fingerprint):
+            workspace.note(f"{self.trial.id.name}: its checkpoint was damaged; it was trained anew")
+        for epoch in self.learner.steps(self.selection, checkpoint=checkpoint, fingerprint=fingerprint):
             if epoch is not None:
                 epochs = self.spec.training.epochs
                 left = (time.perf_counter() - begun) / epoch.number * (epochs - epoch.number)

@@ -114,6 +114,11 @@ class Workspace:
         """Small files that the terminal's lines are drawn from."""
         return self.root / "progress"
 
+    @property
+    def temporaries(self) -> Path:
+        """Temporary files of the workers, see :mod:`imbalance_lab.run.temporaries`."""
+        return self.root / "temporaries"
+
     def journal(self, what: str) -> Path:
         """Which tasks were begun, for :meth:`imbalance_lab.engine.Engine.map`."""
         return self.root / "starts" / what

@@ -27,6 +27,14 @@ def controller_motion(frame: pd.DataFrame) -> NDArray[np.int64]:
     return np.where(known, momo, -1).astype(np.int64)
 
 
+def unknown_motion(frame: pd.DataFrame) -> NDArray[np.bool_]:
+    """Rows whose ``momo`` is none of TinyG's motion modes (0 to 4; 4 is none under way); shape (n,)."""
+    if "momo" not in frame.columns:
+        return np.zeros(len(frame), dtype=bool)
+    momo = frame["momo"].to_numpy(dtype=np.float64)
+    return ~(np.isnan(momo) | np.isin(momo, np.arange(len(COMMANDS) + 1)))
+
+
 def command_rows(
     frame: pd.DataFrame, blocks: BlockColumn, starts: NDArray[np.int64], source: str
 ) -> tuple[NDArray[np.int64], str]:

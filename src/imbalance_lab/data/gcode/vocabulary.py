@@ -25,6 +25,7 @@ PRECISION: Mapping[str, float] = MappingProxyType(
 SPECIAL = ("PAD", "BOS", "EOS", "UNK", "MASK")
 TYPES = ("special", "command", "parameter", "numeric")
 _WORD = re.compile(r"([A-Z]+)([-+]?\d*\.?\d+(?:E[-+]?\d+)?)?$")
+_MOST_DIGITS = 4
 _ADDRESSES = frozenset("XYZABCIJKFSRPQE")
 
 
@@ -72,8 +73,11 @@ def read_vocabulary(path: Path) -> Vocabulary:
     digits = config.get("bucket_digits", 1)
     if not isinstance(precision, dict) or any(not isinstance(v, int | float) or v <= 0 for v in precision.values()):
         raise InputError(f"vocabulary {path}, key config.precision: expected a mapping of letters to numbers above 0")
-    if digits is not None and (not isinstance(digits, int) or digits < 1):
-        raise InputError(f"vocabulary {path}, key config.bucket_digits: found {digits!r}, expected an integer from 1")
+    if digits is not None and (not isinstance(digits, int) or not 1 <= digits <= _MOST_DIGITS):
+        raise InputError(
+            f"vocabulary {path}, key config.bucket_digits: found {digits!r}, expected an integer from 1 to "
+            f"{_MOST_DIGITS} (a number has 10^digits classes)"
+        )
     return Vocabulary(tokens, precision, digits or 1)
 
 

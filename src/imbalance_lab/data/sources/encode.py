@@ -24,7 +24,14 @@ from imbalance_lab.data.dataset import (
     Splits,
 )
 from imbalance_lab.data.gcode.blocks import BlockColumn, parse_column
-from imbalance_lab.data.gcode.labels import COMMANDS, address_rows, command_rows, controller_motion, require_targets
+from imbalance_lab.data.gcode.labels import (
+    COMMANDS,
+    address_rows,
+    command_rows,
+    controller_motion,
+    require_targets,
+    unknown_motion,
+)
 from imbalance_lab.data.gcode.tokens import TokenTable, legacy_table, masked_table
 from imbalance_lab.data.gcode.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
 from imbalance_lab.data.source_options import EncodingOptions
@@ -204,10 +211,17 @@ def _raw_text(table: _Table, encoded: NDArray[np.str_], vocabulary: Mapping[str,
 
 
 def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
+    if options.labels == "controller":
+        _require_known_motion(table)
     command, source = command_rows(table.frame, table.blocks, table.starts, options.labels)
     addresses, address_classes = address_rows(table.blocks)
     by_row = {"command": command, "addresses": addresses}
     require_targets(by_row)
+    if table.coding is None and (command == IGNORE).all():
+        raise InputError(
+            f"no row has a command, which is taken from the {source}; expected motion modes 0 to 3 in column 'momo', "
+            "or motion commands (G0 to G3) in the text with data.labels: text"
+        )
     _require_labels(table, options, np.all([target == IGNORE for target in by_row.values()], axis=0))
     heads = {"command": COMMANDS, "addresses": address_classes or ("none",)}
     targets = [t[:, None] for t in by_row.values()]
@@ -249,6 +263,17 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
         return LoadedData(dataset, _splits(table, options, windows, part), raw, fold=plan.fold(fold))
 
     return of
+
+
+def _require_known_motion(table: _Table) -> None:
+    unknown = unknown_motion(table.frame)
+    if unknown.any():
+        row = int(unknown.argmax())
+        raise InputError(
+            f"{table.place(row)}: found the motion mode {table.frame['momo'].iloc[row]:g} in column 'momo' "
+            f"({int(unknown.sum())} such rows), allowed: 0 to 3, 4 (none), or nothing; data.labels: text takes the "
+            "commands from the text"
+        )
 
 
 def _require_labels(table: _Table, options: EncodingOptions, without: NDArray[np.bool_]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,9 @@ from imbalance_lab.data.split_plan import Plan, groups_of_rows, plan_split, side
 from imbalance_lab.errors import InputError
 
 SUFFIXES = (".npz", ".pt", ".pth")
+MOST_CLASSES = 1 << 16
+"""A head has a score for each class up to the largest number."""
+
 _SUFFIX = "_targets"
 _NESTED = ("targets", "labels")
 _GROUPS = ("groups", "group", "recordings", "recording")
@@ -34,11 +37,12 @@ _KNOWN = {"continuous", "categorical", "tokens", *_GROUPS, *_SLICES, *_MASKS, *(
 
 @dataclass(frozen=True)
 class _Arrays:
-    """Plain arrays of one file, and the names of those that would have needed unpickling."""
+    """Plain arrays of one file, and the names of those that would have needed unpickling or are of no use."""
 
     path: Path
     plain: Mapping[str, NDArray[Any]]
     pickled: tuple[str, ...]
+    unused: tuple[str, ...] = ()
 
     def first(self, names: tuple[str, ...]) -> NDArray[Any] | None:
         return next((self.plain[n] for n in names if n in self.plain), None)
@@ -58,7 +62,8 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     path = existing(base / options.path, "path")
     files = _split_files(path) if path.is_dir() else [path]
     further = {side: existing(base / other, "file") for side, other in options.split.files.items()}
-    parts = [_with_heads(_read(file), options.target) for file in (*files, *further.values())]
+    wanted = {*_KNOWN, *options.target, options.split.column}
+    parts = [_with_heads(_read(file, wanted), options.target) for file in (*files, *further.values())]
     vocabulary = read_vocabulary(base / options.vocabulary) if options.vocabulary else None
     masked = options.unlabelled == "mask"
     found = [_targets(part, masked) for part in parts]
@@ -112,12 +117,21 @@ def _split_files(folder: Path) -> list[Path]:
     return out
 
 
-def _read(path: Path) -> _Arrays:
+def _read(path: Path, wanted: Collection[str | None]) -> _Arrays:
+    """The arrays of a file that are called as in ``wanted`` or as heads are; of the others the names."""
     if path.suffix not in SUFFIXES:
         raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, allowed: {', '.join(SUFFIXES)}")
     if path.stat().st_size == 0:
         raise InputError(f"{path} is an empty file")
-    return _read_npz(path) if path.suffix == ".npz" else _read_pt(path)
+    if path.suffix == ".npz":
+        return _read_npz(path, wanted)
+    part = _read_pt(path)
+    unused = tuple(name for name in part.plain if not _of_use(name, wanted))
+    return replace(part, plain={n: a for n, a in part.plain.items() if n not in unused}, unused=unused)
+
+
+def _of_use(name: str, wanted: Collection[str | None]) -> bool:
+    return name in wanted or name.endswith(_SUFFIX)
 
 
 def _with_heads(part: _Arrays, target: tuple[str, ...]) -> _Arrays:
@@ -140,25 +154,38 @@ def _numbers_or_needed(part: _Arrays, name: str) -> NDArray[Any]:
     return _needed(part, name, 2) if array is None or array.dtype.kind not in "iufb" else array
 
 
-def _read_npz(path: Path) -> _Arrays:
-    plain, pickled = {}, []
+def _read_npz(path: Path, wanted: Collection[str | None]) -> _Arrays:
+    plain, pickled, unused = {}, [], []
     try:
         # np.load leaves a file open that it fails to read, unless it did not open it itself.
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array, expected an .npz archive of named arrays")
             for name in archive.files:
-                try:
-                    plain[name] = archive[name]
-                except ValueError as error:
-                    if "allow_pickle" not in str(error):
-                        raise
+                if _holds_objects(archive, name):
                     pickled.append(name)
+                elif _of_use(name, wanted):
+                    plain[name] = archive[name]
+                else:  # a small file may hold gigabytes of zeros
+                    unused.append(name)
     except (OSError, zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path} cannot be read as npz: {' '.join(str(error).split())}") from error
-    return _Arrays(path, plain, tuple(pickled))
+    return _Arrays(path, plain, tuple(pickled), tuple(unused))
+
+
+def _holds_objects(archive: np.lib.npyio.NpzFile, name: str) -> bool:
+    """Whether an array would have to be unpickled, by its header alone."""
+    member = f"{name}.npy"
+    assert archive.zip is not None
+    if member not in archive.zip.namelist():  # no array of np.savez
+        return False
+    with archive.zip.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+        _, _, dtype = read(stream)
+    return bool(dtype.hasobject)
 
 
 def _read_pt(path: Path) -> _Arrays:
@@ -223,7 +250,8 @@ def _numpy_globals() -> list[Any]:
 
 def _holds(part: _Arrays) -> str:
     pickled = f" and the pickled arrays {', '.join(part.pickled)}, which are never unpickled" if part.pickled else ""
-    return f"it holds {', '.join(sorted(part.plain)) or 'no plain array'}{pickled}"
+    plain = sorted((*part.plain, *part.unused))
+    return f"it holds {', '.join(plain) or 'no plain array'}{pickled}"
 
 
 def _needed(part: _Arrays, name: str, dimensions: int) -> NDArray[Any]:
@@ -275,6 +303,12 @@ def _targets(part: _Arrays, masked: bool) -> tuple[dict[str, NDArray[np.int64]],
             raise InputError(
                 f"{part.path}, array {key!r}, sequence {row}: found a negative class, allowed: 0.., {IGNORE} "
                 "(and -1 for no label with data.unlabelled: mask)"
+            )
+        if array.max(initial=0) >= MOST_CLASSES:
+            row = int(np.argwhere(array >= MOST_CLASSES)[0][0])
+            raise InputError(
+                f"{part.path}, array {key!r}, sequence {row}: found the class {array[row].max():.0f}, allowed: "
+                f"0..{MOST_CLASSES - 1}; classes are numbered from 0 without large gaps"
             )
         out[key.removesuffix("_targets")] = array.astype(np.int64)
     lengths = {array.shape[1] for array in out.values()}
@@ -393,8 +427,7 @@ def _facts(parts: list[_Arrays], options: SequencesOptions) -> dict[str, object]
     pickled = sorted({name for part in parts for name in part.pickled})
     if pickled:
         facts["object_arrays_ignored"] = ", ".join(pickled)
-    known = {*_KNOWN, options.split.column}
-    unused = sorted({n for part in parts for n in part.plain if n not in known and not n.endswith("_targets")})
+    unused = sorted({name for part in parts for name in part.unused})
     if unused:
         facts["arrays_not_used"] = ", ".join(unused)
     return facts
