@@ -51,9 +51,10 @@ def main(argv: list[str] | None = None) -> int:
     from imbalance_lab.addresses import without_secrets
     from imbalance_lab.errors import AuditFailure, InputError, Stopped
     from imbalance_lab.processes import stoppable
+    from mlflow_project.launched import beside_store
 
     try:
-        with stoppable():
+        with stoppable(), beside_store():
             return int(modules[arguments.command].main(arguments))
     except InputError as error:
         print(without_secrets(f"imbalance-lab: {error}"), file=sys.stderr)

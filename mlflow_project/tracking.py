@@ -20,6 +20,7 @@ from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import replacing
 from imbalance_lab.errors import InputError, Stopped
 from imbalance_lab.report.markdown import escaped
+from mlflow_project.launched import store_folder
 
 NOTE = "mlflow.note.content"
 FAILURE = "failure"
@@ -123,7 +124,7 @@ def open_store(experiment: str) -> Store:
             found = client.get_experiment_by_name(experiment)
             if found is not None and found.lifecycle_stage == "deleted":
                 client.restore_experiment(found.experiment_id)
-            identifier = found.experiment_id if found is not None else client.create_experiment(experiment)
+            identifier = found.experiment_id if found is not None else _made_experiment(client, experiment)
     except Exception as error:  # of a broken database SQLAlchemy and Alembic raise their own
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -132,6 +133,14 @@ def open_store(experiment: str) -> Store:
             )
         ) from None
     return Store(uri, identifier, experiment)
+
+
+def _made_experiment(client: MlflowClient, name: str) -> str:
+    """A new experiment; its artifacts lie beside the store, also where ``mlflow run`` called from another folder."""
+    folder = store_folder()
+    if folder is None:
+        return str(client.create_experiment(name))
+    return str(client.create_experiment(name, (folder / _ARTIFACTS / name).as_uri()))
 
 
 class _few_retries:  # noqa: N801 - reads as a statement

@@ -10,17 +10,18 @@ from typing import TYPE_CHECKING, Any
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import NAME_RULE, check_name
+from mlflow_project.experiment_files import DEFAULT_EXPERIMENT, experiment_file
 
 if TYPE_CHECKING:
     from imbalance_lab.spec import ExperimentSpec
-
-DEFAULT_EXPERIMENT = "experiments/default.yaml"
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:
     """``--experiment`` and ``--data``, of run, audit and train."""
     parser.add_argument(
-        "--experiment", default=DEFAULT_EXPERIMENT, help=f"experiment file (default {DEFAULT_EXPERIMENT})"
+        "--experiment",
+        default=DEFAULT_EXPERIMENT,
+        help=f"experiment file, of the working folder or else of the project (default {DEFAULT_EXPERIMENT})",
     )
     parser.add_argument("--data", default="", help="folder, file or URI that replaces data.path of the experiment")
 
@@ -169,7 +170,7 @@ def experiment_of(arguments: argparse.Namespace) -> ExperimentSpec:
     from imbalance_lab.spec import load_experiment
 
     is_uri = "://" in arguments.experiment or arguments.experiment.startswith(("runs:/", "models:/"))
-    path = fetch(arguments.experiment, "experiment") if is_uri else Path(arguments.experiment)
+    path = fetch(arguments.experiment, "experiment") if is_uri else experiment_file(arguments.experiment)
     return load_experiment(path, overrides(arguments))
 
 
