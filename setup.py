@@ -7,7 +7,7 @@ from setuptools.command.build_py import build_py
 
 
 class BuildWithExperiments(build_py):
-    """Copies ``experiments/`` to where ``mlflow_project.experiment_files`` looks for it in an installed package."""
+    """Copies ``experiments/`` to where ``mlflow_project.commands.options`` looks for it in an installed package."""
 
     def run(self) -> None:
         """Copy modules and package data, then the experiments."""

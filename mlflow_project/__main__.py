@@ -51,7 +51,7 @@ def main(argv: list[str] | None = None) -> int:
     from imbalance_lab.addresses import without_secrets
     from imbalance_lab.errors import AuditFailure, InputError, Stopped
     from imbalance_lab.processes import stoppable
-    from mlflow_project.launched import beside_store
+    from imbalance_lab.run.launched import beside_store
 
     try:
         with stoppable(), beside_store():

@@ -20,7 +20,7 @@ from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import replacing
 from imbalance_lab.errors import InputError, Stopped
 from imbalance_lab.report.markdown import escaped
-from mlflow_project.launched import store_folder
+from imbalance_lab.run.launched import store_folder
 
 NOTE = "mlflow.note.content"
 FAILURE = "failure"

@@ -10,10 +10,41 @@ from typing import TYPE_CHECKING, Any
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import NAME_RULE, check_name
-from mlflow_project.experiment_files import DEFAULT_EXPERIMENT, experiment_file
 
 if TYPE_CHECKING:
     from imbalance_lab.spec import ExperimentSpec
+
+
+DEFAULT_EXPERIMENT = "experiments/default.yaml"
+_FOLDER = "experiments"
+
+
+def shipped() -> dict[str, Path]:
+    """The experiments that come with the project, ``experiments/NAME.yaml`` to the file.
+
+    They lie in the installed package, or beside it in a checkout.
+    """
+    package = Path(__file__).resolve().parents[1]
+    found = (folder for folder in (package / _FOLDER, package.parent / _FOLDER) if folder.is_dir())
+    folder = next(found, None)
+    return {} if folder is None else {f"{_FOLDER}/{file.name}": file for file in sorted(folder.glob("*.yaml"))}
+
+
+def experiment_file(location: str) -> Path:
+    """The file that ``location`` names; what lies in the working folder comes first.
+
+    Raises
+    ------
+    InputError
+        If there is no such file there, and none of that name comes with the project.
+    """
+    path = Path(location)
+    if path.is_file():
+        return path
+    known = shipped()
+    if path.as_posix() not in known:
+        raise InputError(f"{path}: no such experiment file; with the project come {', '.join(known) or 'none'}")
+    return known[path.as_posix()]
 
 
 def add_experiment(parser: argparse.ArgumentParser) -> None:

@@ -12,8 +12,8 @@ import mlflow
 import pytest
 from conftest import ROOT
 
+from imbalance_lab.run.launched import beside_store, store_folder
 from imbalance_lab.run.workspace import work_root
-from mlflow_project.launched import beside_store, store_folder
 from mlflow_project.tracking import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")

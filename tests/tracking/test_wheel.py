@@ -16,7 +16,7 @@ import pytest
 from conftest import ROOT
 
 from imbalance_lab.errors import InputError
-from mlflow_project.experiment_files import experiment_file, shipped
+from mlflow_project.commands.options import experiment_file, shipped
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
