@@ -42,13 +42,11 @@ class Noise:
     ----------
     variance, df : arrays of shape (P, M); df is 0 where nothing is known (a single seed everywhere)
     most : degrees of freedom of all strategies together
-    shared : array of shape (P, M), the part of ``variance`` that resampled recordings show as well (folds only), or 0
     """
 
     variance: Array
     df: Array
     most: float
-    shared: Array
 
 
 def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[NDArray[np.int64]]) -> Noise:
@@ -66,7 +64,7 @@ def run_noise(point: Array, runs: Sequence[NDArray[np.int64]], seeds: Sequence[N
         strategy with one seed takes the spread of the others.
     """
     variance, df, share = _spreads(point, runs, seeds)
-    return _lent(variance, np.repeat(df[:, None], point.shape[1], axis=1), share, np.zeros_like(variance))
+    return _lent(variance, np.repeat(df[:, None], point.shape[1], axis=1), share)
 
 
 def fold_noise(
@@ -78,15 +76,14 @@ def fold_noise(
     independent. So the variance of one run is :math:`\sum_f s_f^2`, with the variance :math:`s_f^2` between seeds of
     the shifts that the clusters of fold f add up to. It has (S - 1) degrees of freedom for each of the folds that
     carry it: :math:`(\sum_f s_f^2)^2 / \sum_f s_f^4` of them (Satterthwaite), the s_f^2 taken as means over
-    strategies. ``shared`` is the same sum over single clusters: noise of a training that differs from recording to
-    recording is in the variance over recordings as well, and is subtracted once (Cameron, Gelbach & Miller 2011).
+    strategies.
 
     Parameters
     ----------
     shift : array of shape (G, R, M), see :func:`imbalance_lab.comparison.resampling.shifts`
     fold : int64 array of shape (G,), the fold of each cluster
     """
-    g, _, m = shift.shape
+    m = shift.shape[2]
     folds = int(fold.max()) + 1
     within = np.zeros((folds, *shift.shape[1:]))
     np.add.at(within, fold, shift)
@@ -96,8 +93,7 @@ def fold_noise(
     common = by_fold[known].mean(axis=0) if known.any() else np.zeros((folds, m))
     squares = (common**2).sum(axis=0)
     carrying = np.where(squares > 0, common.sum(axis=0) ** 2 / np.where(squares > 0, squares, 1.0), 1.0)
-    shared = _spreads(_wide(shift), runs, seeds)[0].reshape(len(runs), g, m).sum(axis=1)
-    return _lent(by_fold.sum(axis=1), df[:, None] * carrying, share, shared)
+    return _lent(by_fold.sum(axis=1), df[:, None] * carrying, share)
 
 
 def _wide(shift: Array) -> Array:
@@ -131,18 +127,17 @@ def _spreads(
     return variance, df, share
 
 
-def _lent(variance: Array, df: Array, share: float, shared: Array) -> Noise:
+def _lent(variance: Array, df: Array, share: float) -> Noise:
     """Variances (P, M) with degrees ``df`` (P, M), drawn towards the common one and lent to strategies without."""
     known = np.asarray((df > 0).any(axis=1))
     if not known.any():
-        return Noise(np.zeros_like(variance), np.zeros_like(variance), 0.0, shared)
+        return Noise(np.zeros_like(variance), np.zeros_like(variance), 0.0)
     drawn, degrees = moderated(variance, df)
     if known.sum() < MIN_STRATEGIES:
         # Two strategies with the same seeds have one spread between them; one of several seeds lends it to the rest.
         degrees = np.repeat(df[known].min(axis=0, keepdims=True) / share, len(variance), axis=0)
         drawn = np.where(known[:, None], drawn, drawn[known].mean(axis=0))
-    shared = np.where(known[:, None], shared, shared[known].mean(axis=0))
-    return Noise(drawn, degrees, float(df.sum(axis=0).max()), shared)
+    return Noise(drawn, degrees, float(df.sum(axis=0).max()))
 
 
 def moderated(variance: Array, df: Array) -> tuple[Array, Array]:
