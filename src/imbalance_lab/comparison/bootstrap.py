@@ -40,9 +40,10 @@ were trained, not for the strategies, and ``seeds_in_interval`` is 0.
 statistic is that of the pooled out-of-fold counts, with :math:`V_s` between trainings, by fold
 (:func:`imbalance_lab.comparison.training_noise.fold_noise`). What recordings and trainings both count is not
 subtracted: in simulations with real retraining (``benchmarks/verdict.py``) the sum met the spread, the difference fell
-short of it. Degrees of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single seed, the K folds
-are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of fold f, and
-K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for strategies.
+short of it. Degrees of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single
+seed, the K folds are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of
+fold f, and K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for
+strategies.
 
 References
 ----------
