@@ -199,7 +199,7 @@ class ExperimentSpec(_Section):
         return plain
 
 
-def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> ExperimentSpec:
+def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None) -> ExperimentSpec:
     """Read and validate an experiment file.
 
     ``overrides`` replaces values by dotted key (``{"training.epochs": 3, "data.path": "x"}``);
@@ -212,6 +212,7 @@ def load_experiment(path: Path, overrides: Mapping[str, Any] | None = None) -> E
     InputError
         If the file is missing or not YAML, or a key or value is wrong; names file and key.
     """
+    path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: no such experiment file")
     try:

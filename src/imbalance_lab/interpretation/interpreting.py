@@ -44,10 +44,10 @@ from imbalance_lab.interpretation.sentences import sentences
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
 from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.predictions import primary_head
-from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.validating import predict_scores
 
 _CORRELATION_ROWS = 4000
 _HEAT_REACH = 12

@@ -24,12 +24,12 @@ from imbalance_lab.predictions import Predictions
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.classifier_heads import fit_tau_norm
 from imbalance_lab.strategies.language.slots import StrategySpec
-from imbalance_lab.training.evaluate import predict_scores
 from imbalance_lab.training.feature_phase import head_features
 from imbalance_lab.training.fit import Epoch, Selection, fit_steps
 from imbalance_lab.training.predict import to_predictions
 from imbalance_lab.training.resident import make_resident
 from imbalance_lab.training.training_config import TrainingConfig, resolve_device
+from imbalance_lab.training.validating import predict_scores
 
 NETWORK = "network"
 """Name of the folder of a stored network."""

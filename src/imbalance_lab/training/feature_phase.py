@@ -17,9 +17,9 @@ from imbalance_lab.randomness import derive_seed
 from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.samplers.pools import NaturalSampler
 from imbalance_lab.strategies.table_methods import resample_features, sizes_within_reach
-from imbalance_lab.training.evaluate import EVALUATION_BATCH
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident
+from imbalance_lab.training.validating import EVALUATION_BATCH
 
 MAX_ROWS = 20_000
 """Feature rows of a head that are handed to a resampler: its neighbour search is quadratic in them."""

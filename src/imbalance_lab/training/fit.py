@@ -26,7 +26,6 @@ from imbalance_lab.training.course import (
     learning_rate_at,
     non_finite,
 )
-from imbalance_lab.training.evaluate import confusions
 from imbalance_lab.training.feature_phase import FeatureBank, check_resampling, make_bank
 from imbalance_lab.training.graph import Launcher
 from imbalance_lab.training.noise_stream import NoiseStream
@@ -34,6 +33,7 @@ from imbalance_lab.training.phases import reset_heads, seen_counts
 from imbalance_lab.training.resident import Resident
 from imbalance_lab.training.step import Step
 from imbalance_lab.training.training_config import TrainingConfig
+from imbalance_lab.training.validating import confusions
 
 __all__ = ["Epoch", "Selection", "fit_steps", "learning_rate_at"]
 
