@@ -38,4 +38,4 @@ def test_a_quiet_grid_ends_with_its_verdict_and_its_address(tmp_path, monkeypatc
 
 def test_a_wrong_value_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--quiet", "perhaps"]) == 2
-    assert "--quiet: found 'perhaps'; allowed are yes, no" in capsys.readouterr().err
+    assert "--quiet: found 'perhaps'; allowed are yes and no" in capsys.readouterr().err
