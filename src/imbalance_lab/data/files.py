@@ -123,21 +123,29 @@ def read_arrow_parts(path: Path, drop: Callable[[str], bool], text: Iterable[str
             pa.default_memory_pool().release_unused()
 
 
-def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Iterator[Any]:
+def _conversion(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:
+    """How pyarrow reads the columns of a CSV file, once its header and its quotes were checked."""
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
     header = _header(path, form)
     _check_quotes(path, form)
-    read = pa_csv.ReadOptions(encoding=form.encoding, block_size=_BLOCK)
-    parse = pa_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
-    convert = pa_csv.ConvertOptions(
+    return pa_csv.ConvertOptions(
         include_columns=[name for name in header if not is_index(name) and not drop(name)],
         column_types={name: pa.string() for name in header if name in text},
         null_values=["", *form.missing],
         strings_can_be_null=True,
         decimal_point=form.decimal,
     )
+
+
+def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Iterator[Any]:
+    import pyarrow as pa
+    from pyarrow import csv as pa_csv
+
+    convert = _conversion(path, drop, text, form)
+    read = pa_csv.ReadOptions(encoding=form.encoding, block_size=_BLOCK)
+    parse = pa_csv.ParseOptions(delimiter=form.separator, newlines_in_values=True)
     with pa_csv.open_csv(path, read, parse, convert) as first:
         kinds = {field.name: field.type for field in first.schema}
     if any(pa.types.is_null(kind) for kind in kinds.values()):
@@ -168,15 +176,7 @@ def _read_csv(path: Path, drop: Callable[[str], bool], text: set[str], form: For
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
-    header = _header(path, form)
-    _check_quotes(path, form)
-    convert = pa_csv.ConvertOptions(
-        include_columns=[name for name in header if not is_index(name) and not drop(name)],
-        column_types={name: pa.string() for name in header if name in text},
-        null_values=["", *form.missing],
-        strings_can_be_null=True,
-        decimal_point=form.decimal,
-    )
+    convert = _conversion(path, drop, text, form)
     # One block for the whole file: the type of a column is inferred from its first block alone,
     # so that a text further down would otherwise surface as a conversion error without its row.
     # A transcoded file is longer than its bytes.

@@ -5,14 +5,16 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 OPERATION_PATTERN = r"^(.+)_\d+$"
 """A recording's operation is the first group: ``face150025_014`` is ``face150025``."""
 
 Fractions = tuple[float, float, float]
+Names = Annotated[tuple[str, ...], BeforeValidator(lambda value: (value,) if isinstance(value, str) else value)]
+"""One name or several."""
 
 
 class _Section(BaseModel):
@@ -211,16 +213,11 @@ class SequencesOptions(_Section):
 
     source: Literal["sequences"]
     path: str
-    target: tuple[str, ...] = ()
+    target: Names = ()
     vocabulary: str | None = None
     encoding: Literal["masked", "legacy"] = "masked"
     unlabelled: Unlabelled = "error"
     split: GroupSplit = GroupSplit()
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _one_or_several(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
 
 _Point = Literal[".", ","]
@@ -239,7 +236,7 @@ class TableOptions(_Section):
 
     source: Literal["table"]
     path: str
-    target: tuple[str, ...]
+    target: Names
     target_kind: Literal["auto", "classes"] = "auto"
     group: str | None = None
     categorical: tuple[str, ...] = ()
@@ -279,11 +276,6 @@ class TableOptions(_Section):
         if point == group and own_group and not own_point:
             return ("," if group == "." else "."), group
         return point, group
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -330,7 +322,7 @@ class SeriesOptions(_Section):
     path: str
     recording: str | None = None
     order: str | None = None
-    target: tuple[str, ...] = Field(min_length=1)
+    target: Names = Field(min_length=1)
     target_kind: Literal["auto", "classes"] = "auto"
     include: tuple[str, ...] = ("*",)
     exclude: tuple[str, ...] = ()
@@ -342,11 +334,6 @@ class SeriesOptions(_Section):
     missing: tuple[str, ...] = ()
     unlabelled: Unlabelled = "mask"
     split: GroupSplit = GroupSplit()
-
-    @field_validator("target", mode="before")
-    @classmethod
-    def _one_or_more(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
 
     @property
     def roles(self) -> dict[str, tuple[str, ...]]:
