@@ -1,7 +1,7 @@
 """Does the verdict on cross-validated strategies keep its word when networks are really trained?
 
 Command   python benchmarks/verdict.py [--size tiny|default|full] [--grids N] [--json FILE]
-Duration  tiny: seconds; each grid of the default trains 90 small networks: see "seconds per grid"
+Duration  tiny: seconds; each grid of the default trains 120 small networks: see "seconds per grid"
 Result    of simulated mills, each drawn anew and dealt into 3 and 6 folds and one split (a sixth is tested), with 1 to
           3 seeds: how often the same strategy under two names is called different (at most .05), how often the 95 %
           interval of a smaller network's difference covers its mean over all grids (.95), the standard deviation of
@@ -35,7 +35,8 @@ from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.predictions import HeadPredictions, Predictions
 from imbalance_lab.randomness import derive_seed
 
-HIDDEN = {"cross-entropy": 12, "twin": 12, "small": 2}
+HIDDEN = {"cross-entropy": 12, "twin": 12, "wide": 24, "small": 2}
+"""Units of each strategy's network: the baseline, the same under another name, and two that differ from it."""
 DESIGNS = {"6 folds": 6, "3 folds": 3, "one split": 0}
 SIZES = {"tiny": (2, 12, 80, 2), "default": (40, 24, 120, 3), "full": (200, 24, 120, 3)}
 """Grids, recordings, rows of each, seeds."""
@@ -123,7 +124,7 @@ def trainings(data: Mill, folds: int, seeds: int, grid: int) -> Iterator[RunReco
 def judged(runs: Sequence[RunRecord]) -> dict[str, float]:
     """What the comparison of these runs says in macro F1."""
     study = build(join(runs, baseline="cross-entropy", head="command"), resamples=400, seed=0)
-    base, others = study.side("cross-entropy"), [study.side("twin"), study.side("small")]
+    base, others = study.side("cross-entropy"), [study.side(name) for name in ("twin", "small", "wide")]
     at = study.resampled.index("macro_f1")
     found = contrasts(study.resampled, others, base)
     single = [alone(c) for c in found]

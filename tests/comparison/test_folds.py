@@ -128,3 +128,16 @@ def test_wrong_folds_are_said_in_one_sentence(change, message):
     runs = change(grid({"ce": {}, "b": {"noise": 0.5}}, (0,)))
     with pytest.raises(InputError, match=message):
         pool_folds(runs, "command")
+
+
+def test_two_collapsed_models_of_one_seed_borrow_the_spread_of_the_others():
+    noises = {"ce": {}, "same": {}, "b": {"noise": 0.5}, "c": {"noise": 0.4}, "d": {"noise": 0.3}}
+    study = build(join(grid(noises, (0,), of=6), baseline="ce", head="command"), resamples=100, seed=0)
+    r = study.resampled
+    others = [study.side(name) for name in ("same", "b", "c", "d")]
+    at = r.index("macro_f1")
+    alone = contrasts(r, others[1:2], study.side("ce"))[0]
+    together = contrasts(r, others, study.side("ce"))
+    assert together[0].value[at] == 0
+    assert together[0].variance[at] > 0
+    assert 5 == alone.df[at] < together[1].df[at] <= 5 * 4 / 1.75

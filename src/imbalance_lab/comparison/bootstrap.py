@@ -43,7 +43,8 @@ subtracted: in simulations with real retraining (``benchmarks/verdict.py``) the 
 short of it. Degrees of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single
 seed, the K folds are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of
 fold f, and K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for
-strategies.
+strategies. The variances of three differences or more are drawn towards their common value, as those of seeds are: two
+models that both collapsed differ by 0 in each of three folds, which is no evidence that they never differ.
 
 References
 ----------
@@ -62,7 +63,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.comparison.family import step_down
 from imbalance_lab.comparison.resampling import Resampled
-from imbalance_lab.comparison.training_noise import Noise, fold_noise, run_noise
+from imbalance_lab.comparison.training_noise import Noise, fold_noise, moderated, run_noise
 
 _LEVEL = 0.95  # of an interval that stands alone
 
@@ -96,6 +97,7 @@ class Contrast:
     v_recordings, df_recordings : variance over recordings and its degrees of freedom
     v_seeds, df_seeds : variance over seeds and its degrees of freedom, 0 where seeds are unknown
     samples : (B, M), the contrast under the resamples of the recordings
+    pull : (G, M), its derivative in the weight of each cluster
     """
 
     value: Array
@@ -104,6 +106,7 @@ class Contrast:
     v_seeds: Array
     df_seeds: Array
     samples: Array
+    pull: Array
 
     @property
     def variance(self) -> Array:
@@ -154,7 +157,13 @@ def contrasts(resampled: Resampled, sides: Sequence[Side], against: Side | None 
     else:
         noise = fold_noise(resampled.shift, resampled.fold, runs, seeds)
     place = {id(s): i for i, s in enumerate(trained)}
-    return [_contrast(resampled, side, against, noise, place) for side in sides]
+    found = [_contrast(resampled, side, against, noise, place) for side in sides]
+    if resampled.fold is None or noise.most:
+        return found
+    one_seed = [i for i, side in enumerate(sides) if _is_trained(side, against)]
+    for i, c in zip(one_seed, _over_folds([found[i] for i in one_seed], resampled.fold), strict=True):
+        found[i] = c
+    return found
 
 
 def _contrast(
@@ -173,8 +182,6 @@ def _contrast(
     samples = np.einsum("r,brm->bm", weight, resampled.samples[:, used])
     df_r = _effective_recordings(pull) - 1.0
     v_r = samples.var(axis=0) * (g + 1) / g * (df_r + 1) / df_r
-    if resampled.fold is not None and not noise.most and _is_trained(side, against):
-        v_r, df_r = _over_folds(pull, resampled.fold)
     v_s, df_s = np.zeros_like(value), np.zeros_like(value)
     if used.size:
         at = [(place[id(s)], len(s.runs)) for s in (side, against) if s is not None and s.seeds is not None]
@@ -183,7 +190,7 @@ def _contrast(
         v_s = parts.sum(axis=0)
         whole = np.divide(parts**2, degrees, out=np.zeros_like(parts), where=degrees > 0).sum(axis=0)
         df_s = np.minimum(np.divide(v_s**2, whole, out=np.zeros_like(value), where=whole > 0), noise.most)
-    out = Contrast(value, v_r, df_r, v_s, df_s, samples)
+    out = Contrast(value, v_r, df_r, v_s, df_s, samples, pull)
     return replace(out, value=np.where((out.variance == 0) & (np.abs(value) < 1e-12), 0.0, value))  # but for rounding
 
 
@@ -191,13 +198,21 @@ def _is_trained(*sides: Side | None) -> bool:
     return any(side is not None and side.seeds is not None for side in sides)
 
 
-def _over_folds(pull: Array, fold: NDArray[np.int64]) -> tuple[Array, Array]:
-    """Variance over folds as clusters, each a training with its recordings, and K - 1 degrees of freedom; (M,) each."""
-    folds = int(fold.max()) + 1
-    within = np.zeros((folds, pull.shape[1]))
-    np.add.at(within, fold, pull)
+def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64]) -> list[Contrast]:
+    """The contrasts with the folds as clusters, each a training with its recordings: K - 1 degrees of freedom or more.
+
+    Differences from one baseline share half of their variance, so that n of them hold the evidence of
+    n / (1 + (n - 1) / 4) that are independent: spreads of normals with correlation r correlate by r squared.
+    """
+    if not found:
+        return []
+    n, folds = len(found), int(fold.max()) + 1
+    within = np.zeros((folds, len(found), len(found[0].value)))
+    np.add.at(within, fold, np.stack([c.pull for c in found], axis=1))
     variance = folds / (folds - 1) * (within**2).sum(axis=0)
-    return variance, np.full(pull.shape[1], folds - 1.0)
+    variance, df = moderated(variance, np.full(variance.shape, folds - 1.0))
+    df = np.minimum(df, (folds - 1) * n / (1 + (n - 1) / 4))
+    return [replace(c, v_recordings=v, df_recordings=d) for c, v, d in zip(found, variance, df, strict=True)]
 
 
 def alone(c: Contrast) -> Estimate:
