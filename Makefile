@@ -6,7 +6,7 @@ STAMP := $(VENV)/.installed
 DEV_STAMP := $(VENV)/.installed-dev
 ARGS ?=
 
-.PHONY: run test lint format bench gpu docs clean ui
+.PHONY: run test fuzz lint format bench gpu docs clean ui
 
 $(BIN)/python:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 14), "Python 3.11 to 3.14 is needed, found " + sys.version'
@@ -27,6 +27,16 @@ run: $(STAMP)
 # Files of tests go to as many processes as there are cores, four at most.
 test: $(DEV_STAMP) lint
 	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(ARGS)
+
+# Damaged files, killed grids and a server that fails, as often as asked for, each time others: docs/reliability.md.
+# `make fuzz CASES=300 KILLS=5 ARGS="-k predictions"`; what went wrong is kept in fuzz-cases/.
+CASES ?= 10000
+KILLS ?= 50
+fuzz: $(DEV_STAMP)
+	seed=$${FUZZ_SEED:-$$($(BIN)/python -c 'import secrets; print(secrets.randbelow(2**32))')}; \
+	echo "to repeat: make fuzz CASES=$(CASES) KILLS=$(KILLS) FUZZ_SEED=$$seed"; \
+	FUZZ_CASES=$(CASES) FUZZ_KILLS=$(KILLS) FUZZ_SEED=$$seed \
+	$(BIN)/python -m pytest tests/fuzz --numprocesses auto --maxprocesses 4 --dist load $(ARGS)
 
 lint: $(DEV_STAMP)
 	$(BIN)/ruff check .

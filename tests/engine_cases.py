@@ -152,9 +152,6 @@ def main(dying: str, argv: list[str]) -> int:
         "none": engine_cases.plain_job, "second": engine_cases.second_dies, "both": engine_cases.both_die
     }[dying]  # fmt: skip
     schedule.rerun_job = engine_cases.second_dies_again if dying == "both" else engine_cases.job_again
-    if dying == "none":
-        # One core, one thread: sums are added in the order in which trials that share two cores add them.
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})
     return product(argv)
 
 

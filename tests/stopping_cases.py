@@ -26,17 +26,21 @@ def empty_store(folder: Path) -> Path:
     return file
 
 
-def start(folder: Path, *flags: str, store: Path | None = None, **environment: str) -> subprocess.Popen[str]:
-    """``run`` in ``folder``, in a process group of its own, with two workers and without pictures."""
+def start(folder: Path, *flags: str, store: Path | None = None, **environment: str | None) -> subprocess.Popen[str]:
+    """``run`` in ``folder``, in a process group of its own, with two workers and without pictures.
+
+    A variable of the ``environment`` that is None is not set.
+    """
     folder.mkdir(exist_ok=True)
     if store is not None:
         shutil.copy(store, folder / "mlflow.db")
     known = {k: v for k, v in os.environ.items() if not k.startswith("MLFLOW_")}
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), str(ROOT / "tests")])
+    changed = {**known, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment}
     return subprocess.Popen(
         [sys.executable, str(ROOT / "tests" / "engine_cases.py"), "none", "run", "--jobs", "2", *flags],
         cwd=folder,
-        env={**known, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
+        env={k: v for k, v in changed.items() if v is not None},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

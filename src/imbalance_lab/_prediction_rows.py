@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -16,7 +17,36 @@ _WHOLE: dict[str, type[np.signedinteger[Any]]] = {
     "from_start": np.int32,
     "from_end": np.int32,
 }
+_NAMES = frozenset({"head", "group"})
+_NEEDED = frozenset({*_NAMES, *_WHOLE, "true", "pred", "probabilities"})
 _SLACK = 1e-3  # probabilities that float32 or a CSV rounded stay within this of their range
+
+
+def check_columns(table: Any, where: str) -> None:
+    """Refuse a predictions table that lacks a column, has one twice, or whose names of heads, groups and slices
+    are no text.
+
+    Raises
+    ------
+    InputError
+        Naming the column, and the row of a head or group that is missing.
+    """
+    import pyarrow.types as kinds
+
+    if missing := _NEEDED - set(table.column_names):
+        raise InputError(f"{where}: predictions table lacks the columns {', '.join(sorted(missing))}")
+    if twice := sorted(name for name, n in Counter(table.column_names).items() if n > 1):
+        raise InputError(f"{where}: predictions table has the column {twice[0]!r} twice")
+    for name in table.column_names:
+        if name not in _NAMES and not name.startswith("slice."):
+            continue
+        column = table[name]
+        kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+        if not (kinds.is_string(kind) or kinds.is_large_string(kind) or str(kind) == "string_view"):
+            raise InputError(f"{where}, column {name!r} is of type {column.type}; allowed is text")
+        if column.null_count:
+            row = int(np.asarray(column.is_null()).argmax())
+            raise InputError(f"{where}, column {name!r}, row {row}: found nothing, expected a name")
 
 
 def check_rows(part: Any, classes: Sequence[str], rows: NDArray[np.int64], where: str) -> None:

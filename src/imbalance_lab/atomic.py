@@ -1,4 +1,4 @@
-"""Files that a reader finds whole or not at all, however the writer ends."""
+"""Files of this program: a reader finds them whole or not at all however the writer ends, and damage is told."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+from imbalance_lab.errors import InputError
 
 
 @contextmanager
@@ -39,6 +41,40 @@ def write_json(path: Path, plain: Any) -> None:
     """Plain values as JSON."""
     with replacing(path) as partial:
         partial.write_text(json.dumps(plain, indent=1), encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Plain values of a JSON file.
+
+    Raises
+    ------
+    InputError
+        If it is not JSON.
+    FileNotFoundError
+        If there is none.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:  # of the bytes, of JSON, of a number with too many digits
+        raise InputError(f"{path} is not JSON: {error}") from error
+
+
+@contextmanager
+def reading_own(what: str) -> Iterator[None]:
+    """Read what only this program writes: whatever is wrong with it is damage, or another version, told as such.
+
+    Raises
+    ------
+    InputError
+        Naming ``what``, and what the block raised.
+    """
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:  # each library and each key fails in its own way
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise InputError(f"{what} cannot be read; it is damaged, or of another version ({reason})") from error
 
 
 def _remove(path: Path) -> None:

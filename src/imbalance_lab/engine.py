@@ -78,17 +78,19 @@ class Plan:
 
 
 def plan_for(jobs: int | None, trials: int, gpus: Sequence[str] = (), engine: str = "local", cluster: str = "") -> Plan:
-    """Divide the cores: as many trials at once as there are cores, one thread each, unless ``jobs`` says otherwise.
+    """Divide the cores: as many trials at once as there are cores, unless ``jobs`` says otherwise.
 
-    One process with one thread per core beats one process with all threads for recurrent networks
-    of this size (``benchmarks/``). With ``gpus`` there is a process for each, which trains many trials at
-    once; ``jobs`` is then the most that all of them train at once. On a cluster that runs already there are
-    as many trials at once as it has workers, with one thread each.
+    A worker has one thread, or as many as ``OMP_NUM_THREADS`` says, however many workers there are: another number
+    of threads adds in another order, and the figures of a trial must not depend on ``jobs``. One process per core
+    beats one process with all threads for recurrent networks of this size (``benchmarks/``). With ``gpus`` there is
+    a process for each, which trains many trials at once; ``jobs`` is then the most that all of them train at once.
+    On a cluster that runs already there are as many trials at once as it has workers, with one thread each.
 
     Raises
     ------
     InputError
-        If ``jobs`` is below 1, the engine is unknown or not installed, or the address is not one of the engine.
+        If ``jobs`` is below 1, ``OMP_NUM_THREADS`` is no number from 1, the engine is unknown or not installed, or
+        the address is not one of the engine.
     """
     if jobs is not None and jobs < 1:
         raise InputError(f"jobs: found {jobs}; allowed are integers from 1")
@@ -105,7 +107,15 @@ def plan_for(jobs: int | None, trials: int, gpus: Sequence[str] = (), engine: st
         return Plan(len(used), 1, gpu=True, devices=used, together=together, apart=True)
     wanted = jobs if jobs is not None else (len(gpus) or cores())
     at_once = max(1, min(wanted, trials))
-    return Plan(at_once, max(1, cores() // at_once), engine, cluster, bool(gpus))
+    return Plan(at_once, _threads(), engine, cluster, bool(gpus))
+
+
+def _threads() -> int:
+    """Of a worker; OpenMP takes a list too, of which the first number is for the outermost level."""
+    given = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip() or "1"
+    if not (given.isascii() and given.isdigit() and int(given) >= 1):
+        raise InputError(f"environment variable OMP_NUM_THREADS: found {given!r}; allowed are integers from 1")
+    return int(given)
 
 
 def plan_beside(plan: Plan) -> Plan:

@@ -12,12 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab._prediction_rows import check_rows
+from imbalance_lab._prediction_meta import FORMAT_VERSION, META_KEY, read_metadata
+from imbalance_lab._prediction_rows import check_columns, check_rows
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.priors import prior_shift
 
-FORMAT_VERSION = 1
-_META_KEY = b"imbalance_lab"
 _BLOCK = 1 << 18  # rows whose probabilities are looked at together: bounds the memory of derived columns
 
 
@@ -243,9 +242,7 @@ def write_parquet(predictions: Predictions, path: Path) -> None:
         },
         "meta": dict(predictions.meta),
     }
-    table = (
-        pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({_META_KEY: json.dumps(meta).encode()})
-    )
+    table = pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path, compression="zstd")
 
@@ -265,19 +262,13 @@ def read_parquet(path: Path) -> Predictions:
 
     try:
         table = pq.read_table(path)
+        table.validate(full=True)  # offsets, codes and text: damage that would otherwise be met later, or never
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a predictions table (Parquet)") from None
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path}: not a readable Parquet file ({error})") from None
-    metadata = table.schema.metadata or {}
-    if _META_KEY not in metadata:
-        raise InputError(f"{path}: Parquet without imbalance-lab metadata; expected a table written by a run")
-    info = json.loads(metadata[_META_KEY])
-    if info["version"] != FORMAT_VERSION:
-        raise InputError(f"{path}: predictions format {info['version']}, this version reads {FORMAT_VERSION}")
-    needed = {"head", "sequence", "group", "position", "from_start", "from_end", "true", "pred", "probabilities"}
-    if missing := needed - set(table.column_names):
-        raise InputError(f"{path}: predictions table lacks the columns {', '.join(sorted(missing))}")
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from None
+    info = read_metadata(table.schema.metadata, path)
+    check_columns(table, str(path))
     heads = {}
     head_of_row = table["head"].cast(pa.string())
     known = pc.is_in(head_of_row, value_set=pa.array(list(info["heads"]), pa.string())).to_numpy(zero_copy_only=False)

@@ -39,10 +39,26 @@ def test_a_plan_never_uses_more_cores_than_there_are(jobs: int | None, trials: i
         pytest.importorskip("distributed")
     plan = plan_for(jobs, trials, (), engine)
     assert 1 <= plan.jobs <= trials
-    assert plan.threads >= 1
-    assert plan.threads == 1 or plan.jobs * plan.threads <= cores()
     if jobs is not None:
         assert plan.jobs == min(jobs, trials)
+
+
+@pytest.mark.parametrize(("given_", "threads"), [(None, 1), ("", 1), ("3", 3), ("2,1", 2)])
+def test_threads_of_a_worker_depend_on_the_environment_alone(
+    given_: str | None, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("imbalance_lab.engine.cores", lambda: 16)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    if given_ is not None:
+        monkeypatch.setenv("OMP_NUM_THREADS", given_)
+    assert {plan_for(jobs, trials).threads for jobs in (None, 1, 2, 5, 16) for trials in (1, 3, 40)} == {threads}
+
+
+@pytest.mark.parametrize("given_", ["0", "all", "-1", "²"])
+def test_a_number_of_threads_that_is_none_is_refused(given_: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", given_)
+    with pytest.raises(InputError, match="OMP_NUM_THREADS: found"):
+        plan_for(1, 1)
 
 
 @settings(deadline=None, max_examples=50)

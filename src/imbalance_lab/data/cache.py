@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from imbalance_lab.atomic import replacing
-from imbalance_lab.data.coding import Coding
+from imbalance_lab.atomic import read_json, reading_own, replacing
+from imbalance_lab.data.coding import Coding, plain_texts
 from imbalance_lab.data.dataset import Fold, LoadedData, RawText, SequenceDataset, Splits
 
 
@@ -50,8 +50,19 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
 
 
 def load_cached(folder: Path) -> LoadedData:
-    """The data set of :func:`save_loaded`; arrays are memory-mapped read-only."""
-    about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
+    """The data set of :func:`save_loaded`; arrays are memory-mapped read-only.
+
+    Raises
+    ------
+    InputError
+        If the files are not as they were written.
+    """
+    with reading_own(f"the copy of the data in {folder}"):
+        return _load_cached(folder)
+
+
+def _load_cached(folder: Path) -> LoadedData:
+    about = read_json(folder / "about.json")
 
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
@@ -62,7 +73,7 @@ def load_cached(folder: Path) -> LoadedData:
         categorical=array("categorical"),
         groups=array("groups"),
         targets={h: array(f"target.{i}") for i, (h, _) in enumerate(about["heads"])},
-        heads={h: tuple(c) for h, c in about["heads"]},
+        heads={h: plain_texts(c) for h, c in about["heads"]},
         unit=array("unit"),
         unit_position=array("unit_position"),
         unit_length=array("unit_length"),

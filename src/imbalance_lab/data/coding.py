@@ -179,14 +179,41 @@ class Coding:
 
     @staticmethod
     def from_mapping(plain: Mapping[str, Any]) -> Coding:
-        """The inverse of :meth:`to_mapping`."""
-        return Coding(
-            tuple(plain["channels"]),
+        """The inverse of :meth:`to_mapping`.
+
+        Raises
+        ------
+        ValueError, TypeError, KeyError
+            If the values are no coding.
+        """
+        coding = Coding(
+            plain_texts(plain["channels"]),
             Scaling.from_mapping(plain["scaling"]),
-            tuple(plain["categorical_channels"]),
-            tuple(tuple(texts) for texts in plain["categories"]),
+            plain_texts(plain["categorical_channels"]),
+            tuple(plain_texts(texts) for texts in plain["categories"]),
             dict(plain["types"]),
         )
+        centre, scale = coding.scaling.centre, coding.scaling.scale
+        if not (centre.shape == scale.shape == (len(coding.channels),) and np.isfinite(centre).all()):
+            raise ValueError(f"centres {centre} and scales {scale} of {len(coding.channels)} channels")
+        if not (np.isfinite(scale) & (scale > 0)).all():
+            raise ValueError(f"scales {scale} are not all above 0")
+        if len(coding.categories) != len(coding.categorical_channels):
+            raise ValueError(f"{len(coding.categories)} lists of categories for {coding.categorical_channels}")
+        return coding
+
+
+def plain_texts(plain: Any) -> tuple[str, ...]:
+    """A list of texts that JSON held; a text is no list of its letters.
+
+    Raises
+    ------
+    ValueError
+        If it is not one.
+    """
+    if not isinstance(plain, list | tuple) or not all(isinstance(text, str) for text in plain):
+        raise ValueError(f"found {str(plain)[:80]!r}, expected a list of texts")
+    return tuple(plain)
 
 
 def fit_coding(numbers: Mapping[str, Any], categories: Mapping[str, Any], train: NDArray[Any]) -> Coding:

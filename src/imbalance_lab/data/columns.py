@@ -80,6 +80,8 @@ def plain_column(column: Any, name: str, table: Table, needed: bool = False) -> 
 
     if pa.types.is_dictionary(column.type):
         column = pc.cast(column, column.type.value_type)
+    if pa.types.is_float16(column.type):  # of which pyarrow and pandas know half of the functions
+        column = pc.cast(column, pa.float32())
     kind = column.type
     if pa.types.is_nested(kind) or pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
         raise InputError(
@@ -129,7 +131,24 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
             )
         of_type = float if pa.types.is_float64(kind) else np.float32  # 0.1 in float32 is called 0.1
         return _distinct(column, lambda value: str(of_type(value)))
-    return texts_of(series_of(column))
+    return texts_of(series_of(without_nul(column, name, table)))
+
+
+def without_nul(column: Any, name: str, table: Table) -> Any:
+    """The column itself, unless it is text with the character of code 0.
+
+    Raises
+    ------
+    InputError
+        At the first such cell: arrays of text end there, and two names would become one.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if pa.types.is_string(column.type) and pc.any(found := pc.match_substring(column, "\0")).as_py():
+        row = int(np.asarray(pc.fill_null(found, False)).argmax())
+        raise InputError(f"{table.place(row, name)}: found the text {column[row].as_py()!r}, which holds a NUL")
+    return column
 
 
 def _distinct(column: Any, text: Any) -> NDArray[np.object_]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import json
+import zipfile
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -23,6 +24,29 @@ def existing(path: Path, what: str) -> Path:
         return path
     parent = next((p for p in path.parents if p.exists()), Path("."))
     raise InputError(f"{what} {path} does not exist (the nearest existing folder is {parent})")
+
+
+def check_archive(path: Path) -> None:
+    """Refuse a zip archive whose members are not as they were written; other files are not looked at.
+
+    PyTorch compares neither the checksums nor the sizes of what it reads: of a damaged ``.pt`` file it returns tensors
+    with what lay in memory.
+
+    Raises
+    ------
+    InputError
+        Naming what is wrong.
+    """
+    with path.open("rb") as file:
+        if file.read(4) != b"PK\3\4":
+            return
+    try:
+        with zipfile.ZipFile(path) as archive:
+            bad = archive.testzip()
+    except Exception as error:  # of the directory, a header or a way of packing
+        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    if bad is not None:
+        raise InputError(f"{path} is damaged: the checksum of {bad!r} in it does not fit")
 
 
 def is_index(name: str) -> bool:
@@ -70,13 +94,12 @@ def read_arrow(
     suffix = _suffix(path)
     try:
         table = _read_csv(path, drop, set(text), form) if suffix == ".csv" else _read_parquet(path, drop)
-    except UnicodeError:
-        raise InputError(_undecodable(path, form)) from None
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, csv.Error, OSError) as error:
+    except (pa.ArrowException, csv.Error, OSError, UnicodeError) as error:
+        if suffix == ".csv" and isinstance(error, UnicodeError):
+            raise InputError(_undecodable(path, form)) from None
         if suffix == ".csv":
             _explain(path, form)
-        reason = " ".join(str(error).split())
-        raise InputError(f"{path} cannot be read as {suffix[1:]}: {reason}") from error
+        raise InputError(_unreadable(path, error)) from error
     if table.num_rows == 0:
         raise InputError(f"{path} holds no rows")
     return table
@@ -114,13 +137,22 @@ def read_arrow_parts(path: Path, drop: Callable[[str], bool], text: Iterable[str
         yield from _csv_parts(path, drop, set(text), form)
         return
     try:
-        file = pq.ParquetFile(path)
-    except (pa.ArrowInvalid, OSError) as error:
-        raise InputError(f"{path} cannot be read as parquet: {' '.join(str(error).split())}") from error
-    with file:
-        for name in _parquet_columns(path, drop):  # row groups of all columns would be in memory compressed and not
-            yield file.read(columns=[name])
-            pa.default_memory_pool().release_unused()
+        with pq.ParquetFile(path) as file:
+            for name in _parquet_columns(path, drop):  # row groups of all columns would be in memory compressed and not
+                yield _validated(file.read(columns=[name]))
+                pa.default_memory_pool().release_unused()
+    except (pa.ArrowException, OSError, UnicodeError) as error:
+        raise InputError(_unreadable(path, error)) from error
+
+
+def _unreadable(path: Path, error: Exception) -> str:
+    return f"{path} cannot be read as {path.suffix[1:].lower()}: {' '.join(str(error).split())}"
+
+
+def _validated(table: Any) -> Any:
+    """A table as pyarrow read it, of which text and offsets are what they should be: it looks at them when asked to."""
+    table.validate(full=True)
+    return table
 
 
 def _conversion(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:
@@ -159,7 +191,7 @@ def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Fo
 def _read_parquet(path: Path, drop: Callable[[str], bool]) -> Any:
     import pyarrow.parquet as pq
 
-    return pq.read_table(path, columns=_parquet_columns(path, drop))
+    return _validated(pq.read_table(path, columns=_parquet_columns(path, drop)))
 
 
 def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from imbalance_lab.atomic import reading_own
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.learners.classical_learner import prepare_classical
 from imbalance_lab.learners.classical_model import CLASSIFIERS, read_classifiers
@@ -66,7 +67,12 @@ def read_model(folder: Path) -> StoredModel:
     Raises
     ------
     InputError
-        If a file holds types that no classifier of the catalogue has.
+        If a file holds types that no classifier of the catalogue has, or is not as a learner wrote it.
     """
-    about = read_about(folder)
-    return read_network(folder, about) if "blueprint" in about else read_classifiers(folder, about)
+    with reading_own(f"the model in {folder}"):
+        about = read_about(folder)
+        stored = read_network(folder, about) if "blueprint" in about else read_classifiers(folder, about)
+        for head, classes in stored.heads.items():
+            if not classes or {"steps", "train_counts"} - stored.posthoc[head].keys():
+                raise ValueError(f"head {head!r} has no class, or nothing is said of its post-hoc steps")
+        return stored

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.coding import Coding, plain_texts
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.stored import StoredModel, write_about
 from imbalance_lab.models.inputs import Prepared
@@ -172,7 +172,7 @@ def read_classifiers(folder: Path, about: Mapping[str, Any]) -> StoredModel:
     InputError
         If a file holds types that no classifier of the catalogue has.
     """
-    heads = {head: tuple(classes) for head, classes in about["heads"].items()}
+    heads = {head: plain_texts(classes) for head, classes in about["heads"].items()}
     own, trust = about.get("own", ""), tuple(about.get("trust", ()))
     allowed = trusted_types(own, trust) if own else frozenset[str]()
     models = {head: _classifier(folder / f"{number}.skops", allowed) for number, head in enumerate(heads)}

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.files import check_archive
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.stored import StoredModel, write_about
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
@@ -217,6 +218,7 @@ def read_network(folder: Path, about: Mapping[str, Any]) -> StoredModel:
         sources = {f.relative_to(folder / _CODE).as_posix(): f.read_text(encoding="utf-8") for f in files}
         plain = {**plain, "config": {**plain["config"], "sources": sources}}
     blueprint = Blueprint.from_mapping(plain)
+    check_archive(folder / _WEIGHTS)
     state = torch.load(folder / _WEIGHTS, map_location="cpu", weights_only=True)
     layout = blueprint.layout
     network = rebuild_network(blueprint, state)

@@ -9,6 +9,7 @@ from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
 
+from imbalance_lab.atomic import read_json
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.models.predictor import Predictor
 
@@ -43,7 +44,7 @@ def write_about(folder: Path, about: Mapping[str, Any]) -> None:
 
 def read_about(folder: Path) -> dict[str, Any]:
     """The inverse of :func:`write_about`."""
-    about: dict[str, Any] = json.loads((folder / _ABOUT).read_text(encoding="utf-8"))
+    about: dict[str, Any] = read_json(folder / _ABOUT)
     return about
 
 

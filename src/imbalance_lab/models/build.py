@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.coding import Coding, plain_texts
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.encoder import Layout, modalities_of
 from imbalance_lab.models.inputs import InputScaler, difference_scale
@@ -58,7 +58,7 @@ class Blueprint:
                 steps=layout["steps"],
                 target_length=layout["target_length"],
             ),
-            heads={head: tuple(classes) for head, classes in plain["heads"].items()},
+            heads={head: plain_texts(classes) for head, classes in plain["heads"].items()},
             head_kinds=plain["head_kinds"],
             head_scales=plain["head_scales"],
             coding=Coding.from_mapping(plain["coding"]),

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.leaderboard import KIND_TRIVIAL
 from imbalance_lab.comparison.records import RunRecord
@@ -63,7 +64,7 @@ def whole_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> tuple[
 def record_of(result: TrialResult, metric: str = "") -> RunRecord:
     """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
     file = Path(result.folder) / REPORT  # a light trial has none
-    report = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else None
+    report = read_json(file) if file.is_file() else None
     test = read_parquet(result.predictions("test"))
     score = result.val_score
     if metric:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -10,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from imbalance_lab.atomic import write_json
+from imbalance_lab.atomic import read_json, reading_own, write_json
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.engine import Engine, Failure, Plan
 from imbalance_lab.errors import InputError, NonFiniteLossError
@@ -341,10 +340,11 @@ def tuning_of(workspace: Workspace, strategy: str, fold: int | None = None) -> T
     file = workspace.tuning(strategy, fold)
     if not file.exists():
         return None
-    plain = json.loads(file.read_text(encoding="utf-8"))
-    if "failed" in plain:
-        raise InputError(plain["failed"])
-    return Tuning.from_mapping(plain)
+    with reading_own(str(file)):
+        plain = read_json(file)
+        if "failed" in plain:
+            raise InputError(plain["failed"])
+        return Tuning.from_mapping(plain)
 
 
 @dataclass(frozen=True)
@@ -361,10 +361,11 @@ def _begin(spec: ExperimentSpec, key: SearchKey, trials: int, batch: int, worksp
     """Start a search, or bring a kept one to where it stopped; None where that ends it."""
     kept = workspace.tried(*key)
     start: dict[str, Any] = {"batch": batch, "tried": []}
-    plain = json.loads(kept.read_text(encoding="utf-8")) if kept.exists() else start
-    before = tuple(Tried(**t) for t in plain["tried"])
-    dialogue = search(spec, key[0], trials=trials, batch=plain["batch"], fold=key[1])
-    now: _Search | None = _Search(dialogue, plain["batch"], next(dialogue))
+    with reading_own(str(kept)):
+        plain = read_json(kept) if kept.exists() else start
+        before, batch = tuple(Tried(**t) for t in plain["tried"]), int(plain["batch"])
+    dialogue = search(spec, key[0], trials=trials, batch=batch, fold=key[1])
+    now: _Search | None = _Search(dialogue, batch, next(dialogue))
     while now is not None and len(now.tried) < len(before):
         known = before[len(now.tried) :]
         now = _told(now, key, known[: len(now.asked)], workspace, lambda text: None)

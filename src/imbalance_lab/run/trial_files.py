@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from imbalance_lab.analysis.report import to_report
 from imbalance_lab.analysis.results import ErrorAnalysis
 from imbalance_lab.analysis.suite import bundles, head_suffixes, run_suite, tables
+from imbalance_lab.atomic import read_json, reading_own
 from imbalance_lab.data.dataset import LoadedData, SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.protocol import Learner
@@ -208,10 +209,21 @@ def write_tables(found: Mapping[str, pd.DataFrame], folder: Path) -> None:
 
 
 def read_table(path: Path) -> pd.DataFrame:
-    """A table that :func:`write_tables` wrote."""
+    """A table that :func:`write_tables` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is not one.
+    """
     import pandas as pd
 
-    return pd.DataFrame(**json.loads(path.read_text(encoding="utf-8")))
+    plain = read_json(path)
+    with reading_own(str(path)):
+        columns, rows = plain["columns"], plain["data"]
+        if any(not isinstance(name, str) for name in columns) or any(len(row) != len(columns) for row in rows):
+            raise ValueError("a name of a column is no text, or a row has more or fewer cells than there are columns")
+        return pd.DataFrame(rows, columns=columns)
 
 
 def _write_bundle(found: Mapping[str, pd.DataFrame], path: Path) -> None:

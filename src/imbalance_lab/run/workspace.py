@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from imbalance_lab.atomic import write_json
+from imbalance_lab.atomic import read_json, reading_own, write_json
 from imbalance_lab.names import inside
 from imbalance_lab.spec import TrialId
 
@@ -147,8 +146,10 @@ class Workspace:
 
     def results(self) -> dict[str, TrialResult]:
         """The finished trials by name."""
-        kept = _kept(self.root / "results")
-        return {name: TrialResult(**{**plain, "id": TrialId(**plain["id"])}) for name, plain in kept.items()}
+        folder = self.root / "results"
+        with reading_own(f"a result in {folder}"):
+            kept = _kept(folder)
+            return {name: TrialResult(**{**plain, "id": TrialId(**plain["id"])}) for name, plain in kept.items()}
 
     def keep_trained(self, trial: TrialId, trained: Trained) -> None:
         """Tell the grid that a trial can be ended; read while its worker trains on."""
@@ -185,6 +186,6 @@ def _kept(folder: Path) -> dict[str, dict[str, Any]]:
     found = {}
     for file in sorted(folder.glob("*.json")):
         with suppress(FileNotFoundError):  # a trial that was ended in this moment
-            stored = json.loads(file.read_text(encoding="utf-8"))
+            stored = read_json(file)
             found[stored["name"]] = stored["kept"]
     return found

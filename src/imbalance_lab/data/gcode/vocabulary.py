@@ -8,7 +8,7 @@ point (``Z0.``) is a token of its own, and a target that does not apply is writt
 
 from __future__ import annotations
 
-import json
+import math
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 
+from imbalance_lab.atomic import read_json
 from imbalance_lab.data.files import existing
 from imbalance_lab.errors import InputError
 
@@ -25,7 +26,9 @@ PRECISION: Mapping[str, float] = MappingProxyType(
 SPECIAL = ("PAD", "BOS", "EOS", "UNK", "MASK")
 TYPES = ("special", "command", "parameter", "numeric")
 _WORD = re.compile(r"([A-Z]+)([-+]?\d*\.?\d+(?:E[-+]?\d+)?)?$")
+_NUMBER = re.compile(r"NUM_[^_]*_.*", re.DOTALL)
 _MOST_DIGITS = 4
+_LEAST = 1e-12  # of a precision: steps of a smaller one cannot be counted
 _ADDRESSES = frozenset("XYZABCIJKFSRPQE")
 
 
@@ -59,26 +62,36 @@ def read_vocabulary(path: Path) -> Vocabulary:
     """
     existing(path, "vocabulary")
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InputError(f"vocabulary {path} is not JSON: {error}") from error
+        content = read_json(path)
+    except OSError as error:
+        raise InputError(f"vocabulary {path} cannot be read: {error}") from error
     tokens = content.get("vocab") if isinstance(content, dict) else None
     if not isinstance(tokens, dict) or not tokens:
         raise InputError(f"vocabulary {path} has no key 'vocab' that maps tokens to ids")
     for token, number in tokens.items():
-        if not isinstance(number, int) or isinstance(number, bool) or number < 0:
-            raise InputError(f"vocabulary {path}, token {token!r}: id {number!r} is not an integer from 0")
+        if not isinstance(number, int) or isinstance(number, bool) or not 0 <= number < 1 << 63:
+            raise InputError(f"vocabulary {path}, token {token!r}: id {number!r} is not an integer from 0 to 2^63 - 1")
+        if token.startswith("NUM_") and not _NUMBER.fullmatch(token):
+            raise InputError(
+                f"vocabulary {path}, token {token!r}: a number is called NUM_LETTER_DIGITS, as in NUM_X_12"
+            )
     config = content.get("config") if isinstance(content.get("config"), dict) else {}
     precision = config.get("precision", dict(PRECISION))
     digits = config.get("bucket_digits", 1)
-    if not isinstance(precision, dict) or any(not isinstance(v, int | float) or v <= 0 for v in precision.values()):
-        raise InputError(f"vocabulary {path}, key config.precision: expected a mapping of letters to numbers above 0")
-    if digits is not None and (not isinstance(digits, int) or not 1 <= digits <= _MOST_DIGITS):
+    if not isinstance(precision, dict) or not all(_is_step(v) for v in precision.values()):
+        raise InputError(
+            f"vocabulary {path}, key config.precision: expected a mapping of letters to numbers from {_LEAST:g}"
+        )
+    if digits is not None and (type(digits) is not int or not 1 <= digits <= _MOST_DIGITS):
         raise InputError(
             f"vocabulary {path}, key config.bucket_digits: found {digits!r}, expected an integer from 1 to "
             f"{_MOST_DIGITS} (a number has 10^digits classes)"
         )
     return Vocabulary(tokens, precision, digits or 1)
+
+
+def _is_step(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and _LEAST <= value < math.inf
 
 
 def build_vocabulary(texts: Mapping[str, int]) -> Vocabulary:

@@ -209,7 +209,8 @@ def _order(column: Any, name: str, table: Table) -> NDArray[Any]:
         row = int(np.asarray(column.is_null()).argmax())
         raise InputError(f"{place(row)}: found nothing, expected the number or time of the step")
     if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
-        return np.asarray(column.cast(pa.timestamp("us")).to_numpy())
+        unit = "ns" if pa.types.is_timestamp(kind) and kind.unit == "ns" else "us"
+        return np.asarray(column.cast(pa.timestamp(unit)).to_numpy())
     if pa.types.is_time(kind) or pa.types.is_duration(kind):
         wide = pa.int32() if kind.bit_width == 32 else pa.int64()
         return np.asarray(column.cast(wide).to_numpy())

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.columns import Table, input_column, plain_column, series_of
+from imbalance_lab.data.columns import Table, input_column, plain_column, series_of, without_nul
 from imbalance_lab.data.files import RECORDING_FORMAT, existing, read_arrow, row_number
 from imbalance_lab.data.scaling import fits_float32
 from imbalance_lab.errors import InputError
@@ -137,9 +137,6 @@ def _frame_of(column: str) -> str:
 
 def _columns(path: Path, keep: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Number columns, the known text columns, and the names of the columns that are neither."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
-
     table = read_arrow(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
     if "gcode_string" not in table.column_names:
         raise InputError(
@@ -149,7 +146,7 @@ def _columns(path: Path, keep: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
     for name in keep:
         if name not in table.column_names:
             raise InputError(f"{path} has no column {name!r} (data.split.column)")
-    text = {name: pc.cast(table[name], pa.string()) for name in _TEXT + keep if name in table.column_names}
+    text = {name: _text_column(table[name], path, name) for name in _TEXT + keep if name in table.column_names}
     numbers, ignored = {}, []
     for name in table.column_names:
         if name in text:
@@ -160,6 +157,16 @@ def _columns(path: Path, keep: tuple[str, ...]) -> tuple[dict[str, Any], dict[st
         else:
             numbers[name] = column
     return numbers, text, ignored
+
+
+def _text_column(column: Any, path: Path, name: str) -> Any:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    try:
+        return without_nul(pc.cast(column, pa.string()), name, Table(path, RECORDING_FORMAT))
+    except pa.ArrowException:
+        raise InputError(f"{path}, column {name!r}: holds {column.type} in each row, expected text") from None
 
 
 def _number_column(column: Any, path: Path, name: str) -> Any | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import zipfile
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -15,7 +14,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
 from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset
-from imbalance_lab.data.files import existing
+from imbalance_lab.data.files import check_archive, existing
 from imbalance_lab.data.gcode.targets import decode_masked, head_classes, token_targets
 from imbalance_lab.data.gcode.vocabulary import read_vocabulary
 from imbalance_lab.data.source_options import SequencesOptions
@@ -125,7 +124,7 @@ def _read(path: Path, wanted: Collection[str | None]) -> _Arrays:
         raise InputError(f"{path} is an empty file")
     if path.suffix == ".npz":
         return _read_npz(path, wanted)
-    part = _read_pt(path)
+    part = _read_pt(path, wanted)
     unused = tuple(name for name in part.plain if not _of_use(name, wanted))
     return replace(part, plain={n: a for n, a in part.plain.items() if n not in unused}, unused=unused)
 
@@ -168,9 +167,9 @@ def _read_npz(path: Path, wanted: Collection[str | None]) -> _Arrays:
                     plain[name] = archive[name]
                 else:  # a small file may hold gigabytes of zeros
                     unused.append(name)
-    except (OSError, zipfile.BadZipFile, ValueError, EOFError, KeyError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except Exception as error:  # NumPy, zipfile, zlib and the tokenizer each fail in their own way
         raise InputError(f"{path} cannot be read as npz: {' '.join(str(error).split())}") from error
     return _Arrays(path, plain, tuple(pickled), tuple(unused))
 
@@ -188,15 +187,14 @@ def _holds_objects(archive: np.lib.npyio.NpzFile, name: str) -> bool:
     return bool(dtype.hasobject)
 
 
-def _read_pt(path: Path) -> _Arrays:
-    import pickle
-
+def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
     import torch
 
+    check_archive(path)
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
             content = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, OSError, EOFError, ValueError, KeyError, TypeError) as error:
+    except Exception as error:  # a broken pickle makes PyTorch raise whatever its next step happens to raise
         # PyTorch's own text advises to load the file unsafely; only the culprit is passed on.
         culprit = re.search(r"GLOBAL (\S+)", str(error))
         reason = f"it holds a {culprit.group(1)}" if culprit else "it is broken, or no file of torch.save"
@@ -209,9 +207,15 @@ def _read_pt(path: Path) -> _Arrays:
     plain, pickled = {}, []
     for name, value in _flat(content).items():
         if isinstance(value, torch.Tensor):
-            dense = value.detach().to_dense()
-            # NumPy has no bfloat16
-            plain[str(name)] = (dense.float() if dense.dtype is torch.bfloat16 else dense).numpy()
+            try:
+                dense = value.detach().to_dense().resolve_conj()
+                # NumPy has no bfloat16
+                plain[str(name)] = (dense.float() if dense.dtype is torch.bfloat16 else dense).numpy()
+            except (RuntimeError, TypeError) as error:  # of a kind that NumPy does not have: quantised, nested, ...
+                raise InputError(
+                    f"{path}, array {str(name)!r}: found a tensor of type {value.dtype} and layout {value.layout} that "
+                    "holds no plain numbers; allowed are dense tensors of numbers"
+                ) from error
         elif isinstance(value, list | tuple | np.ndarray):
             try:
                 array = np.asarray(value)
@@ -221,6 +225,8 @@ def _read_pt(path: Path) -> _Arrays:
                 pickled.append(str(name))
             else:
                 plain[str(name)] = array
+        elif value is not None and _of_use(str(name), wanted):
+            raise InputError(f"{path}, {str(name)!r}: found a {type(value).__name__}, expected a tensor or a list")
     return _Arrays(path, plain, tuple(pickled))
 
 
@@ -472,7 +478,7 @@ def _raw_inputs(parts: list[_Arrays]) -> dict[str, NDArray[Any]]:
     if len(shapes) > 1:
         raise InputError(f"the files differ in steps or channels: 'continuous' has {sorted(shapes)} per sequence")
     continuous = np.concatenate([part.plain["continuous"] for part in parts])
-    n, steps = continuous.shape[:2]
+    n, steps, channels = continuous.shape
     if any("categorical" in part.plain or "categorical" in part.pickled for part in parts):
         categorical = np.concatenate([_needed(part, "categorical", 3) for part in parts]).astype(np.int64)
         if categorical.shape[:2] != (n, steps):
@@ -481,6 +487,11 @@ def _raw_inputs(parts: list[_Arrays]) -> dict[str, NDArray[Any]]:
             )
     else:
         categorical = np.zeros((n, steps, 0), dtype=np.int64)
+    if not steps or not channels + categorical.shape[2]:
+        raise InputError(
+            f"{parts[0].path} holds no input: 'continuous' has shape {continuous.shape}, 'categorical' "
+            f"{categorical.shape}; expected steps, and channels in one of them"
+        )
     return {"continuous": continuous, "categorical": categorical}
 
 
