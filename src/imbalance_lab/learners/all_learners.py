@@ -72,7 +72,8 @@ def read_model(folder: Path) -> StoredModel:
     with reading_own(f"the model in {folder}"):
         about = read_about(folder)
         stored = read_network(folder, about) if "blueprint" in about else read_classifiers(folder, about)
-        for head, classes in stored.heads.items():
-            if not classes or {"steps", "train_counts"} - stored.posthoc[head].keys():
-                raise ValueError(f"head {head!r} has no class, or nothing is said of its post-hoc steps")
+        if not all(stored.heads.values()):
+            raise ValueError("a head has no class")
+        if any({"steps", "train_counts"} - told.keys() for told in stored.posthoc.values()):
+            raise ValueError("post-hoc steps are not told with their training counts")
         return stored
