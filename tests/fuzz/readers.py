@@ -422,7 +422,11 @@ _CLASSES = ("G0", "G1", "G2")
 
 def _costs_agree(folder: Path, found: Any) -> None:
     text = (folder / "a.csv").read_text(encoding="utf-8-sig")
-    lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text)) if any(c.strip() for c in line)]
+    lines = [
+        [cell.strip() for cell in line]
+        for line in csv.reader(io.StringIO(text, newline=""))
+        if any(c.strip() for c in line)
+    ]
     for line in lines[1:]:
         for name, cell in zip(lines[0][1:], line[1:], strict=True):
             assert found[_CLASSES.index(line[0]), _CLASSES.index(name)] == float(cell)

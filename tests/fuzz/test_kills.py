@@ -97,7 +97,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Whole:
     """One worker, and no number of threads in the environment."""
     folder = tmp_path_factory.mktemp("whole")
     plain = yaml.safe_load(cases.MILL.read_text(encoding="utf-8"))
-    plain |= {"seeds": [0, 1], "audit": {"budget": "quick", "on_fail": "warn"}}
+    # The pages of a trial cost most of the time; its numbers, the audit and the comparison are all there without.
+    plain |= {"seeds": [0, 1], "audit": {"budget": "quick", "on_fail": "warn"}, "analysis": {"trials": "light"}}
     plain["training"]["epochs"] = 3
     experiment = folder / "mill.yaml"
     experiment.write_text(yaml.safe_dump(plain, sort_keys=False), encoding="utf-8")

@@ -11,6 +11,7 @@ import shutil
 import sys
 import traceback
 import warnings
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -20,6 +21,7 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.training.checkpoint import DamagedCheckpointError, load_checkpoint
 
 FEW = 300
 CASES = int(os.environ.get("FUZZ_CASES") or FEW)
@@ -78,3 +80,36 @@ def test_a_reader_takes_a_file_for_what_it_says_or_refuses_it(name: str, tmp_pat
                 (case / file).write_bytes(whole[file])
 
     seed(SEED)(every)() if "FUZZ_SEED" in os.environ else every()
+
+
+def test_no_byte_of_a_checkpoint_can_be_changed_unseen(tmp_path: Path) -> None:
+    READERS["checkpoint"].make(tmp_path)
+    path = tmp_path / "a.pt"
+    whole = path.read_bytes()
+    assert load_checkpoint(path, "f") is not None
+    taken = []
+    for i in range(len(whole)):
+        for content in (
+            whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1 :],
+            whole[:i],
+            whole + whole[: i + 1],
+        ):
+            path.write_bytes(content)
+            try:
+                taken.append((i, len(content), load_checkpoint(path, "f")))
+            except DamagedCheckpointError:
+                continue
+    assert taken == []
+
+
+def test_no_byte_of_a_tensor_can_be_changed_unseen(tmp_path: Path) -> None:
+    READERS["pt"].make(tmp_path)
+    path = tmp_path / "a.pt"
+    whole = path.read_bytes()
+    with zipfile.ZipFile(path) as archive:
+        place = next(i for i in archive.infolist() if i.filename.endswith("data/0"))
+        inside = whole.find(archive.read(place.filename), place.header_offset)
+    for at in range(inside, inside + place.file_size, 25):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 64]) + whole[at + 1 :])
+        with pytest.raises(InputError, match="checksum"):
+            READERS["pt"].read(tmp_path)

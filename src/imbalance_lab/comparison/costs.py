@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -40,7 +41,10 @@ def read_costs(path: Path, classes: Sequence[str]) -> Array:
         raise InputError(f"{path}: no such file; expected a cost matrix (CSV)") from None
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: not a readable UTF-8 text file ({error})") from None
-    lines = [[cell.strip() for cell in line] for line in csv.reader(text.splitlines())]
+    try:
+        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
+    except csv.Error as error:
+        raise InputError(f"{path}: not a readable CSV file ({error})") from None
     numbered = [(i, line) for i, line in enumerate(lines, start=1) if any(line)]
     if not numbered:
         raise InputError(f"{path}: empty; expected a header with the predicted classes and a row for each true class")
