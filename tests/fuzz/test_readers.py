@@ -89,11 +89,8 @@ def test_no_byte_of_a_checkpoint_can_be_changed_unseen(tmp_path: Path) -> None:
     assert load_checkpoint(path, "f") is not None
     taken = []
     for i in range(len(whole)):
-        for content in (
-            whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1 :],
-            whole[:i],
-            whole + whole[: i + 1],
-        ):
+        flipped = whole[:i] + bytes([whole[i] ^ (1 << i % 8)]) + whole[i + 1 :]
+        for content in [flipped, whole[:i], whole + whole[: i + 1]] if i % 20 == 0 else [flipped]:
             path.write_bytes(content)
             try:
                 taken.append((i, len(content), load_checkpoint(path, "f")))
