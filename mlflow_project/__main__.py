@@ -5,9 +5,11 @@ from __future__ import annotations
 import argparse
 import errno
 import importlib
+import os
 import signal
 import sys
 import traceback
+from pathlib import Path
 from typing import NoReturn
 
 _COMMANDS = {
@@ -29,6 +31,20 @@ class _Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def own_library_first(package: Path) -> None:
+    """Let ``imbalance_lab`` come from the checkout that ``package`` lies in, here and in processes that are started.
+
+    MLflow names an environment by its requirements, so that two clones share one, in which the library is installed
+    from the first: another clone would run with its code, or with none once that folder is gone. An installed package
+    has no ``src`` beside it.
+    """
+    source = package.parent / "src"
+    if not (source / "imbalance_lab" / "__init__.py").is_file() or str(source) in sys.path[:1]:
+        return
+    sys.path.insert(0, str(source))
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(source), os.environ.get("PYTHONPATH")]))
 
 
 def module_of(command: str) -> str:
@@ -106,4 +122,5 @@ def _notes(error: BaseException) -> str:
 
 
 if __name__ == "__main__":
+    own_library_first(Path(__file__).resolve().parent)
     sys.exit(main())

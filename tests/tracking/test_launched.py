@@ -14,6 +14,7 @@ from conftest import ROOT
 
 from imbalance_lab.run.launched import beside_store, store_folder
 from imbalance_lab.run.workspace import work_root
+from mlflow_project.__main__ import own_library_first
 from mlflow_project.tracking import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -64,6 +65,30 @@ def test_the_artifacts_of_a_new_experiment_lie_beside_the_store(called, monkeypa
     (found,) = called.glob("mlruns/**/a.txt")
     assert found.read_text() == "here"
     assert list(Path.cwd().iterdir()) == []
+
+
+def test_a_checkout_runs_with_its_own_library(tmp_path):
+    """An environment that MLflow kept from another clone has that clone's library installed, or one that is gone."""
+    other = tmp_path / "imbalance_lab" / "__init__.py"
+    other.parent.mkdir()
+    other.write_text("raise SystemExit('the library of another clone')\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mlflow_project", "strategies", "--slot", "weights"],
+        cwd=ROOT, env=os.environ | {"PYTHONPATH": str(tmp_path)}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "inverse" in done.stdout
+
+
+def test_processes_that_are_started_have_it_too_and_an_installed_package_is_left_alone(tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", "mine")
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    before = list(sys.path)
+    own_library_first(tmp_path / "site-packages" / "mlflow_project")
+    assert (sys.path, os.environ["PYTHONPATH"]) == (before, "mine")
+    own_library_first(ROOT / "mlflow_project")
+    assert sys.path == [str(ROOT / "src"), *before]
+    assert os.environ["PYTHONPATH"] == f"{ROOT / 'src'}{os.pathsep}mine"
 
 
 def test_mlflow_run_of_a_git_uri(tmp_path):

@@ -1,0 +1,485 @@
+"""What does someone meet who has never seen this project? A fresh clone, installed and run by every route.
+
+Command   python benchmarks/newcomer.py [--only pythons,routes,releases,wheel] [--folder FOLDER] [--json FILE]
+          python benchmarks/newcomer.py --write      (docs/newcomer.md from benchmarks/results/newcomer.json)
+Duration  half an hour or more and the network: every part installs into new environments; up to 8 GB at a time
+Result    seconds and exit codes; whether every Python gives the same figures; where store, artifacts and `outputs` of
+          `mlflow run` land, and whether the command that the last line prints opens them
+
+--only keeps the other tables that the JSON file holds already. At its tiny size it installs nothing and only says which
+Pythons are there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from _common import ROOT, CaseError, Outcome, Row, run
+from _markdown import table
+
+RESULTS = ROOT / "benchmarks" / "results" / "newcomer.json"
+DOCUMENT = ROOT / "docs" / "newcomer.md"
+MINORS = (11, 12, 13, 14)
+SMALL = ("--epochs", "1", "--strategies", "cross-entropy,logit-adjusted", "--seeds", "0")
+AS_PARAMETERS = ("-P", "epochs=1", "-P", "strategies=cross-entropy,logit-adjusted", "-P", "seeds=0")
+RELEASES = ("3.17.0", "newest")
+"""The oldest MLflow that pyproject.toml accepts, and the newest that can be installed."""
+
+MANAGERS = ("local", "uv", "virtualenv")
+OPENED_S = 90  # how long ``mlflow ui`` may take until it answers
+_URL = "https://git.invalid/lab.git"
+"""Stands for a repository elsewhere: MLflow clones no address of this disk, so git is told that it lies here."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """A command that ended: seconds, exit code, what it printed."""
+
+    seconds: float
+    code: int
+    out: str
+    err: str
+
+    @property
+    def reason(self) -> str:
+        """The last line of what it said, for a table."""
+        lines = (self.err.strip() or self.out.strip() or "nothing said").splitlines()
+        return lines[-1][:200]
+
+
+def call(command: list[str], folder: Path, around: dict[str, str], limit_s: float = 1800) -> Done:
+    """Run a command in a folder; it never raises."""
+    begun = time.perf_counter()
+    try:
+        done = subprocess.run(
+            command, cwd=folder, env=around, capture_output=True, text=True, check=False, timeout=limit_s
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return Done(time.perf_counter() - begun, -1, "", str(error))
+    return Done(time.perf_counter() - begun, done.returncode, done.stdout, done.stderr)
+
+
+def must(done: Done) -> Done:
+    """``done`` where it ended well.
+
+    Raises
+    ------
+    CaseError
+        Otherwise.
+    """
+    if done.code:
+        raise CaseError(f"ended with {done.code}: {done.reason}")
+    return done
+
+
+def bare_environment(*first: Path) -> dict[str, str]:
+    """The variables of a newcomer: none that this project, a virtual environment or MLflow set; ``first`` on PATH."""
+    hidden = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "IMBALANCE_LAB_WORK", "OMP_NUM_THREADS")
+    kept = {k: v for k, v in os.environ.items() if k not in hidden and not k.startswith("MLFLOW_")}
+    if "PIP_FIND_LINKS" in kept:  # uv does not read pip's
+        kept.setdefault("UV_FIND_LINKS", kept["PIP_FIND_LINKS"])
+    old = [p for p in kept["PATH"].split(os.pathsep) if not Path(p, "activate").exists()]
+    return kept | {"PATH": os.pathsep.join([*map(str, first), *old]), "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+
+def pythons() -> dict[int, Path]:
+    """Minor version to the program, of those of :data:`MINORS` that start; pyenv's are found where PATH has none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT") or Path.home() / ".pyenv")
+    found: dict[int, Path] = {}
+    for minor in MINORS:
+        named = shutil.which(f"python3.{minor}")
+        for program in [*([Path(named)] if named else []), *sorted(pyenv.glob(f"versions/3.{minor}.*/bin/python"))]:
+            if call([str(program), "-c", "import venv"], Path.cwd(), dict(os.environ), 60).code == 0:
+                found[minor] = program
+                break
+    return found
+
+
+def clone_into(folder: Path, *flags: str) -> Path:
+    """A clone of the last commit, without the objects of the original's folder."""
+    must(call(["git", "clone", "--quiet", *flags, str(ROOT), str(folder)], ROOT, bare_environment()))
+    return folder
+
+
+def new_environment(program: Path, folder: Path) -> tuple[Path, float]:
+    """A virtual environment that holds only pip; its folder of programs, and the seconds."""
+    done = must(call([str(program), "-m", "venv", str(folder)], folder.parent, bare_environment()))
+    return folder / "bin", done.seconds
+
+
+def size_gib(folder: Path) -> float:
+    """What the files of a folder take, each inode once."""
+    seen = {(s.st_dev, s.st_ino): s.st_size for s in (p.lstat() for p in folder.rglob("*"))}
+    return sum(seen.values()) / 2**30
+
+
+def figures(store: Path) -> dict[str, float]:
+    """``run name / metric`` to value, of the trials and the grid in an SQLite store: scores, not seconds."""
+    with closing(sqlite3.connect(store)) as database:
+        rows = database.execute(
+            "SELECT r.name, m.key, m.value FROM latest_metrics m JOIN runs r USING (run_uuid) WHERE NOT m.is_nan"
+        ).fetchall()
+    scores = {f"{name}/{key}": float(value) for name, key, value in rows if "second" not in key and "time/" not in key}
+    if not scores:
+        raise CaseError(f"no metrics in {store.name}")
+    return scores
+
+
+def agreement(first: dict[str, float], other: dict[str, float]) -> Row:
+    """How far two sets of figures agree: the greatest relative difference, and the digits that all of them share."""
+    if first.keys() != other.keys():
+        return {"figures": len(other), "alike": "other figures"}
+    apart = max(
+        (abs(a - other[name]) / max(abs(a), abs(other[name])) for name, a in first.items() if a != other[name]),
+        default=0.0,
+    )
+    alike = "all digits" if apart == 0 else f"{max(0, math.floor(-math.log10(apart)))} digits"
+    return {"figures": len(other), "alike": alike, "apart": apart}
+
+
+# --- the last line ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class LastLine:
+    """What the last line of a grid names: the command that opens the page, and the address in it."""
+
+    command: tuple[str, ...]
+    store: str
+    experiment: str
+    view: str
+
+
+def last_line(out: str) -> LastLine:
+    """Read it.
+
+    Raises
+    ------
+    CaseError
+        If there is none.
+    """
+    for line in reversed(out.splitlines()):
+        found = re.search(
+            r"Open with: (mlflow ui --backend-store-uri (\S+))\s+then \S+/#/experiments/(\w+)/runs\?(\S*)", line
+        )
+        if found:
+            view = re.search(r"viewStateShareKey=(\w+)", found[4])
+            return LastLine(tuple(shlex.split(found[1])), found[2], found[3], view[1] if view else "")
+    raise CaseError("no last line that opens the result")
+
+
+@contextmanager
+def opened(line: LastLine, folder: Path, around: dict[str, str]) -> Iterator[str]:
+    """The address of the page that the printed command starts, on a free port."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen(
+        [*line.command, "--port", str(port), "--workers", "1"], cwd=folder, env=around,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    address, until = f"http://127.0.0.1:{port}", time.monotonic() + OPENED_S
+    try:
+        while True:
+            if server.poll() is not None:
+                raise CaseError(f"{' '.join(line.command)} ended with {server.returncode}")
+            try:
+                ask(f"{address}/health")
+                break
+            except CaseError:
+                if time.monotonic() > until:
+                    raise
+                time.sleep(0.5)
+        yield address
+    finally:
+        if server.poll() is None:
+            os.killpg(server.pid, signal.SIGTERM)
+            server.wait(20)
+
+
+def ask(address: str, body: dict[str, Any] | None = None) -> bytes:
+    """What the server answers; a CaseError where it does not."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return bytes(answer.read())
+    except (urllib.error.URLError, OSError) as error:
+        raise CaseError(f"{address.rpartition('/')[2]}: {error}") from None
+
+
+def what_opens(out: str, folder: Path, around: dict[str, str]) -> str:
+    """ "yes" where the printed command shows the view, the runs and a page of the grid; else what is missing."""
+    try:
+        line = last_line(out)
+        with opened(line, folder, around) as address:
+            api = f"{address}/api/2.0/mlflow"
+            about = json.loads(ask(f"{api}/experiments/get?experiment_id={line.experiment}"))["experiment"]
+            if not any(line.view and tag["key"].endswith(f".{line.view}") for tag in about.get("tags", [])):
+                return "no such view"
+            runs = json.loads(ask(f"{api}/runs/search", {"experiment_ids": [line.experiment]}))["runs"]
+            roles = {r["info"]["run_id"]: {t["key"]: t["value"] for t in r["data"]["tags"]}.get("role") for r in runs}
+            if list(roles.values()).count("trial") < 2:
+                return "no trials"
+            for run_id, role in roles.items():
+                page = {"grid": "comparison/index.html", "trial": "report/index.html"}.get(str(role))
+                if page and b"</html>" not in ask(f"{address}/get-artifact?path={page}&run_uuid={run_id}"):
+                    return f"{page} is not whole"
+    except CaseError as error:
+        return str(error)
+    return "yes"
+
+
+def landed(kind: str, places: dict[str, Path]) -> str:
+    """In which of the named folders ``mlflow.db``, ``mlruns`` or ``outputs`` lies now."""
+    return ", ".join(name for name, folder in places.items() if (folder / kind).exists()) or "nowhere"
+
+
+# --- the parts -------------------------------------------------------------------------------------------------------
+
+
+def each_python(folder: Path) -> list[Row]:
+    """Every Python: a new environment with pip alone, the pins, a small grid, its figures against the first's."""
+    rows: list[Row] = []
+    first: dict[str, float] | None = None
+    for minor, program in pythons().items():
+        row: Row = {"python": f"3.{minor}"}
+        rows.append(row)
+        clone, place = clone_into(folder / f"clone-{minor}"), folder / f"venv-{minor}"
+        try:
+            programs, _ = new_environment(program, place)
+            around = bare_environment(programs)
+            row["python"] = call([str(programs / "python"), "-V"], folder, around).out.split()[-1]
+            row |= installed(programs, clone, around, "-c", "constraints.txt", "-e", ".") | {"gib": size_gib(place)}
+            row |= small_grid(programs, clone, around)
+            found = figures(clone / "mlflow.db")
+            first = first or found
+            row |= agreement(first, found)
+        except CaseError as error:
+            row["failed"] = str(error)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+            shutil.rmtree(clone, ignore_errors=True)
+    return rows
+
+
+def installed(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
+    """Seconds of ``pip install``."""
+    done = must(call([str(programs / "python"), "-m", "pip", "install", "--quiet", *what], folder, around))
+    return {"install_s": done.seconds}
+
+
+def small_grid(programs: Path, folder: Path, around: dict[str, str]) -> Row:
+    """Seconds and exit code of a small grid of the embedded experiment, and whether its last line opens it."""
+    done = call([str(programs / "python"), "-m", "mlflow_project", "run", *SMALL], folder, around)
+    row: Row = {"run_s": done.seconds, "code": done.code}
+    if done.code:
+        raise CaseError(f"the grid ended with {done.code}: {done.reason}")
+    return row | {"opens": what_opens(done.out, folder, around)}
+
+
+def each_route(folder: Path) -> list[Row]:
+    """``mlflow run`` by every manager of environments, from every place."""
+    program = next(iter(pythons().values()))
+    source = clone_into(folder / "source")
+    bare = clone_into(folder / "lab.git", "--bare")
+    launcher, _ = new_environment(program, folder / "launcher")
+    local = bare_environment(launcher)
+    installed(launcher, source, local, "-c", "constraints.txt", "-e", ".", "uv")
+    git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{bare}.insteadOf", "GIT_CONFIG_VALUE_0": _URL}
+    routes: dict[str, Callable[[], tuple[str, Path, Path]]] = {
+        "the clone's folder": lambda: (".", *(2 * (clone_into(folder / "own"),))),
+        "another folder": lambda: (str(source), source, folder / "here"),
+        "another folder, file:// URI": lambda: (f"{source.as_uri()}#", source, folder / "here"),
+        "another folder, git URI of a bare repository": lambda: (f"{_URL}#", bare, folder / "here"),
+    }
+    rows: list[Row] = []
+    for manager in MANAGERS:
+        environments = folder / f"environments-{manager}"
+        around = local | git | {"MLFLOW_ENV_ROOT": str(environments)}
+        for name, prepare in routes.items():
+            uri, project, here = prepare()
+            here.mkdir(exist_ok=True)
+            new = not environments.exists()
+            command = [str(launcher / "mlflow"), "run", uri, "--env-manager", manager, *AS_PARAMETERS]
+            done = call(command, here, around)
+            row: Row = {"manager": manager, "from": name, "seconds": done.seconds, "code": done.code}
+            row["environment"] = "present" if manager == "local" else "made" if new else "kept"
+            if done.code:
+                row["failed"] = done.reason
+            else:
+                places = (
+                    {"where it was called": here}
+                    if here == project
+                    else {"where it was called": here, "project": project}
+                )
+                row |= {key: landed(kind, places) for key, kind in LANDS.items()}
+                row["opens"] = what_opens(done.out, here, around)
+            rows.append(row)
+            shutil.rmtree(here, ignore_errors=True)
+        shutil.rmtree(environments, ignore_errors=True)
+    return rows
+
+
+LANDS = {"store": "mlflow.db", "artifacts": "mlruns", "outputs": "outputs"}
+
+
+def each_release(folder: Path) -> list[Row]:
+    """The oldest and the newest MLflow that are accepted, all else as pinned."""
+    program = next(iter(pythons().values()))
+    rows: list[Row] = []
+    clone = clone_into(folder / "clone")
+    pins = (clone / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    free = folder / "constraints.txt"
+    free.write_text("\n".join(pin for pin in pins if not pin.startswith("mlflow")) + "\n", encoding="utf-8")
+    for release in RELEASES:
+        row: Row = {"mlflow": release}
+        rows.append(row)
+        place = folder / "venv"
+        try:
+            programs, _ = new_environment(program, place)
+            around = bare_environment(programs)
+            # The companions of a release have its number; pip takes them with it.
+            wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
+            row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
+            shown = call([str(programs / "python"), "-m", "pip", "show", "mlflow"], folder, around).out
+            row["mlflow"] = re.search(r"Version: (\S+)", shown)[1]  # type: ignore[index]
+            here = folder / f"here-{release}"
+            here.mkdir()
+            row |= small_grid(programs, here, around)
+            row["figures"] = len(figures(here / "mlflow.db"))
+        except CaseError as error:
+            row["failed"] = str(error)
+        finally:
+            shutil.rmtree(place, ignore_errors=True)
+    return rows
+
+
+def from_wheel(folder: Path) -> list[Row]:
+    """A wheel, built from a clone and installed into a new environment, run in an empty folder."""
+    program = next(iter(pythons().values()))
+    clone, empty = clone_into(folder / "clone"), folder / "empty"
+    empty.mkdir()
+    programs, _ = new_environment(program, folder / "venv")
+    around = bare_environment(programs)
+    pip = [str(programs / "python"), "-m", "pip"]
+    built = must(call([*pip, "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(clone)], folder, around))
+    (wheel,) = folder.glob("*.whl")
+    row: Row = {"wheel": "built and installed", "build_s": built.seconds, "mib": wheel.stat().st_size / 2**20}
+    row |= installed(programs, folder, around, "-c", str(clone / "constraints.txt"), str(wheel))
+    shutil.rmtree(clone)  # nothing of it may be used
+    row |= small_grid(programs, empty, around)
+    return [row | {"left": ", ".join(sorted(p.name for p in empty.iterdir()))}]
+
+
+PARTS: dict[str, Callable[[Path], list[Row]]] = {
+    "pythons": each_python,
+    "routes": each_route,
+    "releases": each_release,
+    "wheel": from_wheel,
+}
+
+
+def measure(arguments: argparse.Namespace) -> Outcome:
+    """The parts that were asked for, each in a folder that is removed after it."""
+    there = pythons()
+    absent = [f"3.{minor}" for minor in MINORS if minor not in there]
+    lacks = [f"Python {version} is not on this machine." for version in absent]
+    tables: dict[str, list[Row]] = {}
+    if arguments.json and arguments.json.exists():
+        tables |= json.loads(arguments.json.read_text(encoding="utf-8"))["tables"]
+    asked = [] if arguments.size == "tiny" else arguments.only.split(",")
+    for name in asked:
+        folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=arguments.folder))
+        try:
+            tables[name] = PARTS[name](folder)
+        except CaseError as error:
+            tables[name] = [{"failed": str(error)}]
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+    lacks += [f"{name}: not run." for name in PARTS if name not in tables]
+    lacks.append("conda is not on this machine.") if shutil.which("conda") is None else None
+    return Outcome(tables, {"pythons": ", ".join(f"3.{minor}" for minor in there)}, tuple(lacks))
+
+
+# --- the document ----------------------------------------------------------------------------------------------------
+
+COLUMNS = {
+    "pythons": {
+        "python": "Python", "install_s": "install, s", "gib": "GiB", "run_s": "small grid, s", "code": "exit code",
+        "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it", "failed": "failed",
+    },
+    "routes": {
+        "manager": "`--env-manager`", "from": "from", "environment": "environment", "seconds": "s", "code": "exit code",
+        "store": "store", "artifacts": "artifacts", "outputs": "`outputs`", "opens": "last line opens it",
+        "failed": "failed",
+    },
+    "releases": {
+        "mlflow": "MLflow", "install_s": "install, s", "run_s": "small grid, s", "code": "exit code",
+        "figures": "figures", "opens": "last line opens it", "failed": "failed",
+    },
+    "wheel": {
+        "wheel": "", "build_s": "build, s", "mib": "MiB", "install_s": "install, s", "run_s": "small grid, s",
+        "code": "exit code", "left": "what lies in the folder then", "opens": "last line opens it", "failed": "failed",
+    },
+}  # fmt: skip
+TITLES = {
+    "pythons": "`pip install -c constraints.txt -e .` into a new environment, from a fresh clone",
+    "routes": "`mlflow run`",
+    "releases": "The oldest and the newest MLflow that are accepted",
+    "wheel": "A wheel, in an empty folder",
+}
+
+
+def written(result: dict[str, Any]) -> str:
+    """The document; no number in it is typed by hand."""
+    around = result["environment"]
+    machine = f"{around['cores']} cores of {around['processor']}"
+    text = f"""# What a newcomer meets
+
+Written by `python benchmarks/newcomer.py --write` from `benchmarks/results/newcomer.json`. {result["date"]}, {machine},
+commit {around["commit"]}; other work ran beside it, so seconds are upper bounds. The small grid is
+`run {" ".join(SMALL)}` of the embedded experiment. "Last line
+opens it": the command that the last line prints was started where it was printed; the saved view, the trials, the
+comparison and every report were asked for.
+"""
+    for name, title in TITLES.items():
+        if name in result["tables"]:
+            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name])}\n"
+    return text + "\n## Not tried\n\n" + "\n".join(f"- {line}" for line in result["not_measured"]) + "\n"
+
+
+def flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--folder", type=Path, help="where the clones and environments go (default: the system's)")
+
+
+def main(argv: list[str] | None = None) -> int:
+    if (sys.argv[1:] if argv is None else argv) == ["--write"]:
+        DOCUMENT.write_text(written(json.loads(RESULTS.read_text(encoding="utf-8"))), encoding="utf-8")
+        return 0
+    return run("newcomer", __doc__, measure, argv, flags)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
