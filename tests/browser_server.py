@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import socket
@@ -11,7 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,7 +36,8 @@ EXPERIMENT = {
 class Served:
     """A server, and the runs of a grid that was logged through it.
 
-    ``children`` are run ids by name; ``store`` is the folder of database and artifacts, which only the server opens.
+    ``children`` are run ids by name; ``store`` is the folder of database and artifacts, which only the server opens;
+    ``said`` is what the grid printed.
     """
 
     uri: str
@@ -44,6 +46,8 @@ class Served:
     experiment_id: str
     parent: str
     children: dict[str, str]
+    said: str
+    name: str = NAME
 
 
 @contextmanager
@@ -94,7 +98,7 @@ def run_served_grid(uri: str, folder: Path) -> Served:
     import mlflow_project.grid as grid
     from imbalance_lab.spec import parse_experiment
 
-    with pytest.MonkeyPatch.context() as patch:
+    with pytest.MonkeyPatch.context() as patch, redirect_stdout(io.StringIO()) as said:
         patch.setenv("MLFLOW_TRACKING_URI", uri)
         patch.delenv("MLFLOW_RUN_ID", raising=False)
         patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
@@ -107,7 +111,7 @@ def run_served_grid(uri: str, folder: Path) -> Served:
     runs = client.search_runs([experiment.experiment_id])
     (parent,) = [r.info.run_id for r in runs if r.data.tags["role"] == "grid"]
     children = {r.info.run_name: r.info.run_id for r in runs if r.data.tags["role"] == "trial"}
-    return Served(uri, folder, folder / "outputs" / parent, experiment.experiment_id, parent, children)
+    return Served(uri, folder, folder / "outputs" / parent, experiment.experiment_id, parent, children, said.getvalue())
 
 
 @pytest.fixture(scope="session")

@@ -6,11 +6,15 @@ import json
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mlflow
 import pytest
+from mlflow.entities import Metric
+
+from mlflow_project.views import TAG, GridFacts, save_views, view_of, view_path
 
 if TYPE_CHECKING:
     from browser_server import Served
@@ -105,6 +109,72 @@ def follow(page: Any, served: Served, name: str) -> None:
     link = page.get_by_role("link", name=name, exact=True).first
     assert link.get_attribute("target") == "_blank"
     page.goto(f"{served.uri}/{link.get_attribute('href')}")
+
+
+SECTIONS = [
+    "Which strategy?", "Recall of the rare classes", "Precision of the rare classes", "Found against false alarms",
+    "Calibration", "Training", "Confusion",
+]  # fmt: skip
+_DRAWN = """() => [...document.querySelectorAll('.js-plotly-plot')].map(
+    e => [e.data[0].type, [...e.data[0].x], e.querySelectorAll('.bars .point').length])"""
+
+
+def bars(page: Any, n: int) -> list[list[float]]:
+    """The lengths of the bars of the first ``n`` charts, top to bottom, when they are drawn.
+
+    A chart is drawn when it comes into sight, and again when the page gets its place.
+    """
+    page.wait_for_function(f"({_DRAWN})().filter(([t, x, drawn]) => drawn && drawn === x.length).length >= {n}")
+    found = page.evaluate(_DRAWN)[:n]
+    assert [kind for kind, *_ in found] == ["bar"] * n
+    return [lengths for _, lengths, _ in found]
+
+
+def test_the_printed_link_opens_the_prepared_view(page: Any, served: Served) -> None:
+    """The first test of this module: the profile is fresh, as that of who gets the link."""
+    (link,) = re.findall(r"Open (\S+viewStateShareKey=\S+)", served.said.splitlines()[-1])
+    page.goto(link)
+    see(page, f"Which strategy? {served.name}")
+    see(page, "4 matching runs")  # the trials of the grid, without the grid itself
+    see(page, SECTIONS[-1])
+    shown = page.get_by_test_id("experiment-view-compare-runs-section-header").all_inner_texts()
+    assert [text.split("\n")[0] for text in shown[: len(SECTIONS)]] == SECTIONS
+    # 9 and 8 are the rarest of the long-tailed digits.
+    keys = [f"test/{HEAD}/{name}" for name in ("macro_f1", "balanced_accuracy", "recall/9", "recall/8")]
+    for key, lengths in zip(keys, bars(page, len(keys)), strict=True):
+        see(page, key)
+        assert sorted(lengths) == pytest.approx(sorted(metric(served, name, key) for name in served.children))
+    # The same view as a list: what is compared stands in columns.
+    page.goto("about:blank")
+    page.goto(link.replace("compareRunsMode=CHART", "compareRunsMode=TABLE"))
+    see(page, "4 matching runs")
+    see(page, "balanced_accuracy")
+    heads = page.locator("[role=columnheader]").all_inner_texts()
+    assert {*keys, "strategy", "seed"} <= set(heads)
+
+
+def test_a_view_shows_more_than_ten_runs_and_leaves_a_users_view_alone(page: Any, served: Served) -> None:
+    """MLflow hides all runs but the first ten by default; the menu holds what was saved by hand, too."""
+    client = mlflow.MlflowClient(tracking_uri=served.uri)
+    place = client.create_experiment("many")
+    parent = client.create_run(place)
+    metrics = {f"test/{HEAD}/{name}": 0.5 for name in ("macro_f1", "balanced_accuracy")}
+    for i in range(12):
+        run = client.create_run(place, run_name=f"s{i}", tags={"mlflow.parentRunId": parent.info.run_id})
+        client.log_batch(run.info.run_id, [Metric(k, v + i / 100, 0, 0) for k, v in metrics.items()])
+        client.set_terminated(run.info.run_id)
+    facts = GridFacts("many", parent.info.run_id, parent.info.start_time, HEAD, (), calibrated=False)
+    other = json.loads(view_of(replace(facts, parent_id="f" * 32), by_strategy=False)) | {"name": "mine"}
+    client.set_experiment_tag(place, f"{TAG}1700000000000abcdefgh", json.dumps(other))
+    key = save_views(client, place, facts, grouped=False)
+    page.goto("about:blank")
+    page.goto(f"{served.uri}/{view_path(place, key)}")
+    see(page, "12 matching runs")
+    for lengths in bars(page, 2):
+        assert sorted(lengths) == pytest.approx([0.5 + i / 100 for i in range(12)])
+    page.get_by_role("button", name="Which strategy? many").click()
+    see(page, re.compile("^mine$", re.MULTILINE))
+    assert client.get_experiment(place).tags[f"{TAG}1700000000000abcdefgh"] == json.dumps(other)
 
 
 def test_run_list_grouped_by_strategy(page: Any, served: Served) -> None:
