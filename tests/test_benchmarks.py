@@ -345,6 +345,47 @@ def test_peak_is_that_of_the_call() -> None:
     assert 60 < timing.peak - timing.before < 150  # 76 MiB
 
 
+def test_newcomer_installs_nothing_at_its_tiny_size(tmp_path: Path) -> None:
+    result = result_of("newcomer", tmp_path)
+    check_shape(result, "newcomer")
+    assert f"3.{sys.version_info.minor}" in result["facts"]["pythons"]
+    assert {"pythons: not run.", "routes: not run.", "releases: not run.", "wheel: not run."} <= set(
+        result["not_measured"]
+    )
+
+
+def test_newcomer_reads_the_last_line_and_compares_figures(tmp_path: Path) -> None:
+    newcomer, error = script("newcomer"), script("_common").CaseError
+    line = (
+        "2 trials in 9 s. Open with: mlflow ui --backend-store-uri sqlite:////a/mlflow.db   then "
+        "http://127.0.0.1:5000/#/experiments/7/runs?viewStateShareKey=17ab&compareRunsMode=CHART"
+    )
+    found = newcomer.last_line(f"Choose a.\n{line}\n")
+    assert found.command == ("mlflow", "ui", "--backend-store-uri", "sqlite:////a/mlflow.db")
+    assert (found.experiment, found.view) == ("7", "17ab")
+    with pytest.raises(error, match="no last line"):
+        newcomer.last_line("Choose a.\n")
+    same = newcomer.agreement({"a": 0.5, "b": 0.0}, {"a": 0.5, "b": 0.0})
+    assert (same["figures"], same["alike"]) == (2, "all digits")
+    assert newcomer.agreement({"a": 0.5}, {"a": 0.500001})["alike"] == "5 digits"
+    assert newcomer.agreement({"a": 0.5}, {"c": 0.5})["alike"] == "other figures"
+    (tmp_path / "here" / "outputs").mkdir(parents=True)
+    places = {"called": tmp_path / "here", "project": tmp_path}
+    assert [newcomer.landed(kind, places) for kind in ("outputs", "mlruns")] == ["called", "nowhere"]
+
+
+def test_figures_of_a_newcomer_are_scores_and_not_seconds(tiny_grid: Grid) -> None:  # noqa: F811
+    found = script("newcomer").figures(Path(tiny_grid.uri.removeprefix("sqlite:///")))
+    assert any(name.startswith("cross-entropy-s0/test/command/macro_f1") for name in found)
+    assert not any("second" in name or "/time/" in name for name in found)
+
+
+def test_what_a_newcomer_meets_is_written_from_its_results() -> None:
+    newcomer = script("newcomer")
+    results = json.loads(newcomer.RESULTS.read_text(encoding="utf-8"))
+    assert newcomer.DOCUMENT.read_text(encoding="utf-8") == newcomer.written(results)
+
+
 def test_slope_is_the_exponent() -> None:
     slope = script("_common").slope
     x = [10.0, 100.0, 1000.0]

@@ -8,9 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imbalance_lab.formats import percent, share
+from imbalance_lab.formats import number, percent, share
 
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (-0.0004, 3, "-0.0004"),
+        (0.00004, 3, "0.00004"),
+        (-1e-9, 3, "0.000"),
+        (-0.04, 1, "-0.04"),
+        (1234.5678, 2, "1,234.57"),
+        (0.0, 2, "0.00"),
+        (-0.0, 0, "0"),
+    ],
+)
+def test_numbers_read_zero_only_where_they_are(value, digits, text):
+    assert number(value, digits) == text
 
 
 @pytest.mark.parametrize(

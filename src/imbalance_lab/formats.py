@@ -39,8 +39,16 @@ def share(rate: float, digits: int = 3) -> str:
         return "n/a"
     gap = min(abs(rate), abs(1 - rate))
     if gap < 10 ** -(_MOST_DIGITS + 4):
-        return f"{rate:.{digits}f}"
+        return f"{rate:z.{digits}f}"
     return f"{rate:.{max(digits, _needed(gap))}f}"
+
+
+def number(value: float, digits: int) -> str:
+    """A number with so many digits after the point, with more where it would read as 0; no negative zero."""
+    text = f"{value:z,.{digits}f}"
+    if 0 < abs(value) < 10**-digits and not text.strip("0.,"):
+        text = f"{value:z,.{min(_needed(abs(value)), _MOST_DIGITS + 1)}f}"
+    return text if text.strip("-0.,") else f"{0:.{digits}f}"
 
 
 def _needed(gap: float) -> int:

@@ -19,7 +19,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.errors import InputError
 from imbalance_lab.plots.class_figures import per_class
 from imbalance_lab.plots.rates import slices
-from imbalance_lab.plots.style import Scope
+from imbalance_lab.plots.style import Scope, new_figure
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.audit_page import render_audit_page
 from imbalance_lab.report.comparison_page import render_comparison_page
@@ -152,11 +152,53 @@ def test_audit_page_puts_the_worst_first_with_evidence() -> None:
     assert checks[0] == "check-by-check-placeholder-fail"
     first_row = html[html.index("<tbody>") : html.index("</tr>", html.index("<tbody>"))]
     assert 'data-tone="fail"' in first_row
-    assert len(reader.all("details")) == 2
+    # The evidence of the failure; those that passed, and their checks, are behind their headings.
+    assert html.count("<summary>Evidence (1 row)") == 1
+    assert html.count("2 findings that passed or do not apply</summary>") == 1
+    assert [h for h in reader.all("details") if h.get("class") == "part"] == [{"class": "part"}] * 2
+
+
+def test_an_audit_says_what_to_do_first_and_nothing_twice() -> None:
+    """Of 40 classes that cannot be learnt one is named with how many more; those that can stand behind a triangle."""
+    unseen = [
+        Finding("learnability", Verdict.WARN, f"command/G{i}: no signal.", f"command/G{i}", mend="add sensors")
+        for i in range(40)
+    ]
+    seen = [Finding("learnability", Verdict.PASS, f"token/{i}: signal.", f"token/{i}") for i in range(30)]
+    worse = [Finding("splits", Verdict.FAIL, "Both.", mend=mend) for mend in ("do a", "do b", "do c")]
+    page = render_audit_page([*seen, *unseen, *worse[:1]], title="a", sentence="s")
+    assert [(c.title, c.issue, c.action) for c in page.advice] == [
+        ("Splits", "Both.", "Do a."),
+        ("Learnability: command/G0 and 39 more", "No signal.", "Add sensors."),
+    ]
+    assert len(render_audit_page([*unseen, *worse], title="a", sentence="s").advice) == 3
+    html = render(page)
+    check(html)
+    assert html.count("What to do: add sensors") == 1
+    assert "command/G7: command/G7" not in html
+    shown = html[: html.index("<details>", html.index("<main"))]
+    assert shown.count("<tr>") == 1 + 41  # what passed is no row of the first table
+    assert html.count("30 findings that passed</summary>") == 2
 
 
 def test_an_audit_without_findings_still_renders() -> None:
     check(render(render_audit_page([], title="audit", sentence="Nothing was checked.")))
+
+
+def test_numbers_of_a_table_are_no_negative_zero_and_keep_their_interval() -> None:
+    frame = pd.DataFrame(
+        {"k": [0, 1], "feature": ["a", "b"], "drop": [-1e-17, 0.5], "low": [-0.0004, 0.4], "high": 0.6}
+    )
+    view = table_view(frame, "t")
+    assert [c.header for c in view.columns] == ["k", "feature", "drop"]
+    assert [[c.text for c in row] for row in view.rows] == [["0", "a", "0.000"], ["1", "b", "0.500"]]
+    assert view.rows[0][2].detail == "-0.0004 to 0.600"
+
+
+def test_pictures_have_one_scale_whatever_their_width() -> None:
+    wide, narrow = (figure_view("a", new_figure(width=w, height=3.0)[0]) for w in (8.0, 4.0))
+    assert wide.width == 2 * narrow.width
+    assert abs(wide.height - narrow.height) <= 1
 
 
 def test_comparison_page_links_to_the_children() -> None:
@@ -285,8 +327,8 @@ def test_figures_shrink_without_loss_of_size_on_screen() -> None:
     assert kept.data == view.png
     assert small is not None
     assert small.media == "image/webp"
-    with Image.open(BytesIO(small.data)) as image:
-        assert image.size == (view.width, view.height)
+    with Image.open(BytesIO(view.png)) as whole, Image.open(BytesIO(small.data)) as image:
+        assert image.size == whole.size
 
 
 def test_results_find_their_section_and_nothing_is_lost() -> None:

@@ -173,7 +173,7 @@ def test_a_view_shows_more_than_ten_runs_and_leaves_a_users_view_alone(page: Any
     for lengths in bars(page, 2):
         assert sorted(lengths) == pytest.approx([0.5 + i / 100 for i in range(12)])
     page.get_by_role("button", name="Which strategy? many").click()
-    see(page, re.compile("^mine$", re.MULTILINE))
+    page.get_by_text("mine", exact=True).wait_for()
     assert client.get_experiment(place).tags[f"{TAG}1700000000000abcdefgh"] == json.dumps(other)
 
 

@@ -5,7 +5,7 @@ import pytest
 from comparison_cases import run
 
 from imbalance_lab.comparison import compare
-from imbalance_lab.comparison.study import TRIVIAL
+from imbalance_lab.comparison.study import CONTROL, TRIVIAL
 from imbalance_lab.report.comparison_figures import board_of
 from imbalance_lab.run.comparison_files import write_comparison
 from imbalance_lab.run.trial_files import read_table
@@ -36,6 +36,22 @@ def test_page_and_board_of_each_metric(metric, runs, tmp_path, monkeypatch):
     value = table[metric].to_numpy()
     known = ~np.isnan(low)
     assert ((low <= value) & (value <= high))[known].all()
+
+
+def test_the_first_screen_shows_the_choice_beside_the_baseline(runs, tmp_path, monkeypatch):
+    monkeypatch.setattr("imbalance_lab.plots.style.DPI", 30)
+    more = [run(f"fair-{i}", s, rare_gain=2.5, val=0.6) for i in range(3) for s in (0, 1)]
+    found = compare([*runs, *more], baseline="ce", primary_head="command", resamples=200)
+    pages = []
+    monkeypatch.setattr("imbalance_lab.run.comparison_files.write", lambda page, path: pages.append(page))
+    write_comparison(found, tmp_path, {}, title="which?", metric="macro_f1")
+    labels = [number.label for number in pages[0].numbers]
+    if found.choice.strategy:
+        chosen = f"{found.choice.strategy}{CONTROL if found.choice.use_free_lunch else ''}"
+        assert labels[0] == f"macro F1, {chosen} (chosen)"
+    assert "macro F1, ce (baseline)" in labels[:2]
+    assert any(label.startswith("macro F1 without any input") for label in labels)
+    assert len(labels) <= 5
 
 
 def test_a_score_that_cannot_vary_has_no_interval(runs):

@@ -26,7 +26,7 @@ from imbalance_lab.run.scores import head_metrics
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import TrialId, parse_experiment
 from mlflow_project.__main__ import main
-from mlflow_project.views import GridFacts, view_state
+from mlflow_project.views import TAG, GridFacts, view_state
 
 pytestmark = [pytest.mark.filterwarnings("ignore:::mlflow"), pytest.mark.filterwarnings("ignore:The ``noload`` loader")]
 
@@ -226,6 +226,12 @@ def test_grids_with_different_folds_are_not_compared(grid, capsys):
     assert grid.client.get_run(four).data.tags["fold"] == "1"
 
 
+def views_of(grid):
+    """The views in MLflow's menu of the grid's experiment, key to value."""
+    tags = grid.client.get_experiment(grid.experiment_id).tags
+    return {key: value for key, value in tags.items() if key.startswith(TAG)}
+
+
 def test_a_missing_fold_is_trained_again_and_the_strategies_keep_their_runs(grid):
     name = "logit-adjusted-s1-f2"
     before, strategies = grid.children("trial"), grid.children("strategy")
@@ -233,7 +239,13 @@ def test_a_missing_fold_is_trained_again_and_the_strategies_keep_their_runs(grid
         f for f in (grid.workspace.root / "results").glob("*.json") if json.loads(f.read_text())["name"] == name
     )
     file.unlink()
+    views, theirs = views_of(grid), f"{TAG}1700000000000abcdefgh"
+    assert len(views) == 1
+    (own,) = views
+    for key in (own, theirs):
+        grid.client.set_experiment_tag(grid.experiment_id, key, "saved by hand")
     assert main(["run", "--resume", grid.parent, "--jobs", "1"]) == 0
+    assert views_of(grid) == {**views, theirs: "saved by hand"}  # its own is written anew, another is left alone
     after = grid.children("trial")
     assert {n: r.info.run_id for n, r in after.items()} == {n: r.info.run_id for n, r in before.items()}
     again = {n for n in after if after[n].info.end_time != before[n].info.end_time}

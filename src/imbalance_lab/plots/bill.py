@@ -52,6 +52,9 @@ def flows(table: pd.DataFrame, scope: Scope, *, first: str, second: str) -> Figu
     rows_axis(ax, [f"{label(c, 24)} (n={int(k):,})" for c, k in zip(top["class"], top["n"], strict=True)], 60)
     right, left = max(0.02, float((fixed + wrong).max())), float(broken.max())
     ax.set_xlim(-1.1 * left - 0.16 * (right + left), right + 0.24 * (right + left))
+    ax.set_xticks(
+        [tick for tick in ax.get_xticks() if abs(tick) <= 1 and left * -1.1 <= tick]
+    )  # room for text is no share
     _share_ticks(ax)
     ax.set_xlabel("share of the class's positions (left: broken, right: fixed and still wrong)")
     room = 0.012 * (right + left)

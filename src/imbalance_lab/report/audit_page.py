@@ -12,14 +12,17 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.formats import percent, plural, share
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Block, Cell, Column, Note, Number, Page, Section, TableView, Text
+from imbalance_lab.report.page import Block, Card, Cell, Column, Note, Number, Page, Section, TableView, Text
 from imbalance_lab.report.page_tables import table_view
+from imbalance_lab.report.recommendation_cards import OPEN_CARDS
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _SEVERITY = (Verdict.FAIL, Verdict.WARN, Verdict.INSUFFICIENT, Verdict.PASS, Verdict.NOT_APPLICABLE)
+_FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 _DATA = "data"
+_ALL = "All findings, worst first"
 _TONES = {Verdict.FAIL: "bad", Verdict.WARN: "open", Verdict.PASS: "good"}
 
 
@@ -53,11 +56,12 @@ def render_audit_page(
     for check in checks:
         own = sorted((f for f in findings if f.check == check), key=lambda f: _SEVERITY.index(f.verdict))
         headings[_key(check)] = f"{_words(check)}: {own[0].verdict}"
-        blocks[_key(check)] = [b for f in own for b in _finding(f)]
+        blocks[_key(check)] = _check(own)
     layout = Layout(
         {**headings, _DATA: "The data"},
         {key: Table(key, "", key, _words(key), ()) for key in headings},
         {key: key for key in headings},
+        folded=frozenset(_key(c) for c in checks if all(f.verdict in _FINE for f in findings if f.check == c)),
     )
     results = Results(
         {_key(name): table for name, table in (tables or {}).items()},
@@ -71,8 +75,10 @@ def render_audit_page(
         verdict=sentence,
         numbers=tuple(_numbers(findings)),
         figure=None if lead is None else figure_view("audit", lead),
+        advice=_advice(findings),
+        advice_at=_ALL,
         sections=(
-            Section("All findings, worst first", (*(Text(note) for note in notes), _table(findings))),
+            Section(_ALL, (*(Text(note) for note in notes), *_overview(findings))),
             *data,
             Section("Check by check", (), inner),
         ),
@@ -130,23 +136,80 @@ def _support(f: Finding) -> str:
     return ", ".join(parts)
 
 
-def _finding(f: Finding) -> list[Block]:
+def _advice(findings: Sequence[Finding]) -> tuple[Card, ...]:
+    """What to do first: the worst findings; those of a check that ask for the same are one."""
+    alike: dict[tuple[str, str], list[Finding]] = {}
+    for f in _worst_first(findings):
+        if f.mend and f.verdict not in _FINE:
+            alike.setdefault((f.check, f.mend), []).append(f)
+    cards = []
+    for (_, mend), own in list(alike.items())[:OPEN_CARDS]:
+        more = f" and {len(own) - 1} more" if len(own) > 1 else ""
+        action = f"{mend[:1].upper()}{mend[1:].rstrip('.')}."
+        cards.append(Card(str(own[0].verdict), _subject(own[0]) + more, "", action, issue=_message(own[0])))
+    return tuple(cards)
+
+
+def _worst_first(findings: Sequence[Finding]) -> list[Finding]:
+    return sorted(findings, key=lambda f: _SEVERITY.index(f.verdict))
+
+
+def _message(f: Finding) -> str:
+    """The message without the subject that it begins with, which stands before it."""
+    text = f.message.removeprefix(f"{f.subject}: ") if f.subject else f.message
+    return text[:1].upper() + text[1:]
+
+
+def _check(findings: Sequence[Finding]) -> list[Block]:
+    """One check's findings, the worst first; those that passed beside others that did not stand behind a triangle."""
+    fine = [f for f in findings if f.verdict in _FINE]
+    open_ones = [f for f in findings if f not in fine] or fine
+    blocks: list[Block] = []
+    for i, f in enumerate(open_ones):
+        asked_again = i + 1 < len(open_ones) and open_ones[i + 1].mend == f.mend
+        blocks += _finding(f, mend="" if asked_again else f.mend)
+    if open_ones is not fine and fine:
+        blocks.append(_passed(fine, *(t for f in fine for t in _proof(f))))
+    return blocks
+
+
+def _passed(findings: Sequence[Finding], *more: TableView) -> Note:
+    other = any(f.verdict == Verdict.NOT_APPLICABLE for f in findings)
+    about = f"{plural(len(findings), 'finding')} that passed{' or do not apply' if other else ''}"
+    return Note(about, "", (_table(findings), *more))
+
+
+def _proof(f: Finding) -> tuple[TableView, ...]:
+    """The rows that prove a finding."""
+    frame = pd.DataFrame([dict(row) for row in f.evidence])
+    return (table_view(frame, f"Evidence: {f.subject or _words(f.check)}", most=50),) if len(frame) else ()
+
+
+def _finding(f: Finding, *, mend: str) -> list[Block]:
     mark = str(f.verdict).capitalize()
-    head = f"{mark} — {f.subject}: {f.message}" if f.subject else f"{mark} — {f.message}"
+    head = f"{mark} — {f.subject}: {_message(f)}" if f.subject else f"{mark} — {f.message}"
     blocks: list[Block] = [Text(head)]
-    if f.mend:
-        blocks.append(Text(f"What to do: {f.mend}"))
     if f.evidence or _support(f):
-        frame = pd.DataFrame([dict(row) for row in f.evidence])
-        tables = (table_view(frame, f"Evidence: {f.subject or _words(f.check)}", most=50),) if len(frame) else ()
         text = _support(f)
-        about = plural(len(frame), "row") if len(frame) else "numbers"
-        blocks.append(Note(f"Evidence ({about})", text[:1].upper() + text[1:], tables))
+        about = plural(len(f.evidence), "row") if f.evidence else "numbers"
+        blocks.append(Note(f"Evidence ({about})", text[:1].upper() + text[1:], _proof(f)))
+    if mend:
+        blocks.append(Text(f"What to do: {mend}"))
+    return blocks
+
+
+def _overview(findings: Sequence[Finding]) -> list[Block]:
+    """All findings in tables; those that passed stand behind a triangle."""
+    fine = [f for f in findings if f.verdict in _FINE]
+    open_ones = [f for f in findings if f.verdict not in _FINE]
+    blocks: list[Block] = [_table(open_ones)] if open_ones else [Text("No check failed or warns.")]
+    if fine:
+        blocks.append(_passed(fine))
     return blocks
 
 
 def _table(findings: Sequence[Finding]) -> TableView:
-    ordered = sorted(findings, key=lambda f: _SEVERITY.index(f.verdict))
+    ordered = _worst_first(findings)
     rows = []
     for f in ordered:
         is_share = f.rate is not None and 0 <= f.rate <= 1
@@ -161,7 +224,7 @@ def _table(findings: Sequence[Finding]) -> TableView:
                 Cell(_words(f.check), f.check),
                 Cell(str(f.verdict), float(_SEVERITY.index(f.verdict)), tone=str(f.verdict)),
                 Cell(f.subject, f.subject),
-                Cell(f.message, None),
+                Cell(_message(f), None),
                 rate,
                 Cell("" if f.n is None else f"{f.n:,}", f.n),
                 Cell("" if f.threshold is None else f"{f.threshold:g}", f.threshold),

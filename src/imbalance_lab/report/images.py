@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+_PER_INCH = 114
+"""Pixels of the page for an inch of a figure: the widest fills the text's column, and letters are alike in all."""
+
+
 @dataclass(frozen=True)
 class FigureView:
-    """A picture of the page: PNG bytes, its size in pixels, an alternative text and a caption.
+    """A picture of the page: PNG bytes, its size in pixels of the page, an alternative text and a caption.
 
     ``name`` is the file's name in the run's ``figures`` folder.
     """
@@ -44,7 +48,9 @@ def figure_view(name: str, figure: Figure, *, caption: str = "") -> FigureView:
 
     png = png_bytes(figure)
     with Image.open(BytesIO(png)) as picture:
-        width, height = picture.size
+        pixels = picture.size
+    width = round(_PER_INCH * figure.get_figwidth())
+    height = round(width * pixels[1] / pixels[0])
     alt = ". ".join(part for part in (title_of(figure), title_of(figure, "subtitle")) if part)
     return FigureView(name=name, png=png, alt=alt, width=width, height=height, caption=caption)
 

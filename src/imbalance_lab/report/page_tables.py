@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.formats import percent, share
+from imbalance_lab.formats import number, percent, share
 from imbalance_lab.report.page import Cell, Column, TableView
 
 _SHARES = frozenset(
@@ -25,7 +25,10 @@ _SCORES = frozenset(
     }
 )
 _P_VALUES = frozenset(("p", "q"))
-_VALUES = ("rate", "share", "wrong_rate", "accuracy", "error_rate", "ece", "difference", "delta", "mean", "value")
+_VALUES = (
+    *("rate", "share", "wrong_rate", "accuracy", "error_rate", "ece", "difference", "delta", "mean", "value"),
+    *("drop", "left"),
+)
 _VERDICTS = frozenset(
     ("fail", "warn", "pass", "insufficient", "not applicable", "better", "worse", "cannot distinguish")
 )
@@ -63,10 +66,10 @@ def table_view(
     for i, name in enumerate(names):
         series = shown[name]
         low, high = _ends(shown, owners.get(name, ()))
-        number = i > 0 and _is_number(frame[name])
+        right = i > 0 and _is_number(frame[name])
         header = (headers or {}).get(name, str(name).replace("_", " "))
-        heads.append(Column(header, number))
-        formatted = _format(_kind(str(name), frame[name], kinds or {}, number), series, frame[name], low, high)
+        heads.append(Column(header, right))
+        formatted = _format(_kind(str(name), frame[name], kinds or {}, right), series, frame[name], low, high)
         if i == 0 and links:
             formatted = [_linked(c, links.get(v, "")) for c, v in zip(formatted, series, strict=True)]
         cells.append(formatted)
@@ -120,11 +123,16 @@ def _within_one(whole: pd.Series) -> bool:
     return bool(values.size and values.min() >= 0 and values.max() <= 1 + 1e-9)
 
 
-def _kind(name: str, whole: pd.Series, kinds: Mapping[str, str], number: bool) -> str:
-    """How a column is written: ``text``, ``count``, ``share`` (percent), ``score`` (0-1), ``p`` or ``number``."""
+def _kind(name: str, whole: pd.Series, kinds: Mapping[str, str], right: bool) -> str:
+    """How a column is written: ``text``, ``count``, ``share`` (percent), ``score`` (0-1), ``p`` or ``number``.
+
+    The first column names the row: whole numbers or a threshold.
+    """
     if not _is_number(whole):
         return "text"
-    return kinds.get(name, _by_name(name, whole)) if number else "number"
+    if right:
+        return kinds.get(name, _by_name(name, whole))
+    return "count" if pd.api.types.is_integer_dtype(whole) else "number"
 
 
 def _by_name(name: str, whole: pd.Series) -> str:
@@ -147,7 +155,7 @@ def _format(look: str, series: pd.Series, whole: pd.Series, low: Any, high: Any)
     def write(value: float) -> str:
         if look == "share":
             return percent(value, 1)
-        return share(value, digits) if look == "score" and 0 <= value <= 1 else f"{value:,.{digits}f}"
+        return share(value, digits) if look == "score" and 0 <= value <= 1 else number(value, digits)
 
     out = []
     for i, value in enumerate(series):

@@ -12,6 +12,7 @@ from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.leaderboard import KIND_TRIVIAL
 from imbalance_lab.comparison.records import RunRecord
+from imbalance_lab.comparison.study import CONTROL
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import read_parquet
@@ -168,20 +169,22 @@ def _known(value: Any) -> bool:
 
 
 def _numbers(found: Comparison, metric: str) -> list[Number]:
-    board = found.leaderboard
-    rows = board[board["kind"] == 0]
+    """What the verdict speaks of: the choice, the baseline, the best trained, corrected and trivial ones."""
+    board = found.leaderboard.sort_values(metric, ascending=False, kind="stable")
+    rows = {row["strategy"]: row for row in board.to_dict("records")}
+    best = {kind: own.iloc[0]["strategy"] for kind, own in board.groupby("kind", sort=False)}
+    baseline, strategy = str(found.facts["baseline"]), found.choice.strategy or ""
+    chosen = f"{strategy}{CONTROL}" if found.choice.use_free_lunch else strategy
+    roles = {baseline: "baseline", chosen: "chosen"}
     words = METRIC_WORDS.get(metric, metric)
     numbers = []
-    for row in rows.head(2).to_dict("records"):
-        numbers.append(Number(f"{row[metric]:.3f}", f"{words}, {row['strategy']}", _range(row, metric)))
-    controls = board[board["kind"] == 1]
-    if len(controls):
-        best = controls.sort_values(metric, ascending=False).iloc[0].to_dict()
-        numbers.append(Number(f"{best[metric]:.3f}", f"{words}, {best['strategy']}", _range(best, metric)))
-    trivial = board[board["kind"] == 2]
-    if len(trivial):
-        best = trivial.sort_values(metric, ascending=False).iloc[0].to_dict()
-        numbers.append(Number(f"{best[metric]:.3f}", f"{words} without any input ({best['strategy']})"))
+    for name in dict.fromkeys((chosen, baseline, *(best.get(kind) for kind in sorted(best)))):
+        if name not in rows:
+            continue
+        row = rows[name]
+        role = f" ({roles[name]})" if name in roles else ""
+        label = f"{words} without any input ({name})" if row["kind"] == KIND_TRIVIAL else f"{words}, {name}{role}"
+        numbers.append(Number(f"{row[metric]:.3f}", label, _range(row, metric)))
     return numbers
 
 
