@@ -29,7 +29,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -214,7 +214,11 @@ def opened(line: LastLine, folder: Path, around: dict[str, str]) -> Iterator[str
     finally:
         if server.poll() is None:
             os.killpg(server.pid, signal.SIGTERM)
-            server.wait(20)
+            with suppress(subprocess.TimeoutExpired):
+                server.wait(20)
+            with suppress(ProcessLookupError):  # on a busy machine it takes longer than anybody waits
+                os.killpg(server.pid, signal.SIGKILL)
+            server.wait()
 
 
 def ask(address: str, body: dict[str, Any] | None = None) -> bytes:
@@ -275,6 +279,7 @@ def each_python(folder: Path) -> list[Row]:
             found = figures(clone / "mlflow.db")
             first = first or found
             row |= agreement(first, found)
+            print(row, flush=True)
         except CaseError as error:
             row["failed"] = str(error)
         finally:
@@ -298,14 +303,18 @@ def small_grid(programs: Path, folder: Path, around: dict[str, str]) -> Row:
     return row | {"opens": what_opens(done.out, folder, around)}
 
 
-def each_route(folder: Path) -> list[Row]:
-    """``mlflow run`` by every manager of environments, from every place."""
+def each_route(folder: Path, launcher: Path | None) -> list[Row]:
+    """``mlflow run`` by every manager of environments, from every place.
+
+    It is started by a new environment, or by that of the programs in ``launcher``, which holds the project's packages.
+    """
     program = next(iter(pythons().values()))
     source = clone_into(folder / "source")
     bare = clone_into(folder / "lab.git", "--bare")
-    launcher, _ = new_environment(program, folder / "launcher")
-    local = bare_environment(launcher)
-    installed(launcher, source, local, "-c", "constraints.txt", "-e", ".", "uv")
+    local = bare_environment(launcher or folder / "launcher" / "bin")
+    if launcher is None:
+        launcher, _ = new_environment(program, folder / "launcher")
+        installed(launcher, source, local, "-c", "constraints.txt", "-e", ".", "uv")
     git = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": f"url.file://{bare}.insteadOf", "GIT_CONFIG_VALUE_0": _URL}
     routes: dict[str, Callable[[], tuple[str, Path, Path]]] = {
         "the clone's folder": lambda: (".", *(2 * (clone_into(folder / "own"),))),
@@ -336,6 +345,7 @@ def each_route(folder: Path) -> list[Row]:
                 row |= {key: landed(kind, places) for key, kind in LANDS.items()}
                 row["opens"] = what_opens(done.out, here, around)
             rows.append(row)
+            print(row, flush=True)
             shutil.rmtree(here, ignore_errors=True)
         shutil.rmtree(environments, ignore_errors=True)
     return rows
@@ -392,12 +402,7 @@ def from_wheel(folder: Path) -> list[Row]:
     return [row | {"left": ", ".join(sorted(p.name for p in empty.iterdir()))}]
 
 
-PARTS: dict[str, Callable[[Path], list[Row]]] = {
-    "pythons": each_python,
-    "routes": each_route,
-    "releases": each_release,
-    "wheel": from_wheel,
-}
+PARTS = ("pythons", "routes", "releases", "wheel")
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -412,7 +417,10 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     for name in asked:
         folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=arguments.folder))
         try:
-            tables[name] = PARTS[name](folder)
+            if name == "routes":
+                tables[name] = each_route(folder, arguments.launcher)
+            else:
+                tables[name] = {"pythons": each_python, "releases": each_release, "wheel": from_wheel}[name](folder)
         except CaseError as error:
             tables[name] = [{"failed": str(error)}]
         finally:
@@ -471,6 +479,9 @@ was started where it was printed; the saved view, the trials, the comparison and
 
 def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument(
+        "--launcher", type=Path, help="programs of an environment that starts `mlflow run` (default: new)"
+    )
     parser.add_argument("--folder", type=Path, help="where the clones and environments go (default: the system's)")
 
 

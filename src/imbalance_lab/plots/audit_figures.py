@@ -20,6 +20,7 @@ from imbalance_lab.plots.style import (
     empty_figure,
     interval_errors,
     label,
+    labels,
     more_note,
     new_figure,
     percent,
@@ -78,7 +79,7 @@ def class_distribution(table: pd.DataFrame, scope: Scope, *, colours: Mapping[st
                 weight="normal" if n else "bold",
             )
         ax.set_xlabel("positions (log scale)")
-    rows_axis(axes[0, 0], [label(c, 24) for c in shown], 40)
+    rows_axis(axes[0, 0], labels(shown, 24), 40)
     more_note(fig, len(total) - len(shown))
     share = total.iloc[0] / total.sum()
     absent = table[(table["positions"] == 0) & table["class"].isin(total[total > 0].index)]

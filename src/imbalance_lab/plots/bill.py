@@ -18,6 +18,7 @@ from imbalance_lab.plots.style import (
     bar_height,
     empty_figure,
     label,
+    labels,
     new_figure,
     plural,
     rows_axis,
@@ -49,7 +50,7 @@ def flows(table: pd.DataFrame, scope: Scope, *, first: str, second: str) -> Figu
     ax.barh(y, -broken, height=0.62, color="#d55e00", hatch="///", edgecolor="white", label="broken")
     ax.barh(y, wrong, left=fixed, height=0.62, color="#c9ced6", label="still wrong")
     ax.axvline(0, color=INK, lw=1)
-    rows_axis(ax, [f"{label(c, 24)} (n={int(k):,})" for c, k in zip(top["class"], top["n"], strict=True)], 60)
+    rows_axis(ax, [f"{c} (n={int(k):,})" for c, k in zip(labels(top["class"], 24), top["n"], strict=True)], 60)
     right, left = max(0.02, float((fixed + wrong).max())), float(broken.max())
     ax.set_xlim(-1.1 * left - 0.16 * (right + left), right + 0.24 * (right + left))
     ax.set_xticks(
@@ -138,7 +139,7 @@ def cost_ranges(
     ax.set_xscale("log")
     ax.set_xlim(left, right)
     ax.set_xlabel("cost of a missed rare command in false alarms")
-    rows_axis(ax, [label(r, 30) for r in rows], 40)
+    rows_axis(ax, labels(rows, 30), 40)
     silent = [n for n in names if n not in rows]
     widest = ranges.iloc[int(np.argmax(ranges["high"].clip(upper=right) / ranges["low"].clip(lower=left)))]
     span = f"{_ratio(widest['low'])} to {_ratio(widest['high'])}"

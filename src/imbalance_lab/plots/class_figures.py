@@ -24,6 +24,7 @@ from imbalance_lab.plots.style import (
     ends,
     interval_errors,
     label,
+    labels,
     markers,
     more_note,
     new_figure,
@@ -56,7 +57,7 @@ def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] |
     top = ordered.head(MAX_ROWS)
     enough = ordered[~_few(ordered, MIN_N)]
     fig, axes = new_figure(1, 3, height=bar_height(len(top), 0.34, 0.85), sharey=True)
-    names = [f"{label(c, 24)} (n={int(s):,})" for c, s in zip(top["class"], top["support"], strict=True)]
+    names = [f"{c} (n={int(s):,})" for c, s in zip(labels(top["class"], 24), top["support"], strict=True)]
     for ax, metric in zip(axes[0], ("recall", "precision", "f1"), strict=True):
         _dots(style_axes(ax, "x"), top, metric, colours or {}, MIN_N)
         if metric == "f1":
@@ -74,8 +75,16 @@ def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] |
             f"(recall {percent(worst['recall'])}, precision {percent(worst['precision'])}"
             + (f": mostly {side})" if worst["recall"] != worst["precision"] else ")")
         )
-        if not worst["f1"] < 1:
-            title = f"All {plural(len(enough), 'class')} are predicted without error"
+        others = len(table) - len(enough)
+        if len(enough) == 1 and others:
+            title = (
+                f"Only {label(worst['class'])} can be judged (F1 {_number(worst['f1'])}): too few positions of "
+                f"{'the other class' if others == 1 else f'the other {others} classes'}"
+            )
+        elif not worst["f1"] < 1:
+            title = (
+                f"{'The only class is' if len(enough) == 1 else f'All {len(enough)} classes are'} read without error"
+            )
     else:
         title = f"No class has {MIN_N} positions in 3 recordings: too few to judge any"
     notes = ["lines: 95 % interval"]

@@ -25,6 +25,7 @@ from imbalance_lab.plots.style import (
     furthest,
     interval_errors,
     label,
+    labels,
     more_note,
     new_figure,
     percent,
@@ -108,14 +109,12 @@ def _draw(table: NDArray[np.int64], share: NDArray[np.float64], names: Sequence[
     shades[wrong == 0] = 1.0
     shades[np.arange(k), np.arange(k)] = (0.93, 0.93, 0.93, 1.0)
     ax.imshow(shades, aspect="auto")
-    ax.set_xticks(
-        range(k), [label(n, 18) for n in names], rotation=35 if k > 4 else 0, ha="right" if k > 4 else "center"
-    )
+    ax.set_xticks(range(k), labels(names, 18), rotation=35 if k > 4 else 0, ha="right" if k > 4 else "center")
     if k > 4:
         for tick in ax.get_xticklabels():
             tick.set_rotation_mode("anchor")
     support = table.sum(axis=1)
-    ax.set_yticks(range(k), [f"{label(n, 22)}  n={s:,}" for n, s in zip(names, support, strict=True)])
+    ax.set_yticks(range(k), [f"{n}  n={s:,}" for n, s in zip(labels(names, 22), support, strict=True)])
     ax.set_xticks(np.arange(k + 1) - 0.5, minor=True)
     ax.set_yticks(np.arange(k + 1) - 0.5, minor=True)
     ax.grid(True, which="minor", color="white", linewidth=2)

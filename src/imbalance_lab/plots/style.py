@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -93,6 +94,21 @@ def label(text: object, width: int = 28) -> str:
         head = (width - 1) * 2 // 3
         shown = f"{shown[:head]}…{shown[len(shown) - (width - 1 - head) :]}"
     return shown.replace("$", r"\$")
+
+
+def labels(names: Sequence[object], width: int = 28) -> list[str]:
+    """:func:`label` of each name of an axis; names that would be shown alike are cut to where they differ."""
+    shown = [label(name, width) for name in names]
+    texts = [_clean(str(name)) for name in names]
+    for alike in {text for text in shown if shown.count(text) > 1}:
+        own = [i for i, text in enumerate(shown) if text == alike]
+        same = sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, zip(*(texts[i] for i in own), strict=False)))
+        start = max(0, same - width // 3)
+        for i in own:
+            part = texts[i][start : start + width - 2]
+            ends = "…" if start else "", "…" if start + width - 2 < len(texts[i]) else ""
+            shown[i] = label(f"{ends[0]}{part}{ends[1]}", width)
+    return shown
 
 
 def class_colours(classes: Sequence[str], counts: Sequence[int] | NDArray[Any] | None = None) -> dict[str, str]:

@@ -140,10 +140,9 @@ def numbers_of(head: HeadAnalysis) -> list[Number]:
     if len(judged):
         row = judged.iloc[int(np.argmin(judged["recall"]))]
         bounds = row.rename({"recall_low": "low", "recall_high": "high"})
+        what = "Lowest recall" if len(judged) > 1 or len(table) == 1 else "Recall of the only class that can be judged"
         out.append(
-            Number(
-                f"{row['recall']:.3f}", f"Lowest recall: {row['class']}", f"{_interval(bounds)}n = {row['support']:,}"
-            )
+            Number(f"{row['recall']:.3f}", f"{what}: {row['class']}", f"{_interval(bounds)}n = {row['support']:,}")
         )
     if "confidence" not in head.results:
         return out
