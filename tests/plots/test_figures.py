@@ -27,6 +27,7 @@ from imbalance_lab.plots.style import (
     bar_height,
     class_colours,
     label,
+    labels,
     new_figure,
     percent,
     png_bytes,
@@ -161,6 +162,29 @@ def test_per_class_worst_first(k: int) -> None:
     worst = table.sort_values("f1").iloc[0]
     assert (f"F1 {worst['f1']:.2f}" in title_of(fig)) if k > 1 else ("without error" in title_of(fig))
     assert text_outside(fig) == []
+
+
+def test_long_names_of_one_family_are_told_apart():
+    names = [f"a class whose name is as long as a sentence, number {i} of its family at the very end" for i in (1, 2)]
+    assert label(names[0]) == label(names[1])
+    shown = labels([*names, names[0], "G0"], 24)
+    assert shown[0] == shown[2] != shown[1]
+    assert "number 1" in shown[0]
+    assert "number 2" in shown[1]
+    assert shown[3] == "G0"
+    assert max(map(len, shown)) <= 24
+    assert labels(["G1", "G1"]) == ["G1", "G1"]
+    table = per_class_of(2).assign(**{"class": names})
+    ticks = [t.get_text() for t in drawn(class_figures.per_class(table, SCOPE)).axes[0].get_yticklabels()]
+    assert len({tick.split(" (n=")[0] for tick in ticks}) == 2
+
+
+def test_one_class_that_can_be_judged_is_not_called_the_weakest():
+    table = per_class_of(3)
+    table["sufficient"] = [1, 0, 0]
+    title = title_of(drawn(class_figures.per_class(table, SCOPE)))
+    assert title.startswith(f"Only {label(table.loc[0, 'class'])} can be judged")
+    assert title.endswith("too few positions of the other 2 classes")
 
 
 def test_per_class_marks_undefined_and_insufficient() -> None:

@@ -49,6 +49,8 @@ def test_the_first_screen_names_what_to_do_first(pages: dict[str, str]) -> None:
     links = [a["href"] for a in reader.all("a")]
     assert links == ["#recommendations"] * OPEN_CARDS
     assert not reader.all("details")
+    # What was seen may be cut; what to do stands beside it, whole.
+    assert head.count("</span> <b>") == OPEN_CARDS
     cards = html[html.index('<h2 id="recommendations"') :]
     shown = cards[: cards.index("</section>")].split('<article class="card">')[1:]
     folded = [card.lstrip().startswith("<details>") for card in shown]

@@ -71,7 +71,7 @@ def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] |
         worst = enough.iloc[0]
         side = "false alarms" if worst["precision"] < worst["recall"] else "misses"
         title = (
-            f"Weakest class: {label(worst['class'])}, F1 {_number(worst['f1'])} "
+            f"Weakest class: {labels(table['class'])[list(table.index).index(worst.name)]}, F1 {_number(worst['f1'])} "
             f"(recall {percent(worst['recall'])}, precision {percent(worst['precision'])}"
             + (f": mostly {side})" if worst["recall"] != worst["precision"] else ")")
         )

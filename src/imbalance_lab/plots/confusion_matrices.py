@@ -24,7 +24,6 @@ from imbalance_lab.plots.style import (
     ends,
     furthest,
     interval_errors,
-    label,
     labels,
     more_note,
     new_figure,
@@ -86,7 +85,8 @@ def _headline(table: NDArray[np.int64], names: Sequence[str], min_n: int) -> str
     to = int(others.argmax())
     mostly = "always" if others[to] == support[worst] - hits[worst] else "mostly"
     rate = percent(float(missed[worst]))
-    return f"{label(names[worst])} is missed {rate} of the time, {mostly} as {label(names[to])}"
+    missed_one, taken_for = labels([names[worst], names[to]])
+    return f"{missed_one} is missed {rate} of the time, {mostly} as {taken_for}"
 
 
 def _fold(table: NDArray[np.int64], fold: NDArray[np.intp]) -> NDArray[np.int64]:
@@ -166,15 +166,17 @@ def confused_pairs(pairs: pd.DataFrame, scope: Scope, *, colours: Mapping[str, s
         capsize=3,
         lw=1.2,
     )
-    rows_axis(ax, [f"{label(t, 18)} → {label(p, 18)}" for t, p in zip(top["true"], top["pred"], strict=True)], 40)
+    both = labels([*top["true"], *top["pred"]], 18)
+    rows_axis(ax, [f"{t} → {p}" for t, p in zip(both[: len(top)], both[len(top) :], strict=True)], 40)
     right = float(furthest(top, "rate").max())
     rate_axis(ax, "share of the true class's positions", high=max(0.02, right * 1.22))
     places = furthest(top, "rate") + 0.012 * ax.get_xlim()[1]
     for i, (at, count, support) in enumerate(zip(places, top["count"], top["n_true"], strict=True)):
         ax.text(at, i, f"{count:,} of {support:,}", va="center", size=9)
     more_note(fig, len(pairs) - len(top))
+    true, taken_for = labels([first["true"], first["pred"]])
     title = (
-        f"{label(first['true'])} is taken for {label(first['pred'])} at "
+        f"{true} is taken for {taken_for} at "
         f"{percent(float(first['rate']))} of its {plural(int(first['n_true']), 'position')}"
     )
     return titles(fig, title, scope.subtitle("bars: rate", "lines: 95 % interval", "text: n"))

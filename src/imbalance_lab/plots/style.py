@@ -100,8 +100,10 @@ def labels(names: Sequence[object], width: int = 28) -> list[str]:
     """:func:`label` of each name of an axis; names that would be shown alike are cut to where they differ."""
     shown = [label(name, width) for name in names]
     texts = [_clean(str(name)) for name in names]
-    for alike in {text for text in shown if shown.count(text) > 1}:
+    for alike in dict.fromkeys(shown):
         own = [i for i, text in enumerate(shown) if text == alike]
+        if len({texts[i] for i in own}) < 2:
+            continue
         same = sum(1 for _ in takewhile(lambda at: len(set(at)) == 1, zip(*(texts[i] for i in own), strict=False)))
         start = max(0, same - width // 3)
         for i in own:
