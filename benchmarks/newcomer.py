@@ -46,7 +46,7 @@ RELEASES = ("3.17.0", "newest")
 """The oldest MLflow that pyproject.toml accepts, and the newest that can be installed."""
 
 MANAGERS = ("local", "uv", "virtualenv")
-OPENED_S = 90  # how long ``mlflow ui`` may take until it answers
+OPENED_S = 300  # how long ``mlflow ui`` may take until it answers
 _URL = "https://git.invalid/lab.git"
 """Stands for a repository elsewhere: MLflow clones no address of this disk, so git is told that it lies here."""
 
@@ -303,10 +303,11 @@ def small_grid(programs: Path, folder: Path, around: dict[str, str]) -> Row:
     return row | {"opens": what_opens(done.out, folder, around)}
 
 
-def each_route(folder: Path, launcher: Path | None) -> list[Row]:
+def each_route(folder: Path, launcher: Path | None, wanted: str) -> list[Row]:
     """``mlflow run`` by every manager of environments, from every place.
 
     It is started by a new environment, or by that of the programs in ``launcher``, which holds the project's packages.
+    ``wanted`` is a pattern of ``manager from place``.
     """
     program = next(iter(pythons().values()))
     source = clone_into(folder / "source")
@@ -327,6 +328,8 @@ def each_route(folder: Path, launcher: Path | None) -> list[Row]:
         environments = folder / f"environments-{manager}"
         around = local | git | {"MLFLOW_ENV_ROOT": str(environments)}
         for name, prepare in routes.items():
+            if not re.search(wanted, f"{manager} from {name}"):
+                continue
             uri, project, here = prepare()
             here.mkdir(exist_ok=True)
             new = not environments.exists()
@@ -418,7 +421,10 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=arguments.folder))
         try:
             if name == "routes":
-                tables[name] = each_route(folder, arguments.launcher)
+                found = each_route(folder, arguments.launcher, arguments.routes)
+                new = {(row["manager"], row["from"]) for row in found}
+                kept = [row for row in tables.get(name, []) if (row["manager"], row["from"]) not in new]
+                tables[name] = sorted([*kept, *found], key=lambda row: MANAGERS.index(row["manager"]))
             else:
                 tables[name] = {"pythons": each_python, "releases": each_release, "wheel": from_wheel}[name](folder)
         except CaseError as error:
@@ -482,6 +488,7 @@ def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--launcher", type=Path, help="programs of an environment that starts `mlflow run` (default: new)"
     )
+    parser.add_argument("--routes", default="", help="only those of `manager from place` that this pattern finds")
     parser.add_argument("--folder", type=Path, help="where the clones and environments go (default: the system's)")
 
 
