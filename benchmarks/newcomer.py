@@ -196,7 +196,7 @@ def opened(line: LastLine, folder: Path, around: dict[str, str]) -> Iterator[str
         port = free.getsockname()[1]
     server = subprocess.Popen(
         [*line.command, "--port", str(port), "--workers", "1"], cwd=folder, env=around,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, process_group=0,
     )  # fmt: skip
     address, until = f"http://127.0.0.1:{port}", time.monotonic() + OPENED_S
     try:
@@ -432,6 +432,8 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
     lacks += [f"{name}: not run." for name in PARTS if name not in tables]
+    tried = {row.get("manager") for row in tables.get("routes", [])}
+    lacks += [f"--env-manager {m}: not run." for m in MANAGERS if tried and m not in tried]
     lacks.append("conda is not on this machine.") if shutil.which("conda") is None else None
     return Outcome(tables, {"pythons": ", ".join(f"3.{minor}" for minor in there)}, tuple(lacks))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from io import BytesIO
@@ -96,10 +96,10 @@ def label(text: object, width: int = 28) -> str:
     return shown.replace("$", r"\$")
 
 
-def labels(names: Sequence[object], width: int = 28) -> list[str]:
+def labels(names: Iterable[object], width: int = 28) -> list[str]:
     """:func:`label` of each name of an axis; names that would be shown alike are cut to where they differ."""
-    shown = [label(name, width) for name in names]
     texts = [_clean(str(name)) for name in names]
+    shown = [label(text, width) for text in texts]
     for alike in dict.fromkeys(shown):
         own = [i for i, text in enumerate(shown) if text == alike]
         if len({texts[i] for i in own}) < 2:

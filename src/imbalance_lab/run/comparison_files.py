@@ -10,7 +10,7 @@ from typing import Any
 
 from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.comparing import Comparison, compare
-from imbalance_lab.comparison.leaderboard import KIND_TRIVIAL
+from imbalance_lab.comparison.leaderboard import KIND_CONTROL, KIND_STRATEGY, KIND_TRIVIAL
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.study import CONTROL
 from imbalance_lab.comparison.verdict import METRIC_WORDS
@@ -172,13 +172,15 @@ def _numbers(found: Comparison, metric: str) -> list[Number]:
     """What the verdict speaks of: the choice, the baseline, the best trained, corrected and trivial ones."""
     board = found.leaderboard.sort_values(metric, ascending=False, kind="stable")
     rows = {row["strategy"]: row for row in board.to_dict("records")}
-    best = {kind: own.iloc[0]["strategy"] for kind, own in board.groupby("kind", sort=False)}
+    best = {kind: str(own.iloc[0]["strategy"]) for kind, own in board.groupby("kind", sort=False)}
     baseline, strategy = str(found.facts["baseline"]), found.choice.strategy or ""
     chosen = f"{strategy}{CONTROL}" if found.choice.use_free_lunch else strategy
     roles = {baseline: "baseline", chosen: "chosen"}
     words = METRIC_WORDS.get(metric, metric)
     numbers = []
-    for name in dict.fromkeys((chosen, baseline, *(best.get(kind) for kind in sorted(best)))):
+    for name in dict.fromkeys(
+        (chosen, baseline, *(best.get(kind, "") for kind in (KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL)))
+    ):
         if name not in rows:
             continue
         row = rows[name]
