@@ -2,6 +2,7 @@
 
     python benchmarks/comparison.py                 # all, about 10 minutes on one core
     python benchmarks/comparison.py --quick         # fewer repetitions, about 2 minutes
+    python benchmarks/comparison.py --speed         # only how fast, 12 strategies x 3 seeds (x 6 folds), 10^6 positions
     python benchmarks/comparison.py --json out.json
 
 Simulated recordings: class logits have random effects of the recording (shared by all
@@ -22,6 +23,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -234,32 +236,64 @@ _COLUMNS = ("sequence", "position", "from_start", "from_end", "group", "true", "
 
 
 def speed(n: int, g: int, classes: int, strategies: int, seeds: int, resamples: int, folds: int = 0) -> Row:
-    """Seconds of each step for ``strategies`` x ``seeds`` (x ``folds``) runs of ``n`` positions."""
-    runs = list(_tables(n, g, classes, strategies, seeds))
-    if folds:
-        runs = list(_folded(runs, folds))
-    bare = [replace(run, test=replace(run.test, meta={"digest": "d"})) for run in runs]
-    start = time.perf_counter()
-    joined = join(bare, baseline="strategy-0", head="command")
+    """Seconds of each step for ``strategies`` x ``seeds`` (x ``folds``) runs of ``n`` positions, held in memory."""
+    runs: Iterable[RunRecord] = _tables(n, g, classes, strategies, seeds)
+    runs = list(_folded(runs, folds) if folds else runs)
+    begun, cpu = time.perf_counter(), time.process_time()
+    joined = join(runs, baseline="strategy-0", head="command")
     joining = time.perf_counter()
-    study = build(joined, resamples=resamples, seed=0)
-    table = differences(study)
+    table = differences(build(joined, resamples=resamples, seed=0))
     done = time.perf_counter()
+    del joined
     compare(runs, baseline="strategy-0", primary_head="command", resamples=resamples)
-    everything = time.perf_counter()
     return {
-        "positions": n,
-        "recordings": g,
-        "classes": classes,
-        "runs": len(runs),
-        "folds": folds,
-        "resamples": resamples,
+        **_size(n, g, classes, len(runs), folds, resamples),
         "rows": len(table),
-        "join and count, s": joining - start,
+        "join and count, s": joining - begun,
         "bootstrap and tests, s": done - joining,
-        "together, s": done - start,
-        "whole compare() with free lunch, calibration, flows, s": everything - done,
+        "whole compare(), s": time.perf_counter() - done,
+        "CPU of all, s": time.process_time() - cpu,
     }
+
+
+def speed_of_files(n: int, g: int, classes: int, strategies: int, seeds: int, resamples: int, folds: int = 0) -> Row:
+    """Seconds and memory of a comparison of predictions files, from their paths to its figures and its page.
+
+    The files are written one after the other and read from the system's cache.
+    """
+    from _common import MIB, forget_peak, memory_mib
+
+    from imbalance_lab.predictions import open_parquet, write_parquet
+    from imbalance_lab.run.comparison_files import write_comparison
+
+    with tempfile.TemporaryDirectory(prefix="imbalance-lab-") as folder:
+        bare = []
+        runs: Iterable[RunRecord] = _tables(n, g, classes, strategies, seeds)
+        for run in _folded(runs, folds) if folds else runs:
+            write_parquet(run.test, Path(folder) / run.run_id)
+            bare.append(replace(run, test=Predictions({}, {})))
+        size = sum(file.stat().st_size for file in Path(folder).iterdir()) / MIB
+        forget_peak()
+        before = memory_mib()[0]
+        begun, cpu = time.perf_counter(), time.process_time()
+        records = [replace(run, test=open_parquet(Path(folder) / run.run_id)) for run in bare]
+        found = compare(records, baseline="strategy-0", primary_head="command", resamples=resamples)
+        compared = time.perf_counter()
+        write_comparison(found, Path(folder) / "out", {}, title="speed", metric="macro_f1")
+        return {
+            **_size(n, g, classes, len(records), folds, resamples),
+            "files, MiB": size,
+            "read and compare, s": compared - begun,
+            "figures and page, s": time.perf_counter() - compared,
+            "together, s": time.perf_counter() - begun,
+            "CPU, s": time.process_time() - cpu,
+            "memory before, MiB": before,
+            "most memory, MiB": memory_mib()[1],
+        }
+
+
+def _size(n: int, g: int, classes: int, runs: int, folds: int, resamples: int) -> Row:
+    return {"positions": n, "recordings": g, "classes": classes, "runs": runs, "folds": folds, "resamples": resamples}
 
 
 def _print(rows: Sequence[Row]) -> None:
@@ -274,8 +308,17 @@ def _print(rows: Sequence[Row]) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--speed", action="store_true", help="only how fast it is")
+    parser.add_argument("--positions", type=int, default=1_000_000, help="of the test of speed")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
+    size = (arguments.positions, 100, 11, 12, 3, 2000)
+    of_files = [speed_of_files(*size, folds) for folds in (6, 0)]
+    _print(of_files)
+    fast = [speed(*size, folds) for folds in (0, 6)]
+    _print(fast)
+    if arguments.speed:
+        return _written(arguments.json, {"speed_of_files": of_files, "speed": fast})
     repetitions, resamples = (100, 300) if arguments.quick else (600, 400)
     print(f"type I (expected 0.05) and coverage (expected 0.95); {repetitions} repetitions, so +-0.018 at 600")
     print(f"statistics of classes in fewer than {SIGN_RECORDINGS} recordings cannot reject\n")
@@ -296,11 +339,12 @@ def main() -> int:
     ]
     print("five strategies that equal the baseline (macro F1), or all gain rare recall")
     _print(family)
-    fast = [speed(1_000_000, 100, 11, 12, 3, 2000, folds) for folds in (0, 6)]
-    _print(fast)
-    result = {"intervals": rows, "family": family, "speed": fast}
-    if arguments.json:
-        arguments.json.write_text(json.dumps(result, indent=1), encoding="utf-8")
+    return _written(arguments.json, {"intervals": rows, "family": family, "speed_of_files": of_files, "speed": fast})
+
+
+def _written(path: Path | None, result: Row) -> int:
+    if path:
+        path.write_text(json.dumps(result, indent=1), encoding="utf-8")
     else:
         print(json.dumps(result))
     return 0

@@ -23,7 +23,7 @@ from imbalance_lab.learners.all_learners import FOLDERS
 from imbalance_lab.learners.stored import files_digest
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
-from imbalance_lab.predictions import Predictions, read_parquet
+from imbalance_lab.predictions import Predictions, open_parquet, read_parquet
 from imbalance_lab.run.scores import score_of
 from imbalance_lab.run.training_curves import Course, metric_name
 from imbalance_lab.run.trial_files import REPORT, Origin
@@ -133,12 +133,14 @@ def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions 
 def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro_f1") -> RunRecord | None:
     """What a comparison by ``metric`` takes of a run, or None where it carries no predictions.
 
-    The strategy and the seed come from the run's tags, else from what the table says of itself.
+    The strategy and the seed come from the run's tags, else from what the table says of itself. The predictions are
+    read from ``folder`` whenever they are asked for.
     """
-    test = predictions_of(client, run, folder)
-    if test is None:
-        return None
     run_id, tags = run.info.run_id, run.data.tags
+    path = artifact(client, run_id, PREDICTIONS, folder / run_id)
+    if path is None:
+        return None
+    test = open_parquet(path)
     report = artifact(client, run_id, REPORT, folder / run_id)
     strategy = tags.get("strategy") or test.meta.get("strategy") or run.info.run_name
     fold = tags.get("fold", test.meta.get("fold"))
@@ -165,7 +167,7 @@ def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: 
     path = artifact(client, run.info.run_id, VAL_PREDICTIONS, folder / run.info.run_id)
     if path is None:
         return None
-    return score_of(read_parquet(path).heads[head], metric)
+    return score_of(open_parquet(path).heads[head], metric)
 
 
 def spec_of(client: MlflowClient, run: Run, folder: Path) -> dict[str, Any]:

@@ -22,31 +22,44 @@ _NEEDED = frozenset({*_NAMES, *_WHOLE, "true", "pred", "probabilities"})
 _SLACK = 1e-3  # probabilities that float32 or a CSV rounded stay within this of their range
 
 
-def check_columns(table: Any, where: str) -> None:
+def check_columns(schema: Any, where: str) -> None:
     """Refuse a predictions table that lacks a column, has one twice, or whose names of heads, groups and slices
     are no text.
 
     Raises
     ------
     InputError
-        Naming the column, and the row of a head or group that is missing.
+        Naming the column.
     """
     import pyarrow.types as kinds
 
-    if missing := _NEEDED - set(table.column_names):
+    if missing := _NEEDED - set(schema.names):
         raise InputError(f"{where}: predictions table lacks the columns {', '.join(sorted(missing))}")
-    if twice := sorted(name for name, n in Counter(table.column_names).items() if n > 1):
+    if twice := sorted(name for name, n in Counter(schema.names).items() if n > 1):
         raise InputError(f"{where}: predictions table has the column {twice[0]!r} twice")
-    for name in table.column_names:
-        if name not in _NAMES and not name.startswith("slice."):
-            continue
-        column = table[name]
-        kind = column.type.value_type if kinds.is_dictionary(column.type) else column.type
+    for name in filter(_is_name, schema.names):
+        found = schema.field(name).type
+        kind = found.value_type if kinds.is_dictionary(found) else found
         if not (kinds.is_string(kind) or kinds.is_large_string(kind) or str(kind) == "string_view"):
-            raise InputError(f"{where}, column {name!r} is of type {column.type}; allowed is text")
-        if column.null_count and name != "head":  # whose rows are told with the heads that there are
-            row = int(np.asarray(column.is_null()).argmax())
+            raise InputError(f"{where}, column {name!r} is of type {found}; allowed is text")
+
+
+def check_names(part: Any, rows: NDArray[np.int64], where: str) -> None:
+    """Refuse the first of ``rows`` (int64 (n,), counted in the file) whose group or slice is missing.
+
+    Raises
+    ------
+    InputError
+        Naming the column and the row.
+    """
+    for name in filter(_is_name, part.column_names):
+        if part[name].null_count:
+            row = int(rows[np.asarray(part[name].is_null()).argmax()])
             raise InputError(f"{where}, column {name!r}, row {row}: found nothing, expected a name")
+
+
+def _is_name(column: str) -> bool:
+    return column in _NAMES or column.startswith("slice.")
 
 
 def check_rows(part: Any, classes: Sequence[str], rows: NDArray[np.int64], where: str) -> None:
@@ -75,6 +88,9 @@ def check_rows(part: Any, classes: Sequence[str], rows: NDArray[np.int64], where
         _check_whole(part[name], rows, f"{where}, column {name!r}", low, high, f"whole numbers ({np.dtype(dtype)})")
     _check_probabilities(part["probabilities"], rows, where, len(classes))
     places = np.stack([part[c].to_numpy().astype(np.int64) for c in ("sequence", "position")], axis=1)
+    step = np.diff(places, axis=0)
+    if ((step[:, 0] > 0) | ((step[:, 0] == 0) & (step[:, 1] > 0))).all():
+        return  # in order, as tables mostly are: none is given twice
     order = np.lexsort((rows, places[:, 1], places[:, 0]))
     same = (places[order[1:]] == places[order[:-1]]).all(axis=1)
     if same.any():
@@ -93,6 +109,8 @@ def _check_whole(column: Any, rows: NDArray[np.int64], where: str, low: int, hig
     if not (kinds.is_integer(kind) or kinds.is_floating(kind)):
         raise InputError(f"{where} is of type {kind}; allowed are {allowed}")
     values = column.to_numpy(zero_copy_only=False)
+    if values.dtype.kind in "iu" and (not len(values) or (values.min() >= low and values.max() <= high)):
+        return
     with np.errstate(invalid="ignore"):
         bad = ~((values >= low) & (values <= high) & (values == np.floor(values)))
     if bad.any():
@@ -112,12 +130,16 @@ def _check_probabilities(column: Any, rows: NDArray[np.int64], where: str, k: in
     if (lengths != k).any():
         at = int((lengths != k).argmax())
         raise InputError(f"{where}, row {rows[at]}: found {lengths[at]} probabilities; expected {k}, one a class")
-    values = pc.list_flatten(column).to_numpy().astype(np.float64).reshape(-1, k)
+    values = pc.list_flatten(column).to_numpy().reshape(-1, k)
+    if not len(values):
+        return
+    sums = values.sum(axis=1, dtype=np.float64)
+    if values.min() >= 0 and values.max() <= 1 and sums.min() >= 1 - _SLACK and sums.max() <= 1 + _SLACK:
+        return  # false with a NaN
     bad = ~((values >= -_SLACK) & (values <= 1 + _SLACK)).all(axis=1)  # also catches NaN
     if bad.any():
         at = int(bad.argmax())
         raise InputError(f"{where}, row {rows[at]}: found probabilities {values[at]}; allowed are 0 to 1")
-    sums = values.sum(axis=1)
     bad = np.abs(sums - 1) > _SLACK
     if bad.any():
         at = int(bad.argmax())

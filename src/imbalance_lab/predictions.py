@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab._prediction_meta import FORMAT_VERSION, META_KEY, read_metadata
-from imbalance_lab._prediction_rows import check_columns, check_rows
+from imbalance_lab._prediction_rows import check_columns, check_names, check_rows
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.priors import prior_shift
 
@@ -188,7 +188,8 @@ class Predictions:
         InputError
             If no head has a scored position.
         """
-        scored = [name for name, head in self.heads.items() if len(head)]
+        heads = self.heads
+        scored = heads.scored if isinstance(heads, HeadsOfFile) else [name for name, head in heads.items() if len(head)]
         if not scored:
             raise InputError("the predictions table has no scored position in any head; nothing can be analysed")
         told = self.meta.get("primary_head")
@@ -242,9 +243,90 @@ def write_parquet(predictions: Predictions, path: Path) -> None:
         },
         "meta": dict(predictions.meta),
     }
-    table = pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
+    whole = (
+        pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
+    )
     path.parent.mkdir(parents=True, exist_ok=True)
-    pq.write_table(table, path, compression="zstd")
+    with pq.ParquetWriter(path, whole.schema, compression="zstd") as writer:
+        start = 0
+        for table in tables:  # each head in row groups of its own, so that one can be read without the others
+            writer.write_table(whole.slice(start, table.num_rows))
+            start += table.num_rows
+
+
+_COLUMNS = ("sequence", "group", "position", "from_start", "from_end", "true", "pred", "probabilities")
+"""What a head is read from, with its slices; the others are made of these."""
+
+
+@dataclass(frozen=True)
+class HeadsOfFile(Mapping[str, HeadPredictions]):
+    """The heads of a table that :func:`write_parquet` wrote, each read when it is asked for, and not kept.
+
+    Attributes
+    ----------
+    path : the file
+    about : head to its ``classes`` and ``train_counts``
+    scored : the heads that have a row
+    """
+
+    path: Path
+    about: Mapping[str, Mapping[str, Any]]
+    scored: tuple[str, ...]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.about)
+
+    def __len__(self) -> int:
+        return len(self.about)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.about
+
+    def __getitem__(self, name: str) -> HeadPredictions:
+        """Read one head, by one thread.
+
+        Raises
+        ------
+        InputError
+            If the file is gone or damaged, or a row is not what :class:`HeadPredictions` describes.
+        """
+        import pyarrow as pa
+        import pyarrow.compute as pc
+        import pyarrow.parquet as pq
+
+        about, where = self.about[name], f"{self.path}: head {name!r}"
+        try:
+            with pq.ParquetFile(self.path) as file:
+                sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
+                first = np.cumsum([0, *sizes])
+                groups = [i for i in range(len(sizes)) if _may_hold(file, i, name)]
+                names = file.schema_arrow.names
+                wanted = ["head", *_COLUMNS, *(column for column in names if column.startswith("slice."))]
+                part = file.read_row_groups(groups, columns=wanted, use_threads=False)
+            part.validate(full=True)  # offsets, codes and text: damage that would otherwise be met later, or never
+        except (pa.ArrowException, OSError, UnicodeError) as error:
+            raise InputError(f"{where}: not readable ({' '.join(str(error).split())})") from None
+        rows = np.concatenate([np.arange(first[i], first[i + 1]) for i in groups] or [np.arange(0)])
+        mine = pc.equal(part["head"].cast(pa.string()), name)
+        if not pc.all(mine).as_py():
+            rows, part = rows[mine.to_numpy(zero_copy_only=False)], part.filter(mine)
+        part = part.combine_chunks()
+        check_names(part, rows, where)
+        check_rows(part, about["classes"], rows, where)
+        counts = np.asarray(about["train_counts"], dtype=np.int64)
+        return _head_from_table(part, tuple(about["classes"]), counts)
+
+
+def _may_hold(file: Any, group: int, head: str) -> bool:
+    """Whether a row group can have rows of a head, by what the file says of its column."""
+    metadata = file.metadata.row_group(group)
+    column = next(
+        metadata.column(i) for i in range(metadata.num_columns) if metadata.column(i).path_in_schema == "head"
+    )
+    told = column.statistics
+    if told is None or not told.has_min_max or not isinstance(told.min, str):
+        return True
+    return bool(told.min <= head <= told.max)
 
 
 def read_parquet(path: Path) -> Predictions:
@@ -256,42 +338,58 @@ def read_parquet(path: Path) -> Predictions:
         If the file is missing, is not Parquet, lacks the metadata or a column, or a row is not what
         :class:`HeadPredictions` describes; the message names the row, counted from 0 in the file.
     """
+    opened = open_parquet(path)
+    return replace(opened, heads=dict(opened.heads))
+
+
+def open_parquet(path: Path) -> Predictions:
+    """What :func:`read_parquet` reads, with heads that are read when they are asked for (:class:`HeadsOfFile`).
+
+    Raises
+    ------
+    InputError
+        As :func:`read_parquet`; rows of a head are checked when it is read.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
     try:
-        table = pq.read_table(path)
-        table.validate(full=True)  # offsets, codes and text: damage that would otherwise be met later, or never
+        with pq.ParquetFile(path) as file:
+            schema = file.schema_arrow
+            check_columns(schema, str(path))
+            head_of_row = file.read(columns=["head"], use_threads=False)
+        head_of_row.validate(full=True)
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a predictions table (Parquet)") from None
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from None
-    info = read_metadata(table.schema.metadata, path)
-    check_columns(table, str(path))
-    heads = {}
-    head_of_row = table["head"].cast(pa.string())
-    known = pc.is_in(head_of_row, value_set=pa.array(list(info["heads"]), pa.string())).to_numpy(zero_copy_only=False)
-    if not known.all():
-        row = int((~known).argmax())
-        found = head_of_row[row].as_py()
-        raise InputError(f"{path}: row {row} is of head {found!r}; allowed are {', '.join(map(repr, info['heads']))}")
-    for name, about in info["heads"].items():
-        mine = pc.equal(head_of_row, name)
-        part = table.filter(mine).combine_chunks()
-        check_rows(
-            part, about["classes"], np.flatnonzero(mine.to_numpy(zero_copy_only=False)), f"{path}: head {name!r}"
-        )
-        heads[name] = _head_from_table(part, tuple(about["classes"]), np.asarray(about["train_counts"], dtype=np.int64))
-    return Predictions(heads=heads, meta=info["meta"])
+    info = read_metadata(schema.metadata, path)
+    found = set(pc.unique(head_of_row["head"].cast(pa.string())).to_pylist())
+    if unknown := found - set(info["heads"]):
+        names = head_of_row["head"].to_pylist()
+        row = next(i for i, name in enumerate(names) if name in unknown)
+        allowed = ", ".join(map(repr, info["heads"]))
+        raise InputError(f"{path}: row {row} is of head {names[row]!r}; allowed are {allowed}")
+    return Predictions(HeadsOfFile(path, info["heads"], tuple(n for n in info["heads"] if n in found)), info["meta"])
+
+
+def _one_chunk(column: Any) -> Any:
+    """A column as one array, whatever chunks and dictionaries it was read in."""
+    return column.unify_dictionaries().combine_chunks() if column.num_chunks != 1 else column.chunk(0)
 
 
 def _head_from_table(part: Any, classes: tuple[str, ...], train_counts: NDArray[np.int64]) -> HeadPredictions:
+    import pyarrow as pa
+
     def codes(column: str) -> tuple[NDArray[np.int32], tuple[str, ...]]:
-        encoded = part[column].cast("string").combine_chunks().dictionary_encode()
-        if hasattr(encoded, "combine_chunks"):
-            encoded = encoded.combine_chunks()
-        return encoded.indices.to_numpy(zero_copy_only=False).astype(np.int32), tuple(encoded.dictionary.to_pylist())
+        """Codes in the order of first appearance, without names that have no row."""
+        texts = _one_chunk(part[column])
+        if not pa.types.is_dictionary(texts.type):
+            texts = texts.dictionary_encode()
+        seen = texts.indices.dictionary_encode()
+        names = texts.dictionary.cast("string").take(seen.dictionary).to_pylist()
+        return seen.indices.to_numpy(zero_copy_only=False).astype(np.int32), tuple(names)
 
     def ints(column: str, dtype: Any) -> NDArray[Any]:
         return part[column].to_numpy().astype(dtype)
@@ -301,8 +399,7 @@ def _head_from_table(part: Any, classes: tuple[str, ...], train_counts: NDArray[
     for column in part.column_names:
         if column.startswith("slice."):
             slices[column[6:]], slice_names[column[6:]] = codes(column)
-    lists = part["probabilities"].combine_chunks()
-    values = (lists.chunk(0) if hasattr(lists, "chunk") else lists).flatten().to_numpy(zero_copy_only=False)
+    values = _one_chunk(part["probabilities"]).flatten().to_numpy(zero_copy_only=False)
     return HeadPredictions(
         classes=classes,
         train_counts=train_counts,
@@ -314,7 +411,7 @@ def _head_from_table(part: Any, classes: tuple[str, ...], train_counts: NDArray[
         group_names=group_names,
         true=ints("true", np.int32),
         pred=ints("pred", np.int32),
-        probabilities=values.astype(np.float32).reshape(part.num_rows, len(classes)),
+        probabilities=values.astype(np.float32, copy=False).reshape(part.num_rows, len(classes)),
         slices=slices,
         slice_names=slice_names,
     )

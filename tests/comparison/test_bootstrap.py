@@ -143,11 +143,11 @@ def test_rare_support_is_insufficient_and_absent_classes_are_not_zero():
 def test_free_lunch_control_is_that_of_the_predictions_table():
     runs = runs_of({"ce": [0, 1], "focal": [0]})
     study = study_of(runs)
-    from imbalance_lab.comparison.study import _free_lunch_pred
+    from imbalance_lab.comparison.training_counts import free_lunch_pred
 
     for r in runs:
         expected = r.test.free_lunch().heads["command"].pred
-        np.testing.assert_array_equal(_free_lunch_pred(r, "command"), expected)
+        np.testing.assert_array_equal(free_lunch_pred(r.test, "command", r.test.heads["command"]), expected)
     table = differences(study)
     assert row(table, "focal", "ce" + CONTROL, "macro_f1") is not None
     assert row(table, "ce" + CONTROL, "ce", "macro_f1")["verdict"] in {"better", "worse", "cannot distinguish"}

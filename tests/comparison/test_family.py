@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from imbalance_lab.comparison.family import step_down
+from imbalance_lab.comparison.family import chi_square_scale, step_down
 from imbalance_lab.comparison.training_noise import moderated, run_noise
 
 
@@ -101,3 +101,13 @@ def test_a_strategy_with_one_seed_takes_the_spread_of_the_others():
     none = run_noise(point[:2], [np.array([0]), np.array([1])], [np.array([0]), np.array([0])])
     assert none.most == 0
     assert (none.df == 0).all()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0.25, 1000.0), (1.0, 17.0), (4.0, 4.0)])
+def test_interpolated_quantiles_of_chi_square_are_those_of_scipy(low, high):
+    rng = np.random.default_rng(0)
+    u, df = rng.random(2000), np.exp(rng.uniform(np.log(low), np.log(high), 30))
+    df[[0, -1]] = low, high
+    expected = stats.chi2.ppf(u[:, None], df) / df
+    np.testing.assert_allclose(chi_square_scale(u, df), expected, rtol=1e-11)
+    np.testing.assert_allclose(chi_square_scale(u, df[:2]), expected[:, :2], rtol=1e-12)

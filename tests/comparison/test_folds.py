@@ -1,18 +1,21 @@
 """Cross-validated runs: out-of-fold rows are pooled, each training is a source of variance, wrong folds are said."""
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from comparison_cases import run
 
 from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.bootstrap import contrasts
-from imbalance_lab.comparison.folds import pool_folds
 from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import build
 from imbalance_lab.comparison.training_noise import fold_noise
 from imbalance_lab.errors import InputError
+from imbalance_lab.metrics import calibration as metrics
+from imbalance_lab.predictions import HeadsOfFile, open_parquet, write_parquet
 
 
 def part(whole, fold, of=3):
@@ -127,7 +130,7 @@ def _other_folds(runs):
 def test_wrong_folds_are_said_in_one_sentence(change, message):
     runs = change(grid({"ce": {}, "b": {"noise": 0.5}}, (0,)))
     with pytest.raises(InputError, match=message):
-        pool_folds(runs, "command")
+        join(runs, baseline="ce", head="command")
 
 
 def test_two_collapsed_models_of_one_seed_borrow_the_spread_of_the_others():
@@ -141,3 +144,42 @@ def test_two_collapsed_models_of_one_seed_borrow_the_spread_of_the_others():
     assert together[0].value[at] == 0
     assert together[0].variance[at] > 0
     assert 5 == alone.df[at] < together[1].df[at] <= 5 * 4 / 1.75
+
+
+@pytest.mark.parametrize("of", [0, 3])
+def test_runs_from_files_are_read_once_and_compared_as_runs_in_memory(tmp_path, monkeypatch, of):
+    runs = [run(name, s, **how) for name, how in (("ce", {}), ("b", {"noise": 0.5})) for s in (0, 1)]
+    if of:
+        runs = [p for whole in runs for p in crossed(whole, of)]
+    for r in runs:
+        write_parquet(r.test, tmp_path / r.run_id)
+    stored = [replace(r, test=open_parquet(tmp_path / r.run_id)) for r in runs]
+    reads = Counter()
+    read = HeadsOfFile.__getitem__
+    monkeypatch.setattr(
+        HeadsOfFile, "__getitem__", lambda heads, n: (reads.update([heads.path.name]), read(heads, n))[1]
+    )
+    a, b = (compare(r, baseline="ce", primary_head="command", resamples=200) for r in (runs, stored))
+    for name in ("leaderboard", "differences", "flows", "runs"):
+        pd.testing.assert_frame_equal(getattr(a, name), getattr(b, name))
+    assert a.choice.reason == b.choice.reason
+    first = {r.run_id for r in runs if (r.strategy, r.seed) == ("ce", 0)}  # gives the rows that the others are held to
+    assert reads == {r.run_id: 2 if r.run_id in first else 1 for r in runs}
+
+
+def test_calibration_of_pooled_folds():
+    whole = run("ce", 0)
+    parts = []
+    for p in crossed(whole):  # a temperature of its own for each fold
+        parts.append(replace(p, test=replace(p.test, meta={**p.test.meta, "temperature": {"command": 1.5 + p.fold}})))
+    found = join(parts, baseline="ce", head="command").calibration[0]
+    h, heads = whole.test.heads["command"], [p.test.heads["command"] for p in parts]
+    sizes = [len(own) for own in heads]
+    assert found["ece"] == pytest.approx(metrics.ece(h.probabilities, h.true), abs=1e-7)
+    assert found["nll"] == pytest.approx(metrics.nll(h.probabilities, h.true), abs=1e-7)
+    scaled = [metrics.apply_temperature(own.probabilities, 1.5 + i) for i, own in enumerate(heads)]
+    for name, of in (("ece", metrics.ece), ("nll", metrics.nll)):
+        each = [of(p, own.true) for p, own in zip(scaled, heads, strict=True)]
+        assert found[f"{name}_temperature"] == pytest.approx(np.average(each, weights=sizes), abs=1e-6)
+        plain = [of(own.probabilities, own.true) for own in heads]  # the strategy corrects for no prior
+        assert found[f"{name}_prior_undone"] == pytest.approx(np.average(plain, weights=sizes), abs=1e-7)

@@ -98,7 +98,7 @@ def test_flows_sum_to_the_positions_and_to_the_change_in_accuracy(three):
         np.testing.assert_allclose(f.loc[f["by"] == by, states].sum(), total[states].astype(float))
     joined = join([run("ce", 0), run("good", 0, rare_gain=2.0)], baseline="ce", head="command")
     one = flows(joined, "good", "ce").iloc[0]
-    right = [(joined.pred(i) == joined.true) for i in (0, 1)]
+    right = [(joined.pred[i] == joined.true) for i in (0, 1)]
     assert one["fixed"] == (~right[0] & right[1]).sum()
     assert one["broken"] == (right[0] & ~right[1]).sum()
     assert one["net"] == right[1].sum() - right[0].sum()

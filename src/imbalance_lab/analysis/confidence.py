@@ -13,10 +13,10 @@ from numpy.typing import NDArray
 from imbalance_lab.analysis.gap_intervals import absolute_sum_interval
 from imbalance_lab.analysis.prepared import Prepared
 from imbalance_lab.analysis.record import BOOT, INTERVAL, MASK, Advice, Analysis, Plot, Rule, Scene, Table, columns
-from imbalance_lab.analysis.tally import BINS, FINE, CalibrationTally, tally_as_predicted, tally_calibration
+from imbalance_lab.analysis.tally import BINS, FINE, CalibrationTally, Change, tally_calibration
 from imbalance_lab.formats import percent
 from imbalance_lab.metrics.calibration import CLIP
-from imbalance_lab.metrics.clusters import Clusters, clusters_of, ratio, ratio_interval, resampled
+from imbalance_lab.metrics.clusters import ratio, ratio_interval, resampled
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
 from imbalance_lab.predictions import HeadPredictions
 
@@ -177,10 +177,12 @@ def log_prior(head: HeadPredictions, power: float) -> NDArray[np.float32]:
     return (power * np.log(counts / counts.sum())).astype(np.float32)
 
 
-def _variants(
-    name: str, head: HeadPredictions, clusters: Clusters, plain: CalibrationTally, meta: Mapping[str, Any]
-) -> tuple[dict[str, CalibrationTally], list[str]]:
-    tallies, notes = {"as predicted": plain}, []
+def changes_of(
+    name: str, head: HeadPredictions, meta: Mapping[str, Any]
+) -> tuple[dict[str, Change | None], tuple[str, ...]]:
+    """What is done to the probabilities in each variant of the scores, and why a variant is missing."""
+    changes: dict[str, Change | None] = {"as predicted": None}
+    notes = []
     temperature = (meta.get("temperature") or {}).get(name)
     if temperature is None:
         notes.append("no temperature was fitted on validation for this head")
@@ -189,7 +191,7 @@ def _variants(
             f"the temperature fitted on validation is {temperature}: no finite optimum, so nothing is rescaled"
         )
     else:
-        tallies["temperature"] = tally_calibration(head, clusters, None, 1 / float(temperature))
+        changes["temperature"] = None, 1 / float(temperature)
     power = (meta.get("prior_correction") or {}).get(name)
     if power is None:
         notes.append("the run does not say which power of the prior its strategy corrects for")
@@ -198,21 +200,8 @@ def _variants(
     elif head.train_counts.sum() == 0:
         notes.append("training counts are unknown, so the prior shift cannot be undone")
     else:
-        tallies["prior undone"] = tally_calibration(head, clusters, log_prior(head, float(power)), 1.0)
-    return tallies, notes
-
-
-def calibration_scores(name: str, head: HeadPredictions, meta: Mapping[str, Any]) -> dict[str, dict[str, float]]:
-    """The values of :attr:`Confidence.scores` alone: variant to metric to value; ``ece_mass`` is left out."""
-    k = len(head.classes)
-    clusters = clusters_of(head.group, len(head.group_names), k * max(k, BINS))
-    plain = tally_as_predicted(head, clusters, np.array([0.0, 1.0]))
-    found = {}
-    for variant, tally in _variants(name, head, clusters, plain, meta)[0].items():
-        packed, ends = _packed(tally)
-        values = _scores(packed.sum(axis=0, keepdims=True), ends, k)[0]
-        found[variant] = {m: float(v) for m, v in zip(METRICS, values, strict=False) if m != "ece_mass"}
-    return found
+        changes["prior undone"] = log_prior(head, float(power)), 1.0
+    return changes, tuple(notes)
 
 
 def confidence_analysis(prepared: Prepared) -> Confidence:
@@ -227,7 +216,14 @@ def confidence_analysis(prepared: Prepared) -> Confidence:
     edges come from at most 200,000 evenly spaced positions.
     """
     meta = prepared.meta
-    tallies, notes = _variants(prepared.name, prepared.head, prepared.clusters, prepared.tally.calibration, meta)
+    changes, missing = changes_of(prepared.name, prepared.head, meta)
+    tallies = {
+        variant: prepared.tally.calibration
+        if change is None
+        else tally_calibration(prepared.head, prepared.clusters, *change)
+        for variant, change in changes.items()
+    }
+    notes = list(missing)
     scores: list[pd.DataFrame] = []
     bins: list[pd.DataFrame] = []
     classes = np.empty((0, 3))

@@ -7,6 +7,7 @@ not grow with the number of positions.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -223,16 +224,25 @@ def tally_head(
     return replace(total, calibration=_folded(total.calibration))
 
 
-def tally_as_predicted(head: HeadPredictions, clusters: Clusters, edges: Floats) -> CalibrationTally:
-    """Counts of confidence alone, as :func:`tally_head` counts them; ``edges`` of the equal-mass bins."""
-    total = _no_calibration(clusters.n, len(head.classes), len(edges) - 1)
-    rows, edges32 = _rows(len(head.classes)), edges.astype(np.float32)
-    for i in range(0, len(head), rows):
-        part = slice(i, i + rows)
-        p, true = np.ascontiguousarray(head.probabilities[part]), head.true[part].astype(np.int64)
-        cluster = clusters.codes(head.group[part]).astype(np.int64)
-        _count_calibration(total, p, true, head.pred[part], cluster, edges32)
-    return _folded(total)
+def _changed(
+    logs: NDArray[np.float32], log_shift: NDArray[np.float32] | None, inverse_temperature: float
+) -> NDArray[np.float32]:
+    """softmax(logs * inverse_temperature + log_shift) of log probabilities (b, K)."""
+    z = logs * np.float32(inverse_temperature)
+    if log_shift is not None:
+        z += log_shift
+    z -= row_max(z)[:, None]
+    np.exp(z, out=z)
+    z /= z.sum(axis=1, keepdims=True)
+    return z
+
+
+def _logs(p: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.log(np.maximum(p, np.finfo(np.float32).tiny)))
+
+
+Change = tuple[NDArray[np.float32] | None, float]
+"""log_shift and inverse_temperature of :func:`tally_calibration`."""
 
 
 def tally_calibration(
@@ -244,18 +254,50 @@ def tally_calibration(
     """
     total = _no_calibration(clusters.n, len(head.classes), BINS)
     edges = np.linspace(0.0, 1.0, BINS + 1).astype(np.float32)
-    tiny = np.float32(np.finfo(np.float32).tiny)
     rows = _rows(len(head.classes))
     for i in range(0, len(head), rows):
         part = slice(i, i + rows)
-        z = np.log(np.maximum(head.probabilities[part], tiny))
-        z *= np.float32(inverse_temperature)
-        if log_shift is not None:
-            z += log_shift
-        z -= row_max(z)[:, None]
-        np.exp(z, out=z)
-        z /= z.sum(axis=1, keepdims=True)
+        z = _changed(_logs(head.probabilities[part]), log_shift, inverse_temperature)
         pred = head.pred[part] if log_shift is None else z.argmax(axis=1).astype(np.int32)
         cluster = clusters.codes(head.group[part]).astype(np.int64)
         _count_calibration(total, z, head.true[part].astype(np.int64), pred, cluster, edges)
     return _folded(total)
+
+
+@dataclass(frozen=True)
+class ConfidenceSums:
+    """What ECE and NLL are made of; those of the parts of a table add up."""
+
+    positions: int
+    gaps: Floats
+    """(15,): sum of confidence - right in bins of equal width."""
+    loss: float
+    """Sum over positions of -log p_true, p clipped at :data:`CLIP`."""
+
+    def __add__(self, other: ConfidenceSums) -> ConfidenceSums:
+        return ConfidenceSums(self.positions + other.positions, self.gaps + other.gaps, self.loss + other.loss)
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """``ece`` and ``nll`` (nats)."""
+        return {"ece": float(np.abs(self.gaps).sum() / self.positions), "nll": float(self.loss / self.positions)}
+
+
+def confidence_sums(head: HeadPredictions, changes: Mapping[str, Change | None]) -> dict[str, ConfidenceSums]:
+    """Confidence of a head as predicted (None) and after :data:`Change` s, in one pass over its positions."""
+    gaps, loss = {name: np.zeros(BINS) for name in changes}, dict.fromkeys(changes, 0.0)
+    rows = _rows(len(head.classes))
+    for i in range(0, len(head), rows):
+        part = slice(i, i + rows)
+        p, true = np.ascontiguousarray(head.probabilities[part]), head.true[part]
+        logs = _logs(p) if any(change is not None for change in changes.values()) else p
+        for name, change in changes.items():
+            z, pred = p, head.pred[part]
+            if change is not None:
+                z = _changed(logs, *change)
+                pred = pred if change[0] is None else z.argmax(axis=1).astype(np.int32)
+            confidence = pick(z, pred)
+            index = width_bin(confidence, FINE) // (FINE // BINS)
+            gaps[name] += np.bincount(index, weights=confidence.astype(np.float64) - (pred == true), minlength=BINS)
+            loss[name] -= np.log(np.maximum(pick(z, true).astype(np.float64), CLIP)).sum()
+    return {name: ConfidenceSums(len(head), gaps[name], float(loss[name])) for name in changes}

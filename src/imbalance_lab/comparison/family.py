@@ -87,12 +87,38 @@ def step_down(t: Array, df: Array, correlation: Array, alpha: float = 0.05, draw
 
 def _null(df: Array, correlation: Array, draws: int) -> Array:
     """Draws of the studentised differences where all are equal, shape (draws, P)."""
-    from scipy.stats import chi2
-
     rng = np.random.default_rng(0)
     values, vectors = np.linalg.eigh(correlation)
     root = vectors * np.sqrt(np.clip(values, 0.0, None))
     normal = rng.standard_normal((draws, len(df))) @ root.T
     # One uniform for all: the standard errors share the baseline's runs and the recordings, and rise together.
-    scale = chi2.ppf(rng.random(draws)[:, None], df) / df
-    return np.asarray(normal / np.sqrt(scale))
+    return np.asarray(normal / np.sqrt(chi_square_scale(rng.random(draws), df)))
+
+
+_NODES = (80, 64)
+"""Of the normal score and of log df: a relative error below 1e-11 for df from 1/4 to 1,000 (the tests hold it)."""
+_FEW = 4  # columns that are as fast without interpolation
+
+
+def chi_square_scale(u: Array, df: Array) -> Array:
+    """Quantiles ``u`` (B,) of chi-square with ``df`` (P,) degrees of freedom, each over its df; shape (B, P).
+
+    The inverse of the incomplete gamma function takes half a microsecond, and a family asks for a million values of
+    it. Its logarithm is smooth in the normal score of u and in log df, so it is interpolated between Chebyshev nodes.
+    """
+    from numpy.polynomial.chebyshev import chebpts1, chebvander
+    from scipy.special import gammaincinv, ndtr, ndtri
+
+    if len(df) <= _FEW:
+        return np.asarray(2.0 * gammaincinv(df / 2.0, u[:, None]) / df)
+    grid, matrices, ends = [], [], []
+    for values, nodes in zip((ndtri(u), np.log(df)), _NODES, strict=True):
+        low, high = values.min() - 0.01, values.max() + 0.01
+        grid.append((low + high) / 2 + (high - low) / 2 * chebpts1(nodes))
+        ends.append(chebvander((2 * values - low - high) / (high - low), nodes - 1))
+        matrix = chebvander(chebpts1(nodes), nodes - 1).T * (2.0 / nodes)  # values at the nodes to coefficients
+        matrix[0] /= 2.0
+        matrices.append(matrix)
+    at, d = ndtr(grid[0])[:, None], np.exp(grid[1])
+    coefficients = matrices[0] @ np.log(2.0 * gammaincinv(d / 2.0, at) / d) @ matrices[1].T
+    return np.asarray(np.exp(ends[0] @ coefficients @ ends[1].T))

@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.comparison.records import head_of
 from imbalance_lab.comparison.run_counts import Joined
 
 STATES = ("still_wrong", "fixed", "broken", "still_right")
@@ -29,7 +28,7 @@ def flows(joined: Joined, strategy: str, reference: str) -> pd.DataFrame:
     """
     pairs = _pairs(joined, strategy, reference)
     keys = _keys(joined)
-    right = {run: joined.pred(run) == joined.true for run in {r for pair in pairs for r in pair}}
+    right = {run: joined.pred[run] == joined.true for run in {r for pair in pairs for r in pair}}
     totals = [np.zeros((len(names), 4)) for _, names, _ in keys]
     for now, before in pairs:
         # 0 still wrong, 1 fixed, 2 broken, 3 still right: the index into STATES.
@@ -62,8 +61,7 @@ def _pairs(joined: Joined, strategy: str, reference: str) -> Sequence[tuple[int,
 
 def _keys(joined: Joined) -> list[tuple[str, tuple[str, ...], NDArray[np.int64]]]:
     """(by, names, code per position) of all, the classes and each slice."""
-    h = head_of(joined.runs[0], joined.head)
     zero = np.zeros(len(joined.true), dtype=np.int64)
     keys = [("all", ("",), zero), ("class", joined.classes, joined.true.astype(np.int64))]
-    keys += [(name, tuple(h.slice_names[name]), h.slices[name].astype(np.int64)) for name in sorted(h.slices)]
+    keys += [(name, names, code.astype(np.int64)) for name, (names, code) in sorted(joined.slices.items())]
     return keys

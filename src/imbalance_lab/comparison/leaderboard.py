@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from imbalance_lab.analysis.confidence import calibration_scores
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, WORSE, Estimate, Side, alone, contrasts
 from imbalance_lab.comparison.differences import row
-from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import SCALARS
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
 from imbalance_lab.comparison.verdict import Decision
@@ -48,9 +44,6 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
     Rows are sorted by kind, strategies by ``val_score`` (the primary metric where unknown).
     """
     j = study.joined
-    # NumPy lets go of the interpreter lock in these passes over all probabilities.
-    with ThreadPoolExecutor(max_workers=min(4, os.cpu_count() or 1)) as pool:
-        calibrated = list(pool.map(lambda run: calibration(run, j.head), j.runs))
     rows = []
     means = _means_of(study)
     for name in j.strategies:
@@ -58,7 +51,7 @@ def leaderboard(study: Study, differences: pd.DataFrame, primary: str = "macro_f
         control = study.control(name)
         about["free_lunch"] = np.nan if control is None else _mean(study, control, primary)
         runs = [j.runs[i] for i in j.runs_of(name)]
-        about |= _means([calibrated[i] for i in j.runs_of(name)])
+        about |= _means([j.calibration[i] for i in j.runs_of(name)])
         about |= _means([{"val_score": _known(run.val_score), "seconds": _known(run.seconds)} for run in runs])
         rows.append(about)
         if control is not None:
@@ -83,30 +76,6 @@ def with_verdicts(board: pd.DataFrame, decision: Decision) -> pd.DataFrame:
     for column, verdicts in (("verdict", decision.verdicts), ("over_control_verdict", decision.over_control)):
         out[column] = [VERDICT_CODE.get(verdicts.get(name, ""), np.nan) for name in board["strategy"]]
     return out
-
-
-def calibration(run: RunRecord, head: str) -> dict[str, float]:
-    """ECE and NLL of one run: as trained, at its validation temperature, with its prior shift undone.
-
-    A correction that the run's ``meta`` does not hold gives NaN. Pooled folds have a temperature each: the corrected
-    numbers are means over them, weighted by their positions; as trained, all positions are binned together.
-    """
-    if run.folds:
-        parts = [calibration(part, head) for part in run.folds]
-        share = [len(head_of(part, head)) for part in run.folds]
-        means = {key: float(np.average([part[key] for part in parts], weights=share)) for key in parts[0]}
-        pooled = calibration_scores(head, head_of(run, head), {})["as predicted"]
-        return means | {metric: pooled[metric] for metric in ("ece", "nll")}
-    found = calibration_scores(head, head_of(run, head), run.test.meta)
-    power = (run.test.meta.get("prior_correction") or {}).get(head)
-    if power == 0:  # there is no shift to undo
-        found["prior undone"] = found["as predicted"]
-    suffixes = {"as predicted": "", "temperature": "_temperature", "prior undone": "_prior_undone"}
-    return {
-        f"{metric}{suffix}": found.get(variant, {}).get(metric, np.nan)
-        for variant, suffix in suffixes.items()
-        for metric in ("ece", "nll")
-    }
 
 
 def _means_of(study: Study) -> dict[str, Estimate]:

@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from imbalance_lab.comparison import margins as mg
 from imbalance_lab.comparison.bootstrap import Side
-from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.resampling import Resampled, Roles, Sums, recording_weights, resample, shifts
-from imbalance_lab.comparison.run_counts import Joined, count
+from imbalance_lab.comparison.run_counts import Joined
 from imbalance_lab.errors import InputError
 from imbalance_lab.metrics.trivial import trivial_confusions
 
@@ -35,7 +34,6 @@ class Study:
     joined : the runs on common positions
     roles : which classes are averaged, rare, the majority
     resampled : statistics of the runs, then of the controls, then of the trivial predictors
-    control_runs : for each control, the run it belongs to, shape (n_controls,)
     positions, recordings : arrays of shape (M,): what each statistic rests on
     costs : cost matrix of shape (K, K), or None
     """
@@ -43,7 +41,6 @@ class Study:
     joined: Joined
     roles: Roles
     resampled: Resampled
-    control_runs: NDArray[np.int64]
     positions: NDArray[np.int64]
     recordings: NDArray[np.int64]
     costs: NDArray[np.float64] | None
@@ -66,14 +63,14 @@ class Study:
     def control(self, strategy: str) -> Side | None:
         """The same runs after their free post-hoc correction; None unless every one of them has it."""
         runs = self.joined.runs_of(strategy)
-        at = np.flatnonzero(np.isin(self.control_runs, runs))
+        at = np.flatnonzero(np.isin(self.joined.control_runs, runs))
         if len(at) < len(runs):
             return None
-        return Side(runs=len(self.joined.runs) + at, seeds=self.joined.seed[self.control_runs[at]])
+        return Side(runs=len(self.joined.runs) + at, seeds=self.joined.seed[self.joined.control_runs[at]])
 
     def trivial(self, name: str) -> Side:
         """A trivial predictor, which has no seed."""
-        first = len(self.joined.runs) + len(self.control_runs)
+        first = len(self.joined.runs) + len(self.joined.control_runs)
         return Side(runs=np.array([first + TRIVIAL.index(name)]), seeds=None)
 
 
@@ -136,7 +133,7 @@ def build(
     rare: Sequence[str] | None = None,
     costs: NDArray[np.float64] | None = None,
 ) -> Study:
-    """Count runs, controls and trivial predictors and resample them with common weights.
+    """Resample runs, controls and trivial predictors with common weights.
 
     The classes of a macro average are those that the data holds in this split, or of these
     the ones that the baseline's ``meta["classes_in_macro"]`` names.
@@ -151,9 +148,7 @@ def build(
         rare=rare_classes(joined) if rare is None else class_mask(joined, rare, "rare classes"),
         majority=majority_class(joined),
     )
-    control_runs = np.flatnonzero([_has_control(run, joined.head) for run in joined.runs])
-    controls = count(joined, lambda run: _free_lunch_pred(run, joined.head), control_runs.tolist())
-    parts: list[NDArray[Any]] = [joined.confusion, controls, trivial_confusion(joined)]
+    parts: list[NDArray[Any]] = [joined.confusion, joined.controls, trivial_confusion(joined)]
     stacked = [mg.margins(part) for part in parts]
     margins = mg.Margins(*(np.concatenate([getattr(m, name) for m in stacked]) for name in ("hit", "true", "pred")))
     rates = {}
@@ -163,32 +158,10 @@ def build(
     sums = Sums(margins, rates)
     resampled = resample(sums, weights, joined.classes, roles)
     if joined.fold is not None:
-        strategy = np.concatenate([joined.strategy, len(joined.strategies) + joined.strategy[control_runs]])
+        strategy = np.concatenate([joined.strategy, len(joined.strategies) + joined.strategy[joined.control_runs]])
         resampled = replace(resampled, shift=shifts(sums, strategy, joined.classes, roles), fold=joined.fold)
     positions, recordings = _evidence(joined, resampled.names, roles)
-    return Study(joined, roles, resampled, control_runs, positions, recordings, costs)
-
-
-def _has_control(run: RunRecord, head: str) -> bool:
-    return all(head in (part.test.meta.get("free_lunch") or {}) for part in run.trained)
-
-
-def _free_lunch_pred(run: RunRecord, head: str) -> NDArray[np.int32]:
-    """What ``Predictions.free_lunch`` predicts, without its probabilities.
-
-    The correction multiplies the probabilities by a constant for each class and normalises: what
-    it makes of one uniform row *is* that constant, so only one row goes through it. Each fold has its own.
-    """
-    if run.folds:
-        return np.concatenate([_free_lunch_pred(part, head) for part in run.folds])
-    h = head_of(run, head)
-    k = len(h.classes)
-    columns = {
-        c: getattr(h, c)[:1] for c in ("sequence", "position", "from_start", "from_end", "group", "true", "pred")
-    }
-    row = replace(h, **columns, slices={}, probabilities=np.full((1, k), 1.0 / k, dtype=np.float32))
-    factor = replace(run.test, heads={head: row}).free_lunch().heads[head].probabilities[0]
-    return (h.probabilities * factor).argmax(axis=1).astype(np.int32)
+    return Study(joined, roles, resampled, positions, recordings, costs)
 
 
 def _macro(joined: Joined) -> NDArray[np.bool_]:

@@ -15,7 +15,7 @@ from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.study import CONTROL
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.plots.style import save_png
-from imbalance_lab.predictions import read_parquet
+from imbalance_lab.predictions import open_parquet
 from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison
 from imbalance_lab.report.comparison_page import render_comparison_page
 from imbalance_lab.report.page import Number, write
@@ -63,13 +63,16 @@ def whole_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> tuple[
 
 
 def record_of(result: TrialResult, metric: str = "") -> RunRecord:
-    """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by."""
+    """The record of a finished trial, from its local files; ``metric`` scores it on validation, "": what it was by.
+
+    Its predictions are read from the file whenever they are asked for.
+    """
     file = Path(result.folder) / REPORT  # a light trial has none
     report = read_json(file) if file.is_file() else None
-    test = read_parquet(result.predictions("test"))
+    test = open_parquet(result.predictions("test"))
     score = result.val_score
     if metric:
-        score = score_of(read_parquet(result.predictions("val")).heads[test.primary], metric)
+        score = score_of(open_parquet(result.predictions("val")).heads[test.primary], metric)
     return RunRecord(
         strategy=result.id.strategy,
         seed=result.id.seed,

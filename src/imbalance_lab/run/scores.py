@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.analysis.confidence import calibration_scores
+from imbalance_lab.analysis.tally import confidence_sums
 from imbalance_lab.metrics import counts as m
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
@@ -91,8 +91,7 @@ def _calibration(predictions: Predictions, head: str) -> dict[str, float]:
     table, meta = predictions.heads[head], predictions.meta
     if not len(table) or meta.get("labels_only"):
         return {}
-    scores = calibration_scores(head, table, meta)["as predicted"]
-    return {name: scores[name] for name in ("ece", "nll")}
+    return confidence_sums(table, {"as predicted": None})["as predicted"].scores
 
 
 def score_of(table: HeadPredictions, metric: str) -> float:
