@@ -16,6 +16,7 @@ import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from imbalance_lab.comparison.comparing import Comparison
+from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
 from imbalance_lab.report.markdown import code, escaped
@@ -291,7 +292,7 @@ def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared:
     logger.folder(folder)
     logger.metrics(board_metrics(found, str(found.facts["head"])))
     logger.describe(comparison_note(found, logger, compared))
-    logger.tags({"chosen": found.choice.strategy or "cannot distinguish"})
+    logger.tags({"chosen": found.choice.chosen})
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:
@@ -333,12 +334,14 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
 def _board_rows(found: Comparison, linked: Compared) -> list[str]:
     """The leaderboard as a Markdown table; strategies or seeds lead to those runs that ``linked`` knows."""
     experiments = linked.experiments
-    names = ("strategy", "seeds", "macro F1", "95 % interval", "balanced accuracy", "against the baseline")
+    metric = str(found.choice.evidence["metric"])  # the verdict beside it is about this one
+    other = "balanced_accuracy" if metric != "balanced_accuracy" else "macro_f1"
+    names = ("strategy", "seeds", METRIC_WORDS[metric], "95 % interval", METRIC_WORDS[other], "against the baseline")
     rows = [_row(names), "|---|---|---|---|---|---|"]
     words: dict[Any, str] = {1.0: "better", 0.0: "cannot distinguish", -1.0: "worse"}
     for row in found.leaderboard.to_dict("records"):
         verdict = words.get(row.get("verdict"), "")
-        low, high = row.get("macro_f1_low"), row.get("macro_f1_high")
+        low, high = row.get(f"{metric}_low"), row.get(f"{metric}_high")
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
         runs = found.runs[found.runs["strategy"] == row["strategy"]]
@@ -349,7 +352,7 @@ def _board_rows(found: Comparison, linked: Compared) -> list[str]:
         elif experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
-        cells = (name, seeds, f"{row['macro_f1']:.3f}", interval, f"{row['balanced_accuracy']:.3f}", verdict)
+        cells = (name, seeds, f"{row[metric]:.3f}", interval, f"{row[other]:.3f}", verdict)
         rows.append(_row(cells))
     return rows
 
@@ -372,7 +375,7 @@ def _views(found: Comparison, logger: RunLogger, compared: Compared) -> str:
         only = f"attributes.run_id IN ({', '.join(map(repr, ids))})"
     if only and len(places) == 1:
         # Sorted by a metric the page lists the runs themselves; by time it would fold them under their parent.
-        score = quote(f"metrics.`test/{key(str(found.facts['head']))}/macro_f1`")
+        score = quote(f"metrics.`test/{key(str(found.facts['head']))}/{found.choice.evidence['metric']}`")
         these = f"&searchFilter={quote(only)}&orderByKey={score}&orderByAsc=false"
         views += [
             ("per class, side by side", experiment_path(places[0], f"&compareRunsMode=ARTIFACT{these}")),

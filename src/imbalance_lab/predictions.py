@@ -243,9 +243,7 @@ def write_parquet(predictions: Predictions, path: Path) -> None:
         },
         "meta": dict(predictions.meta),
     }
-    whole = (
-        pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
-    )
+    whole = pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
     with pq.ParquetWriter(path, whole.schema, compression="zstd") as writer:
         start = 0

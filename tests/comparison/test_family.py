@@ -1,13 +1,21 @@
 """One procedure for verdict, p and interval of a family, and the noise of trainings that strategies share."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from comparison_cases import head
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from imbalance_lab.comparison import RunRecord, compare
+from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.family import chi_square_scale, step_down
+from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.training_noise import moderated, run_noise
+from imbalance_lab.metrics.counts import macro_f1
+from imbalance_lab.predictions import Predictions
 
 
 def related(p, rho):
@@ -111,3 +119,39 @@ def test_interpolated_quantiles_of_chi_square_are_those_of_scipy(low, high):
     expected = stats.chi2.ppf(u[:, None], df) / df
     np.testing.assert_allclose(chi_square_scale(u, df), expected, rtol=1e-11)
     np.testing.assert_allclose(chi_square_scale(u, df[:2]), expected[:, :2], rtol=1e-12)
+
+
+def noisy(strategy, seed, harm, trial):
+    """A run on 18 recordings whose errors depend on class, recording, strategy and seed; ``harm`` lowers its logits."""
+    data = np.random.default_rng([trial, 0])
+    group = np.repeat(np.arange(18), 250).astype(np.int32)
+    true = data.choice(4, len(group), p=[0.5, 0.25, 0.15, 0.1]).astype(np.int32)
+    shared = data.normal(0, 0.4, (18, 4))
+    own = np.random.default_rng([trial, 1, *strategy.encode()]).normal(0, 0.2, (18, 4))
+    model = np.random.default_rng([trial, 2, seed, *strategy.encode()])
+    logit = np.array([2.5, 2.0, 1.5, 1.2]) - harm + shared + own + model.normal(0, 0.15, 4)
+    right = model.random(len(true)) < 1 / (1 + np.exp(-logit[group, true]))
+    pred = np.where(right, true, (true + model.integers(1, 4, len(true))) % 4).astype(np.int32)
+    p = np.full((len(true), 4), 0.1, dtype=np.float32)
+    p[np.arange(len(true)), pred] = 0.7
+    base = head(n=len(true), recordings=18)
+    table = replace(base, true=true, pred=pred, group=group, sequence=group.astype(np.int64), probabilities=p)
+    return RunRecord(strategy, seed, f"{strategy}-{seed}", Predictions({"command": table}, {}), val_score=0.5)
+
+
+@pytest.mark.parametrize("trial", range(4))
+def test_a_difference_of_15_hundredths_that_both_seeds_and_all_recordings_show_is_seen(trial):
+    names = {"ce": 0.0, "a": 0.0, "b": 0.0, "c": 0.0, "d": 0.0, "harmed": 0.85}
+    runs = [noisy(name, seed, harm, trial) for name, harm in names.items() for seed in (0, 1)]
+    joined = join(runs, baseline="ce", head="command")
+    for seed in (0, 1):
+        before, after = joined.confusion[seed], joined.confusion[10 + seed]
+        assert -0.2 < macro_f1(after.sum(axis=0)) - macro_f1(before.sum(axis=0)) < -0.1
+        shares = [c.trace(axis1=1, axis2=2) / c.sum(axis=(1, 2)) for c in (before, after)]
+        assert (shares[1] < shares[0]).all()
+    found = compare(runs, baseline="ce", primary_head="command", resamples=400)
+    d = row(found.differences, "harmed", "ce", "macro_f1")
+    assert -0.18 < d["difference"] < -0.12
+    assert found.choice.verdicts["harmed"] == "worse"
+    assert d["high"] < 0
+    assert "harmed is worse (difference -0.1" in found.choice.headline

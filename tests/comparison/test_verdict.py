@@ -50,8 +50,7 @@ def results(others, over=None, control=None, val=None, **options):
         control=None if control is None else line(*control),
         validation=validation,
         scores={"ce": 0.8} | {name: 0.8 + d for name, (d, _) in others.items()},
-        majority=0.2,
-        **options,
+        **{"majority": 0.2} | options,
     )
 
 
@@ -193,6 +192,145 @@ def test_words_and_intervals_agree(others, over, control, rng):
             assert float(printed[0][0]) <= 0 <= float(printed[0][1])
     if found.case == EQUIVALENT:
         assert all(d["low"] > -0.01 and d["high"] < 0.01 for d in r.against_baseline.values())
+
+
+RANGE = r"difference ([+-][\d.]+), 95 % interval ([+-][\d.]+(?:e-\d+)?) to ([+-][\d.]+(?:e-\d+)?)"
+near = st.one_of(part, st.tuples(st.floats(-0.009, 0.009), st.floats(1e-5, 0.012)))  # some are equivalent
+
+
+def digits(text):
+    """Half a unit of the last digit that is printed."""
+    if "e" in text:
+        return 0.5 * 10.0 ** int(text.partition("e")[2])
+    return 0.5 * 10.0 ** -len(text.partition(".")[2])
+
+
+def of_a_row(printed, rows):
+    """Whether some row has these three numbers, to the printed digits."""
+    ends = ("difference", "low", "high")
+    return any(
+        all(abs(float(text) - d[end]) <= digits(text) * (1 + 1e-9) for text, end in zip(printed, ends, strict=True))
+        for d in rows
+    )
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(near, min_size=0, max_size=5), st.lists(near, min_size=6, max_size=6), st.none() | near, st.randoms())
+def test_every_number_in_words_is_that_of_a_row_to_its_printed_digits(others, over, control, rng):
+    names = "abcde"[: len(others)]
+    val = {name: rng.random() for name in ("ce", *names) if rng.random() < 0.9}
+    folded = {n: over[i] for i, n in enumerate(("ce", *names))} if control else {}
+    r = results(dict(zip(names, others, strict=True)), folded, control, val)
+    found = decide(r)
+    rows = [*r.against_baseline.values(), *r.over_control.values(), *([r.control] if r.control else [])]
+    text = found.reason
+    said = re.findall(RANGE, text)
+    assert len(said) == text.count("95 % interval")
+    assert all(of_a_row(printed, rows) for printed in said)
+    for value, reference in re.findall(r"macro F1 ([\d.]+) against ([\d.]+)", text):
+        assert any((value, reference) == (f"{d['value']:.3f}", f"{d['reference']:.3f}") for d in rows)
+    for sizes in re.findall(r"true difference of ([\d.]+)", text):
+        assert sizes in {f"{d['minimum_detectable']:.3f}" for d in rows}
+    for ends in re.findall(r"all intervals within ([\d.]+)\)", text):
+        most = max(max(abs(d["low"]), abs(d["high"])) for d in r.against_baseline.values())
+        assert abs(float(ends) - most) <= digits(ends) * (1 + 1e-9)
+        assert float(ends) < r.margin
+    # what the words say of a strategy is what its row says
+    for name in re.findall(r"Choose (\w+): it is better", text):
+        assert name == found.strategy
+        assert found.verdicts[name] == "better"
+    for name, word in re.findall(r"; (\w) is (better|worse) than that", text):
+        assert found.over_control[name] == word
+    for name in re.findall(r"; (\w) cannot be told from it", text):
+        assert found.over_control[name] == "cannot distinguish"
+    assert (found.chosen in ("none", "cannot distinguish")) == (found.strategy is None)
+    assert found.chosen.endswith("free lunch") == found.use_free_lunch
+    assert (found.title == "No strategy is chosen") == found.headline.startswith(("Choose none:", "No run carries"))
+
+
+WORSE_TWO, EQUAL, FREE = {"a": (-0.05, 0.02), "b": (-0.14, 0.03)}, {"a": (0.001, 0.008)}, (0.06, 0.02)
+BY_ITSELF = (
+    "Choose ce with its post-hoc correction: the correction alone raises macro F1 (difference +0.060, 95 % interval "
+    "+0.040 to +0.080)"
+)
+CORRECTED_TITLE = "ce with its post-hoc correction: no strategy is better than that"
+
+
+@pytest.mark.parametrize(
+    ("r", "headline", "title", "chosen"),
+    [
+        (
+            results(WORSE_TWO, {"a": (-0.1, 0.02), "b": (-0.2, 0.02)}, FREE),
+            f"{BY_ITSELF}, none of 2 strategies is better and 2 are worse.",
+            CORRECTED_TITLE,
+            "ce + free lunch",
+        ),
+        (
+            results(EQUAL, {"a": (-0.05, 0.02)}, FREE),
+            f"{BY_ITSELF}, and a is equivalent to ce within 0.01.",
+            CORRECTED_TITLE,
+            "ce + free lunch",
+        ),
+        (
+            results({"a": (0.05, 0.02)}, {"a": (-0.03, 0.02)}, (0.08, 0.09)),
+            "Choose ce with its post-hoc correction: a is better than ce, but worse than that (difference -0.030, 95 % "
+            "interval -0.050 to -0.010).",
+            CORRECTED_TITLE,
+            "ce + free lunch",
+        ),
+        (
+            results({"a": (0.05, 0.02)}, val={}),
+            "No run carries a validation score, so nothing can be selected without looking at test.",
+            "No strategy is chosen",
+            "none",
+        ),
+        (
+            results({"a": (-0.6, 0.02)}, val={"ce": 0.1, "a": 0.2}, majority=0.8),
+            "Choose none: ce scores 0.800 in macro F1 on test, no more than always predicting the majority class.",
+            "No strategy is chosen",
+            "none",
+        ),
+        (
+            results({"a": (0.05, 0.02)}, val={"ce": 0.9, "a": 0.1}),
+            "Choose none yet: a is better than ce on test, macro F1 0.850 against 0.800 (difference +0.050, 95 % "
+            "interval +0.030 to +0.070), but validation does not put it above ce.",
+            "Test and validation disagree about the best",
+            "none",
+        ),
+        (
+            results({"a": (-0.05, 0.02)}),
+            "Choose ce: a is worse in macro F1 (difference -0.050, 95 % interval -0.070 to -0.030).",
+            "No strategy is better than ce in macro F1, some are worse",
+            "ce",
+        ),
+        (
+            results({"a": (-0.05, 0.02)}, {"a": (-0.1, 0.02)}, FREE),
+            f"{BY_ITSELF}, and a is worse.",
+            CORRECTED_TITLE,
+            "ce + free lunch",
+        ),
+        (results({}), "Choose ce: no other strategy was trained.", "ce alone", "ce"),
+        (
+            results({"a": (0.03, 0.05)}),
+            "The data cannot tell a from ce in macro F1 (difference +0.030, 95 % interval -0.020 to +0.080); a true "
+            "difference of 0.070 would have been seen four times in five.",
+            "The data cannot tell the strategies apart in macro F1",
+            "cannot distinguish",
+        ),
+        (
+            results({"a": (0.0, 0.00998)}),
+            "Equivalent: a and ce differ by less than 0.01, the margin, in macro F1 (all intervals within 0.00998), so "
+            "choose ce.",
+            "All strategies are equivalent within 0.01 in macro F1",
+            "ce",
+        ),
+    ],
+)
+def test_the_words_of_the_other_branches(r, headline, title, chosen):
+    found = decide(r)
+    assert found.headline == headline
+    assert found.title == title
+    assert found.chosen == chosen
 
 
 def test_price_has_at_most_four_sentences_with_the_numbers_of_the_tables():

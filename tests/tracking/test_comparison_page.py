@@ -6,9 +6,10 @@ from comparison_cases import run
 
 from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.study import CONTROL, TRIVIAL
-from imbalance_lab.report.comparison_figures import board_of
+from imbalance_lab.report.comparison_figures import board_of, verdicts_of
 from imbalance_lab.run.comparison_files import write_comparison
 from imbalance_lab.run.trial_files import read_table
+from mlflow_project.schema import Compared, _board_rows
 
 METRICS = ("macro_f1", "balanced_accuracy", "mcc")
 
@@ -59,3 +60,20 @@ def test_a_score_that_cannot_vary_has_no_interval(runs):
     trivial = found.leaderboard.set_index("strategy").loc[list(TRIVIAL)]
     for metric in ("balanced_accuracy", "mcc"):  # 1 / classes and 0, whatever the recordings
         assert trivial[[f"{metric}_low", f"{metric}_high"]].isna().all(axis=None)
+
+
+def test_note_and_table_say_the_decision_beside_the_metric_that_decides(runs, monkeypatch):
+    monkeypatch.setattr("imbalance_lab.comparison.verdict.told", lambda d: "worse")
+    found = compare(runs, baseline="ce", primary_head="command", metric="mcc", resamples=200)
+    heading, _, *rows = _board_rows(found, Compared({}))
+    assert "MCC" in heading
+    assert "macro F1" not in heading
+    board = found.leaderboard.set_index("strategy")
+    for name in ("ce", "good"):
+        (line,) = (line for line in rows if line.startswith(f"| {name}&"))
+        assert f"{board.loc[name, 'mcc']:.3f}" in line
+        assert f"{board.loc[name, 'mcc_low']:.3f} to {board.loc[name, 'mcc_high']:.3f}" in line
+    assert "worse" in next(line for line in rows if line.startswith("| good&"))
+    table = verdicts_of(found, metric="mcc").set_index(["strategy", "against"])["verdict"]
+    assert (table == "worse").all()
+    assert table.index.isin([("good", "ce"), ("good", "ce + free lunch"), ("ce", "ce + free lunch")]).sum() == 3

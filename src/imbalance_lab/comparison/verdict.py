@@ -109,6 +109,13 @@ class Decision:
     evidence: Mapping[str, Any] = field(default_factory=dict)
 
     @property
+    def chosen(self) -> str:
+        """What is taken, its post-hoc correction with it, or that nothing can be told, as a tag says it."""
+        if self.strategy is None:
+            return "cannot distinguish" if self.case == CANNOT_TELL else "none"
+        return self.strategy + (CONTROL if self.use_free_lunch else "")
+
+    @property
     def reason(self) -> str:
         """Headline, price, details and what it would take, as one text."""
         return f"{self.headline} {self.detail}".rstrip()
@@ -211,12 +218,13 @@ def _headline(r: Results, case: str, strategy: str | None, free: bool, groups: _
     if case in (BOTH, ONLY_BASELINE):
         return _headline_better(r, case, strategy, groups)
     if case == SOME_WORSE:
-        return f"Choose {base}: none of {n} strategies is better in {word}, and {_some(r, groups.worse)}"
+        none = "" if n == 1 else f"none of {n} strategies is better in {word}, and "
+        return f"Choose {base}: {none}{_some(r, groups.worse, word if n == 1 else '')}"
     if case == EQUIVALENT:
         ends = max(max(abs(d["low"]), abs(d["high"])) for d in r.against_baseline.values())
         return (
             f"Equivalent: {_listed(list(r.against_baseline))} and {base} differ by less than {r.margin:g}, the margin, "
-            f"in {word} (all intervals within {ends:.3f}), so choose {base}"
+            f"in {word} (all intervals within {_below(ends, r.margin)}), so choose {base}"
         )
     if not n:
         return f"Choose {base}: no other strategy was trained"
@@ -234,10 +242,13 @@ def _headline_corrected(r: Results, case: str, groups: _Groups) -> str:
         worse = f"{best} is better than {base}, but worse than that ({_interval(r.over_control[str(best)])})"
         return f"Choose {base} with its post-hoc correction: {worse}"
     why = "" if r.control is None else f"the correction alone raises {_word(r)} ({_interval(r.control)})"
+    everyone = f"all {n} strategies are" if n > 1 else f"{_listed(list(r.against_baseline))} is"
     more = {
         ONLY_BASELINE: f", and {_listed(groups.better)} {_be(groups.better)} not better than that",
-        SOME_WORSE: f", none of {n} strategies is better and {len(groups.worse)} {_be(groups.worse)} worse",
-        EQUIVALENT: f", and all {n} strategies are equivalent to {base} within {r.margin:g}",
+        SOME_WORSE: f", none of {n} strategies is better and {len(groups.worse)} {_be(groups.worse)} worse"
+        if n > 1
+        else f", and {_listed(groups.worse)} is worse",
+        EQUIVALENT: f", and {everyone} equivalent to {base} within {r.margin:g}",
         CORRECTED: f", and no strategy can be told from {base}" if n else "",
     }[case]
     return f"Choose {base} with its post-hoc correction: {why}{more}"
@@ -303,10 +314,10 @@ def _largest(r: Results) -> str:
     return max(size, key=lambda name: -1.0 if np.isnan(size[name]) else size[name])
 
 
-def _some(r: Results, names: Sequence[str]) -> str:
+def _some(r: Results, names: Sequence[str], word: str = "") -> str:
     worst = min(names, key=lambda name: float(r.against_baseline[name]["difference"]))
     if len(names) == 1:
-        return f"{worst} is worse ({_interval(r.against_baseline[worst])})"
+        return f"{worst} is worse {f'in {word} ' if word else ''}({_interval(r.against_baseline[worst])})"
     return f"{len(names)} are worse, most of all {worst} ({_interval(r.against_baseline[worst])})"
 
 
@@ -327,6 +338,12 @@ def _interval(d: Row) -> str:
         digits += 1  # an end that excludes 0 is not to be printed as 0
     low, high = (_end(float(d[end]), digits) for end in ("low", "high"))
     return f"difference {d['difference']:+.{digits}f}, 95 % interval {low} to {high}"
+
+
+def _below(value: float, limit: float) -> str:
+    """A number below ``limit`` with as many digits as it takes to print as one; rounded up at the most of them."""
+    shown = (f"{value:.{digits}f}" for digits in range(3, 9))
+    return next((text for text in shown if float(text) < limit), f"{limit:g}")
 
 
 def _end(value: float, digits: int) -> str:

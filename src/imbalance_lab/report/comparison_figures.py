@@ -121,7 +121,14 @@ def verdicts_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:
     """
     rows = found.differences[(found.differences["metric"] == metric) & (found.differences["class"] == "")]
     columns = ["strategy", "against", "value", "difference", "low", "high", "p", "verdict", "minimum_detectable"]
-    return rows[[*columns, "recordings", "seeds"]].reset_index(drop=True)
+    out = rows[[*columns, "recordings", "seeds"]].reset_index(drop=True)
+    if metric == found.choice.evidence.get("metric"):  # of the one that decides, the decision's own words
+        baseline, said = str(found.facts["baseline"]), found.choice
+        out["verdict"] = [
+            (said.verdicts if d["against"] == baseline else said.over_control).get(d["strategy"], d["verdict"])
+            for d in out.to_dict("records")
+        ]
+    return out
 
 
 def tables_of_comparison(found: Comparison, *, metric: str = "macro_f1") -> dict[str, pd.DataFrame]:
