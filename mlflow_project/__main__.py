@@ -6,6 +6,8 @@ import argparse
 import errno
 import importlib
 import os
+import re
+import select
 import signal
 import sys
 import traceback
@@ -71,7 +73,9 @@ def main(argv: list[str] | None = None) -> int:
 
     try:
         with stoppable(), beside_store():
-            return int(modules[arguments.command].main(arguments))
+            code = int(modules[arguments.command].main(arguments))
+        sys.stdout.flush()  # a reader that has left is noticed here, not when Python ends
+        return code
     except InputError as error:
         print(without_secrets(f"imbalance-lab: {error}"), file=sys.stderr)
         return 2
@@ -83,6 +87,10 @@ def main(argv: list[str] | None = None) -> int:
         print(without_secrets(f"imbalance-lab: {what}{_notes(error)}"), file=sys.stderr)
         return 128 + (error.number if isinstance(error, Stopped) else signal.SIGINT)
     except Exception as error:
+        if isinstance(error, BrokenPipeError) and _unread():
+            notes = _notes(error)
+            sys.stderr.write(without_secrets(f"imbalance-lab: nobody reads the output{notes}\n") if notes else "")
+            return 128 + signal.SIGPIPE
         said = trouble(error)
         text = f"imbalance-lab: {said}{_notes(error)}\n" if said else traceback.format_exc()
         sys.stderr.write(without_secrets(text))
@@ -91,29 +99,61 @@ def main(argv: list[str] | None = None) -> int:
 
 def trouble(error: BaseException) -> str:
     """One sentence where a disk or the tracking store is at fault, "" where the program is."""
-    from mlflow.exceptions import MlflowException
+    from mlflow.exceptions import INVALID_PARAMETER_VALUE, ErrorCode, MlflowException
+    from requests import RequestException
     from sqlalchemy.exc import DBAPIError
+    from sqlalchemy.exc import TimeoutError as NoConnection
 
+    refused = ErrorCode.Name(INVALID_PARAMETER_VALUE)  # what the store was told is wrong, not the store
     at: BaseException | None = error
-    store = False
+    store, reason = False, str(error)
     while at is not None:
-        if isinstance(at, OSError) and at.errno in _DISK:
-            return f"{_DISK[at.errno]}: {at.filename or 'the disk'} ({at.strerror})"
-        store |= isinstance(at, (MlflowException, DBAPIError, ConnectionError))
-        at = at.__cause__ or at.__context__
+        if isinstance(at, OSError) and (said := _of_disk(at)):
+            return said
+        store |= isinstance(at, (DBAPIError, NoConnection, RequestException))
+        if isinstance(at, DBAPIError):  # its own text begins with what SQLAlchemy was about to do
+            reason = str(at.orig)
+        store |= isinstance(at, MlflowException) and at.error_code != refused
+        at = at.__cause__ or (None if at.__suppress_context__ else at.__context__)
     if not store:
         return ""
     from mlflow_project.tracking import tracking_uri
 
-    return f"the tracking store {tracking_uri()} failed ({str(error).splitlines()[0] if str(error) else error!r})"
+    return f"the tracking store {tracking_uri()} failed ({reason.splitlines()[0] if reason else repr(error)})"
 
 
 _DISK = {
     errno.ENOSPC: "no space is left",
     errno.EDQUOT: "no space is left",
+    errno.EFBIG: "no file may be so large",
     errno.EROFS: "cannot be written to",
     errno.EACCES: "cannot be opened",
+    errno.EPERM: "cannot be opened",
+    errno.EIO: "cannot be read or written",
+    errno.EMFILE: "too many files are open",
+    errno.ENFILE: "too many files are open",
 }
+_SHORT = re.compile(r"\d+ requested and \d+ written")  # what NumPy says of a full disk, without a number of the system
+
+
+def _of_disk(error: OSError) -> str:
+    """One sentence on what a disk refused, "" where it is none of that."""
+    if error.errno in _DISK:
+        return f"{_DISK[error.errno]}: {error.filename or 'the disk'} ({error.strerror})"
+    return f"no space is left: the disk ({error})" if _SHORT.search(str(error)) else ""
+
+
+def _unread() -> bool:
+    """Whether the reader of our output has left, as ``head`` does; from then on it goes nowhere."""
+    try:
+        watch, output = select.poll(), sys.stdout.fileno()
+        watch.register(output, 0)
+        if not any(state & select.POLLERR for _, state in watch.poll(0)):
+            return False
+    except (OSError, ValueError, AttributeError):  # no file, or a system without poll
+        return False
+    os.dup2(os.open(os.devnull, os.O_WRONLY), output)  # Python flushes once more when it ends
+    return True
 
 
 def _notes(error: BaseException) -> str:

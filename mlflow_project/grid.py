@@ -29,13 +29,14 @@ from imbalance_lab.run.comparison_files import (
     board_lines,
     compare_trials,
     deciding_metric,
+    record_of,
     whole_trials,
     write_comparison,
 )
 from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.lock import Owner, owning
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
-from imbalance_lab.run.search import search_all, searches_left, trials_of
+from imbalance_lab.run.search import check_search, search_all, searches_left, trials_of
 from imbalance_lab.run.temporaries import forget_temporaries
 from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
@@ -165,23 +166,25 @@ def resume_grid(wanted: Resumption, jobs: int | None, engine: str = "local", clu
     runs.check_elsewhere(run, workspace, wanted.force)
     spec = _spec_of_grid(client, run, wanted)
     plan = _plan(spec, jobs, engine, cluster)
-    with (
-        owning(workspace.root, force=wanted.force, say=say) as owner,
-        open_engine(plan) as opened,
-        tracking.run(store, "", {}, resume=run_id) as logger,
-        _in_hand(logger, opened, owner),
-    ):
-        loaded, said = _data_of_grid(spec, workspace)
-        known = {
-            child.info.run_name: child
-            for child in children(store, run_id)
-            if child.data.tags.get("role") != "strategy"  # a strategy over its folds is no trial
-        }
-        done = sum(child.info.status == "FINISHED" for child in known.values())
-        say(f"{spec.name}: taking up parent run {run_id}, {done} trials are finished")
-        grid = Grid(spec, loaded, logger, plan, opened, time.perf_counter())
-        _audit_again(grid, run, said)
-        code = _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
+    with owning(workspace.root, force=wanted.force, say=say) as owner:
+        loaded, said = _data_of_grid(spec, workspace)  # a grid that is refused stays as it is
+        for result in workspace.results().values():  # the comparison reads them again when the others are trained
+            record_of(result)
+        with (
+            open_engine(plan) as opened,
+            tracking.run(store, "", {}, resume=run_id) as logger,
+            _in_hand(logger, opened, owner),
+        ):
+            known = {
+                child.info.run_name: child
+                for child in children(store, run_id)
+                if child.data.tags.get("role") != "strategy"  # a strategy over its folds is no trial
+            }
+            done = sum(child.info.status == "FINISHED" for child in known.values())
+            say(f"{spec.name}: taking up parent run {run_id}, {done} trials are finished")
+            grid = Grid(spec, loaded, logger, plan, opened, time.perf_counter())
+            _audit_again(grid, run, said)
+            code = _train_and_compare(grid, {name: child.info.run_id for name, child in known.items()})
     return code
 
 
@@ -213,7 +216,10 @@ def _spec_of_grid(client: mlflow.MlflowClient, run: Run, wanted: Resumption) -> 
 def _data_of_grid(spec: ExperimentSpec, workspace: Workspace) -> tuple[LoadedData, list[str]]:
     """The data that a grid kept, loaded anew where it was killed before; and what is to be known of them."""
     if workspace.has_data:
-        loaded = load_cached(workspace.data_of(spec.folds[0]))
+        first, *others = spec.folds
+        for fold in others:
+            load_cached(workspace.data_of(fold), verify=True)
+        loaded = load_cached(workspace.data_of(first), verify=True)
         return loaded, check_spec_against_data(spec, loaded)
     if workspace.results() or any(workspace.root.glob("checkpoints/*.pt")):
         raise InputError(f"--resume: {workspace.data} is missing; a grid can go on only where its local folder is")
@@ -329,6 +335,7 @@ def _plan(spec: ExperimentSpec, jobs: int | None, engine: str, cluster: str) -> 
             "MLFLOW_TRACKING_URI to the address of a tracking server"
         )
     check_precision(spec.training)
+    check_search(spec)
     searched = sum(trials_of(spec, name) for name in spec.strategies) * len(spec.folds)
     trials = max(len(spec.trials()), searched)
     return plan_for(jobs, trials, resolve_gpus(spec.training.device), engine, cluster)

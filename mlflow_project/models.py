@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Sequence
+from hashlib import sha256
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -46,14 +47,16 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
     example : a few raw rows or windows, see :func:`example_of`
     params : parameters of the logged model
     """
-    stored = read_model(folder)
+    stored, digest = read_model(folder), files_digest(folder)
     before = os.environ.get("MLFLOW_RUN_ID")
     with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as temporary:
+        package = packed(Path(temporary))
         info = mlflow.pyfunc.log_model(
             name=MODEL_NAME,
             python_model=str(Path(__file__).with_name("serving_model.py")),
             # Not as ``code_paths``: MLflow puts those before what is installed, and writes each of 200 files.
-            artifacts={"model": str(folder), "package": str(packed(Path(temporary)))},
+            artifacts={"model": str(folder), "package": str(package)},
+            model_config={"digest": digest, "package": sha256(package.read_bytes()).hexdigest()},
             signature=ModelSignature(inputs=Schema(_inputs(stored)), outputs=Schema(_outputs(stored))),
             input_example=example,
             pip_requirements=requirements((*_REQUIREMENTS, *stored.model.packages)),
@@ -62,7 +65,7 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
     # Leaving the block ended the run; the caller ends it when everything is logged.
     client = MlflowClient()
     client.update_run(run_id, status="RUNNING")
-    client.set_tag(run_id, MODEL_DIGEST, files_digest(folder))
+    client.set_tag(run_id, MODEL_DIGEST, digest)
     if before is not None:
         os.environ["MLFLOW_RUN_ID"] = before
     return str(info.model_id)

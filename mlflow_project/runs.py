@@ -10,19 +10,20 @@ from typing import Any
 
 import mlflow
 import pandas as pd
-import yaml
 from mlflow.entities import Experiment, Run
 from mlflow.exceptions import MlflowException
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.addresses import without_secrets
+from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import FOLDERS
-from imbalance_lab.learners.stored import files_digest
+from imbalance_lab.learners.stored import check_files
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
+from imbalance_lab.plain_yaml import read_yaml
 from imbalance_lab.predictions import Predictions, open_parquet, read_parquet
 from imbalance_lab.run.scores import score_of
 from imbalance_lab.run.training_curves import Course, metric_name
@@ -31,11 +32,12 @@ from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import parse_experiment
 from imbalance_lab.training.collapse import prediction_spread
 from mlflow_project.models import MODEL_DIGEST
-from mlflow_project.tracking import Store, tracking_uri
+from mlflow_project.tracking import Store, few_retries, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
 VAL_PREDICTIONS = "predictions/val.parquet"
 _MAX_RUNS = 1000
+_MAX_SPEC = 1 << 24  # characters of a logged experiment, which holds the code of a team's own network too
 
 
 def client_of_store() -> MlflowClient:
@@ -56,7 +58,8 @@ def get_run(client: MlflowClient, run_id: str, flag: str) -> Run:
     if not run_id:
         raise InputError(f"--{flag}: found nothing; expected the id of a run")
     try:
-        return client.get_run(run_id)
+        with few_retries():
+            return client.get_run(run_id)
     except (MlflowException, OSError) as error:
         raise InputError(
             f"--{flag}: no run {run_id!r} in {without_secrets(client.tracking_uri)} ({str(error).splitlines()[0]})"
@@ -101,27 +104,23 @@ def check_logged_model(model_id: str, run: Run, folder: Path) -> None:
     """What :func:`check_model_files` does, of the copy that MLflow serves; it is downloaded to ``folder``."""
     folder.mkdir(parents=True, exist_ok=True)
     place = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder)))
-    for about in (place / "artifacts").glob("*/about.json"):
-        check_model_files(about.parent, run)
+    found = [about.parent for about in (place / "artifacts").glob("*/about.json")]
+    if not found:
+        raise InputError(f"model {model_id!r} of run {run.info.run_id!r} has lost its artifacts/<learner>/about.json")
+    for learner in found:
+        check_model_files(learner, run)
 
 
 def check_model_files(folder: Path, run: Run) -> None:
     """Refuse a model whose files were changed since ``run`` logged them; to be called before they are read.
 
-    Runs of versions before this check have no digest; their files are read as they are.
-
     Raises
     ------
     InputError
-        If the digests differ.
+        If the digests differ, see :func:`imbalance_lab.learners.stored.check_files`.
     """
-    logged = run.data.tags.get(MODEL_DIGEST, "")
-    found = files_digest(folder) if logged else ""
-    if found != logged:
-        raise InputError(
-            f"the files of the model in {folder.name}/ of run {run.info.run_id!r} are not those that were logged: "
-            f"found the digest {found[:16]}, expected {logged[:16]} (tag {MODEL_DIGEST}); the model is not loaded"
-        )
+    where, logged = f"{folder.name}/ of run {run.info.run_id!r}", run.data.tags.get(MODEL_DIGEST, "")
+    check_files(folder, logged, where, f"tag {MODEL_DIGEST}")
 
 
 def predictions_of(client: MlflowClient, run: Run, folder: Path) -> Predictions | None:
@@ -151,7 +150,7 @@ def record_of(client: MlflowClient, run: Run, folder: Path, metric: str = "macro
         test=test,
         val_score=_val_score(client, run, folder, test.primary, metric),
         seconds=run.data.metrics.get("train/seconds"),
-        report=None if report is None else json.loads(report.read_text(encoding="utf-8")),
+        report=None if report is None else read_json(report),
         fold=None if fold is None else int(fold),
     )
 
@@ -171,10 +170,24 @@ def _val_score(client: MlflowClient, run: Run, folder: Path, head: str, metric: 
 
 
 def spec_of(client: MlflowClient, run: Run, folder: Path) -> dict[str, Any]:
-    """The experiment that a run logged, as plain values; empty where it logged none."""
+    """The experiment that a run logged, as plain values; empty where it logged none.
+
+    Raises
+    ------
+    InputError
+        If its file is damaged.
+    """
     path = artifact(client, run.info.run_id, "spec.yaml", folder / run.info.run_id)
-    found = {} if path is None else yaml.safe_load(path.read_text(encoding="utf-8"))
-    return found if isinstance(found, dict) else {}
+    if path is None:
+        return {}
+    where = f"runs:/{run.info.run_id}/spec.yaml"
+    try:
+        found = read_yaml(path.read_text(encoding="utf-8"), where, _MAX_SPEC)
+    except UnicodeDecodeError as error:
+        raise InputError(f"{where}: cannot be read as UTF-8 text ({error})") from None
+    if not isinstance(found, dict):
+        raise InputError(f"{where}: found {type(found).__name__} at the top, expected a mapping of keys")
+    return found
 
 
 def is_simulated(runs: Sequence[Run]) -> bool:
@@ -192,8 +205,8 @@ def is_simulated(runs: Sequence[Run]) -> bool:
 
 def origin_of(client: MlflowClient, run: Run, folder: Path) -> Origin | None:
     """The experiment that a run logged; None where it logged none, or one that this version does not read."""
-    found = spec_of(client, run, folder)
     try:
+        found = spec_of(client, run, folder)
         return Origin(run.info.run_id, parse_experiment(found, where="spec.yaml")) if found else None
     except InputError:
         return None
@@ -211,7 +224,8 @@ def last_grid(client: MlflowClient, experiment: str) -> Run:
     InputError
         If there is none.
     """
-    places = [found.experiment_id for found in client.search_experiments()]
+    with few_retries():
+        places = [found.experiment_id for found in client.search_experiments()]
     wanted = f"tags.role = 'grid' and tags.experiment_name = '{experiment}'"
     found = client.search_runs(places, wanted, order_by=["attributes.start_time DESC"], max_results=1)
     if not found:
@@ -272,7 +286,8 @@ def experiment_named(client: MlflowClient, name: str) -> Experiment:
         If there is none.
     """
     try:
-        experiment = client.get_experiment_by_name(name)
+        with few_retries():
+            experiment = client.get_experiment_by_name(name)
     except MlflowException as error:
         raise InputError(f"--experiment_name: found {name!r} ({str(error).splitlines()[0]})") from None
     if experiment is None:

@@ -114,7 +114,7 @@ def open_store(experiment: str) -> Store:
         if uri.startswith("sqlite:"):
             make_sqlite(uri)
         client = MlflowClient(tracking_uri=uri)
-        with _few_retries():
+        with few_retries():
             launcher = os.environ.get("MLFLOW_RUN_ID")
             if launcher:
                 launched_in = client.get_run(launcher).info.experiment_id
@@ -143,8 +143,8 @@ def _made_experiment(client: MlflowClient, name: str) -> str:
     return str(client.create_experiment(name, (folder / _ARTIFACTS / name).as_uri()))
 
 
-class _few_retries:  # noqa: N801 - reads as a statement
-    """MLflow waits minutes for a server that is not there; asked once, seconds are enough."""
+class few_retries:  # noqa: N801 - reads as a statement
+    """Within the block, a store that does not answer is given up in seconds; MLflow waits minutes for it."""
 
     def __enter__(self) -> None:
         short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}

@@ -85,7 +85,8 @@ def evaluate_found(
     InputError
         If there is no such model, another version wrote it, or the data do not fit it.
     """
-    from imbalance_lab.run.evaluating import evaluate_model, load_new, read_trained
+    from imbalance_lab.learners.all_learners import read_model
+    from imbalance_lab.run.evaluating import evaluate_model, load_new
     from imbalance_lab.run.scores import prediction_metrics
     from mlflow_project import runs, tracking
     from mlflow_project.schema import dataset_of
@@ -93,7 +94,7 @@ def evaluate_found(
     client = runs.client_of_store()
     trained = find_model(client, model, folder / "model")
     run_id = trained.run.info.run_id
-    stored = read_trained(trained.folder, model)
+    stored = read_model(trained.folder)
     plain = runs.spec_of(client, trained.run, folder / "spec")
     if not plain:
         raise InputError(

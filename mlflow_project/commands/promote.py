@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import tempfile
 from collections.abc import Mapping
@@ -11,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imbalance_lab.atomic import read_json
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import key
 from imbalance_lab.report.markdown import code, escaped
@@ -168,7 +168,7 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     InputError
         If the run does not know its correction.
     """
-    import mlflow
+    from mlflow.models import Model
 
     from imbalance_lab.learners.all_learners import FOLDERS, read_model
     from imbalance_lab.learners.stored import with_posthoc
@@ -189,7 +189,7 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
     out = folder / "corrected"
     with_posthoc(source, out, posthoc)
-    example = mlflow.pyfunc.load_model(f"models:/{model_id}").input_example
+    example = Model.load(f"models:/{model_id}").load_input_example(f"models:/{model_id}")  # runs no code of the model
     return log_model(logger.run_id, out, example, {"promoted_run_id": child.info.run_id})
 
 
@@ -247,9 +247,12 @@ def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str
     table = lookup.artifact(client, run_id, "tables/runs.json", folder / "parent")
     if verdict is None or table is None:
         raise InputError(f"--parent_run_id: run {run_id!r} holds no comparison (verdict.json, tables/runs.json)")
-    plain = json.loads(table.read_text(encoding="utf-8"))
-    rows = [dict(zip(plain["columns"], row, strict=True)) for row in plain["data"]]
-    return json.loads(verdict.read_text(encoding="utf-8")), rows
+    plain = read_json(table)
+    try:
+        rows = [dict(zip(plain["columns"], row, strict=True)) for row in plain["data"]]
+    except (KeyError, TypeError, ValueError):
+        raise InputError(f"--parent_run_id: tables/runs.json of run {run_id!r} is no table of MLflow") from None
+    return read_json(verdict), rows
 
 
 def _register(name: str, model_id: str) -> ModelVersion:

@@ -25,7 +25,7 @@ def main(arguments: argparse.Namespace) -> int:
     spec, seed = experiment_of(arguments), integer(arguments.seed, "seed")
     from imbalance_lab.data.cache import save_loaded
     from imbalance_lab.engine import open_engine, plan_for
-    from imbalance_lab.run.search import search_all
+    from imbalance_lab.run.search import check_search, search_all
     from imbalance_lab.run.trial import Trial, checked_id
     from imbalance_lab.run.workspace import Workspace
     from imbalance_lab.training.precision import check_precision
@@ -47,6 +47,7 @@ def main(arguments: argparse.Namespace) -> int:
         spec.folds[0] if fold is None else fold,
     )
     check_precision(spec.training)
+    check_search(spec)
     plan = plan_for(1, 1, resolve_gpus(spec.training.device))
     loaded, said = load_and_check(spec, one.fold)
     store = tracking.open_store(spec.name)

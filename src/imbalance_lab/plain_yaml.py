@@ -14,8 +14,10 @@ MAX_DEPTH = 40  # levels; an experiment file has six
 MAX_VALUES = 100_000  # with every alias written out
 
 
-def read_yaml(text: str, where: str) -> Any:
+def read_yaml(text: str, where: str, most: int = MAX_BYTES) -> Any:
     """The plain values (mappings, lists, text, numbers, booleans, None) that ``text`` holds.
+
+    ``most`` are the characters that it may have.
 
     Raises
     ------
@@ -24,35 +26,64 @@ def read_yaml(text: str, where: str) -> Any:
         levels, or more than :data:`MAX_VALUES` values with its aliases written out. The message begins with ``where``
         and names the line.
     """
-    if len(text) > MAX_BYTES:
-        raise InputError(f"{where}: found {len(text):,} characters; allowed are at most {MAX_BYTES:,}")
     try:
-        _check_depth(text, where)
-        node = yaml.compose(text, Loader=yaml.SafeLoader)
-        if node is None:
-            return None
-        _count(node, where, {}, set())
-        _check(node, where, set())
-        return yaml.SafeLoader("").construct_document(node)  # type: ignore[no-untyped-call]
+        node = plain_nodes(text, where, most)
+        return None if node is None else yaml.SafeLoader("").construct_document(node)  # type: ignore[no-untyped-call]
     except (yaml.YAMLError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        mark = getattr(error, "problem_mark", None)
-        at = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{where}{at}: not valid YAML ({getattr(error, 'problem', None) or error})") from None
+        raise _told(error, where) from None
 
 
-def _check_depth(text: str, where: str) -> None:
-    """Levels are counted while parsing, which does not recurse; composing does."""
-    depth = 0
-    for event in yaml.parse(text, Loader=yaml.SafeLoader):
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                at = f", line {event.start_mark.line + 1}" if event.start_mark else ""
-                raise InputError(f"{where}{at}: found more than {MAX_DEPTH} levels; allowed are {MAX_DEPTH}")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
+def plain_nodes(text: str, where: str, most: int = MAX_BYTES) -> yaml.Node | None:
+    """The nodes of ``text``, of which :func:`read_yaml` makes values; None where it holds nothing.
+
+    Raises
+    ------
+    InputError
+        As :func:`read_yaml`.
+    """
+    if len(text) > most:
+        raise InputError(f"{where}: found {len(text):,} characters; allowed are at most {most:,}")
+    try:
+        node = yaml.compose(text, Loader=_Loader)
+        if node is not None:
+            _count(node, where, {}, set())
+            _check(node, where, set())
+        return node
+    except _TooDeep as error:
+        raise InputError(
+            f"{where}, line {error}: found more than {MAX_DEPTH} levels; allowed are {MAX_DEPTH}"
+        ) from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise _told(error, where) from None
+
+
+def _told(error: Exception, where: str) -> InputError:
+    if isinstance(error, InputError):
+        return error
+    mark = getattr(error, "problem_mark", None)
+    at = f", line {mark.line + 1}" if mark else ""
+    return InputError(f"{where}{at}: not valid YAML ({getattr(error, 'problem', None) or error})")
+
+
+class _TooDeep(Exception):
+    """The line of a collection that lies too deep."""
+
+
+class _Loader(yaml.SafeLoader):
+    """Counts levels while it composes, which recurses."""
+
+    levels = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        start = self.peek_event()  # type: ignore[no-untyped-call]
+        if not isinstance(start, yaml.CollectionStartEvent):
+            return super().compose_node(parent, index)
+        if self.levels == MAX_DEPTH:
+            raise _TooDeep(start.start_mark.line + 1 if start.start_mark else 1)
+        self.levels += 1
+        node = super().compose_node(parent, index)
+        self.levels -= 1
+        return node
 
 
 def _children(node: yaml.Node) -> list[yaml.Node]:

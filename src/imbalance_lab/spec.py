@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from imbalance_lab.strategies.language.catalogue import chosen_strategies
 from imbalance_lab.strategies.language.parse import StrategySpec, parse_strategy
 from imbalance_lab.training.training_config import TrainingConfig
 
+_SHOWN = 200  # characters of a wrong value
+_SEEDS = 2**32  # NumPy's and scikit-learn's generators take no larger one
 SELECTION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
 
 
@@ -125,7 +128,7 @@ class ExperimentSpec(_Section):
     interpret: InterpretSection = InterpretSection()
     model: ModelConfig = ModelConfig()
     training: TrainingConfig = TrainingConfig()
-    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1)
+    seeds: tuple[int, ...] = Field((0, 1, 2), min_length=1, max_length=1000)
     baseline: str = "cross-entropy"
     strategies: Mapping[str, StrategySpec]
     selection: SelectionSection = SelectionSection()
@@ -145,11 +148,11 @@ class ExperimentSpec(_Section):
     @field_validator("seeds")
     @classmethod
     def _seeds_differ(cls, seeds: tuple[int, ...]) -> tuple[int, ...]:
-        twice = sorted({s for s in seeds if seeds.count(s) > 1})
+        twice = sorted(seed for seed, times in Counter(seeds).items() if times > 1)
         if twice:
-            raise ValueError(f"found {list(seeds)}; seed {twice[0]} is given twice, each may stand once")
-        if min(seeds) < 0:
-            raise ValueError(f"found {min(seeds)}; seeds are integers from 0")
+            raise ValueError(f"seed {twice[0]} is given twice, each may stand once")
+        if not 0 <= min(seeds) <= max(seeds) < _SEEDS:
+            raise ValueError(f"found {min(seeds)} to {max(seeds)}; seeds are integers from 0 to {_SEEDS - 1}")
         return seeds
 
     @model_validator(mode="after")
@@ -311,8 +314,13 @@ def _sentence(error: ValidationError) -> str:
     if fault["type"] == "missing":
         return f"key {key!r} is missing{tail}"
     message = fault["msg"].removeprefix("Value error, ")
-    found = "" if fault["type"] == "value_error" else f"found {fault['input']!r}; "
+    found = "" if fault["type"] == "value_error" else f"found {_short(fault['input'])}; "
     return f"key {key!r}: {found}{message}{tail}" if key else f"{message}{tail}"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]} ..."
 
 
 def _near(location: tuple[int | str, ...]) -> str:

@@ -33,7 +33,7 @@ DEVICES = [
 
 def served(folder):
     model = ImbalanceModel()
-    model.load_context(SimpleNamespace(artifacts={"model": str(folder)}))
+    model.load_context(SimpleNamespace(artifacts={"model": str(folder)}, model_config=None))
     return model
 
 

@@ -381,7 +381,7 @@ def test_every_strategy_of_the_catalogue_can_be_chosen_by_its_name():
             "focl",
             r"unknown strategy 'focl' \(did you mean 'focal'\?\); allowed are the experiment's cross-entropy, own",
         ),
-        ("own,own", r"--strategies: found 'own' twice"),
+        ("own,own", r"--strategies: found .*found key 'own' twice"),
         ("focal: {gamma: 1", r"--strategies: found .*expected names separated by commas"),
         ("nothing: {gamma: 1}", r"strategy 'nothing': found .*allowed are options of a name of the catalogue"),
         ("focal: {gama: 1}", r"found unknown option 'gama'"),

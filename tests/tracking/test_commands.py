@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 from dataclasses import replace
+from pathlib import Path
 
 import mlflow
 import numpy as np
@@ -162,12 +163,17 @@ def test_promoting_a_corrected_strategy_serves_the_correction(tiny_grid, client)
     tag = "free_lunch_tau.command"
     before = client.get_run(run_id).data.tags[tag]
     client.set_tag(run_id, tag, "1.5")  # whatever validation chose, a correction that can be seen
+    logged = client.get_logged_model(client.get_run(run_id).outputs.model_outputs[0].model_id)
+    code = Path(logged.artifact_location.removeprefix("file://"), "serving_model.py")
+    kept = code.read_bytes()
     try:
+        code.write_text("raise SystemExit('code of the store was run')", encoding="utf-8")
         name = "cross-entropy + free lunch"
         command = ["promote", "--parent_run_id", tiny_grid.parent, "--strategy", name, "--model_name", "corrected"]
         assert main(command) == 0
     finally:
         client.set_tag(run_id, tag, before)
+        code.write_bytes(kept)
     served = mlflow.pyfunc.load_model("models:/corrected@champion")
     plain = mlflow.pyfunc.load_model(f"models:/{client.get_run(run_id).outputs.model_outputs[0].model_id}")
     example = plain.input_example

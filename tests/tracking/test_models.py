@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -104,6 +105,25 @@ def test_the_package_can_be_used_after_a_model_was_loaded(tiny_grid):  # noqa: F
 def test_no_file_of_a_model_is_a_pickle(tiny_grid):  # noqa: F811
     found = [f.name for f in Path(model_path(tiny_grid)).rglob("*") if f.suffix in (".pkl", ".pickle", ".joblib")]
     assert found == []
+
+
+@pytest.mark.parametrize("file", ["artifacts/network/weights.pt", "artifacts/network/about.json"])
+def test_a_model_whose_files_were_changed_is_not_served(tiny_grid, tmp_path, file):  # noqa: F811
+    copy = shutil.copytree(model_path(tiny_grid), tmp_path / "model")
+    (copy / file).write_bytes((copy / file).read_bytes() + b" ")
+    with pytest.raises(ValueError, match="not those that were logged: found the digest"):
+        mlflow.pyfunc.load_model(str(copy))
+
+
+def test_a_library_that_was_changed_is_not_imported(tiny_grid, tmp_path, monkeypatch):  # noqa: F811
+    copy = shutil.copytree(model_path(tiny_grid), tmp_path / "model")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)  # as where it is not installed
+    before = list(sys.path)
+    archive = copy / "artifacts" / "imbalance_lab.zip"
+    archive.write_bytes(archive.read_bytes() + b" ")
+    with pytest.raises(ValueError, match=r"imbalance_lab\.zip is not the one that was logged"):
+        mlflow.pyfunc.load_model(str(copy))
+    assert sys.path == before
 
 
 @contextmanager

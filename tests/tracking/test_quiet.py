@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
+
 import pytest
 from grid_fixture import tiny_mapping
 
-from imbalance_lab.run.terminal import only_verdict, say
+from imbalance_lab.run.terminal import only_verdict, quiet, say
 from mlflow_project.__main__ import main
 
 
@@ -34,6 +36,15 @@ def test_a_quiet_grid_ends_with_its_verdict_and_its_address(tmp_path, monkeypatc
     assert verdict.startswith("Choose none")  # one seed on two recordings
     assert "Open with" in address
     mlflow.set_tracking_uri("")
+
+
+def test_an_error_of_a_database_is_told_by_what_raises_it_alone(caplog: pytest.LogCaptureFixture) -> None:
+    quiet()
+    try:
+        raise OSError("disk full")
+    except OSError:
+        logging.getLogger("mlflow.store.db.utils").exception("SQLAlchemy database error")
+    assert caplog.records == []
 
 
 def test_a_wrong_value_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
 import signal
 import sqlite3
 import subprocess
@@ -11,13 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+import requests
 import yaml
 from conftest import ROOT
 from grid_fixture import tiny_mapping
+from mlflow.exceptions import INVALID_PARAMETER_VALUE, MlflowException
 
 from mlflow_project import tracking
-from mlflow_project.__main__ import main
-from mlflow_project.tracking import RunLogger, open_store
+from mlflow_project.__main__ import main, trouble
+from mlflow_project.tracking import RunLogger, make_sqlite, open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 SECRET = "hunter2hunter2"
@@ -71,7 +75,13 @@ def test_what_is_logged_holds_no_password(experiment: str, tmp_path: Path, monke
 
 
 @pytest.mark.parametrize(
-    ("number", "said"), [(errno.ENOSPC, "no space is left: /somewhere"), (errno.EROFS, "cannot be written to")]
+    ("number", "said"),
+    [
+        (errno.ENOSPC, "no space is left: /somewhere"),
+        (errno.EROFS, "cannot be written to: /somewhere"),
+        (errno.EFBIG, "no file may be so large: /somewhere"),
+        (errno.EMFILE, "too many files are open: /somewhere"),
+    ],
 )
 def test_a_disk_that_fails_is_one_sentence_with_the_command_that_goes_on(
     number: int,
@@ -135,3 +145,65 @@ def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: py
     store = open_store("x")
     logger = RunLogger(store, store.client().create_run(store.experiment_id).info.run_id)
     assert logger.client.get_run(logger.run_id).info.status == "RUNNING"
+
+
+def test_a_reader_that_leaves_is_no_failure() -> None:
+    """``strategies | head -1``, with a reader that leaves before the first line, and nothing else is said."""
+    listing = [sys.executable, "-m", "mlflow_project", "strategies"]
+    read, write = os.pipe()
+    os.close(read)
+    try:
+        ended = subprocess.run(listing, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, check=False)
+    finally:
+        os.close(write)
+    assert (ended.returncode, ended.stderr) == (128 + signal.SIGPIPE, "")
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (BrokenPipeError(errno.EPIPE, "of a worker"), ""),
+        (ConnectionRefusedError(errno.ECONNREFUSED, "of a cluster"), ""),
+        (KeyError("x"), ""),
+        (MlflowException("a name that it does not take", INVALID_PARAMETER_VALUE), ""),
+        (MlflowException("gone"), "the tracking store"),
+        (requests.ConnectionError("no answer"), "the tracking store"),
+        (requests.ReadTimeout("no answer in 120 s"), "the tracking store"),
+        (OSError("1048576 requested and 512 written"), "no space is left"),
+    ],
+)
+def test_only_what_the_store_does_is_called_its_failure(error: Exception, said: str) -> None:
+    assert trouble(error).startswith(said)
+    assert bool(trouble(error)) == bool(said)
+
+
+def test_a_fault_that_has_nothing_to_do_with_an_earlier_one() -> None:
+    def fail() -> None:
+        try:
+            raise MlflowException("gone")
+        except MlflowException:
+            raise KeyError("x") from None
+
+    with pytest.raises(KeyError) as caught:
+        fail()
+    assert trouble(caught.value) == ""
+
+
+def test_a_disk_that_is_full_leaves_the_store_whole(experiment: str, tmp_path: Path) -> None:
+    """No file may be longer than the data take: NumPy then says how much it wrote, and no number of the system."""
+    make_sqlite(f"sqlite:///{tmp_path}/mlflow.db")
+    known = {k: v for k, v in os.environ.items() if not k.startswith(("MLFLOW_", "IMBALANCE_"))}
+    ended = subprocess.run(
+        [sys.executable, "-m", "mlflow_project", "run", "--experiment", experiment, "--jobs", "1"],
+        cwd=tmp_path,
+        env={**known, "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]), "OMP_NUM_THREADS": "1"},
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (200_000, 200_000)),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr.count("\n")) == (1, 1), ended.stderr
+    assert ended.stderr.startswith("imbalance-lab: no space is left: the disk")
+    with sqlite3.connect(tmp_path / "mlflow.db") as store:
+        assert store.execute("pragma integrity_check").fetchall() == [("ok",)]
+        assert store.execute("select count(*) from runs").fetchone() == (0,)

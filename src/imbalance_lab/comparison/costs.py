@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.randomness import derive_seed
 
 _LEVEL = 0.95  # of the intervals
+_FREE, _CELL = 1 << 20, 64  # bytes that a cost matrix may have, and for each of its cells more
 
 Array = NDArray[np.float64]
 
@@ -32,19 +35,22 @@ def read_costs(path: Path, classes: Sequence[str]) -> Array:
     Raises
     ------
     InputError
-        If the file is missing or not UTF-8, a class is unknown, missing or doubled, a row is too
-        short or too long, or a cost is not a finite number >= 0. Names file, row and column.
+        If the file is missing, not UTF-8 or far larger than such a matrix, a class is unknown, missing or doubled, a
+        row is too short or too long, or a cost is not a finite number >= 0. Names file, row and column.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        with path.open("rb") as file:
+            size, most = os.fstat(file.fileno()).st_size, _FREE + _CELL * (len(classes) + 1) ** 2
+            if size > most:
+                raise InputError(
+                    f"{path}: found {size:,} bytes; a cost matrix of {len(classes)} classes has at most {most:,}"
+                )
+            text = file.read(most).decode("utf-8-sig")
+        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
     except FileNotFoundError:
         raise InputError(f"{path}: no such file; expected a cost matrix (CSV)") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise InputError(f"{path}: not a readable UTF-8 text file ({error})") from None
-    try:
-        lines = [[cell.strip() for cell in line] for line in csv.reader(io.StringIO(text, newline=""))]
-    except csv.Error as error:
-        raise InputError(f"{path}: not a readable CSV file ({error})") from None
     numbered = [(i, line) for i, line in enumerate(lines, start=1) if any(line)]
     if not numbered:
         raise InputError(f"{path}: empty; expected a header with the predicted classes and a row for each true class")
@@ -53,11 +59,12 @@ def read_costs(path: Path, classes: Sequence[str]) -> Array:
     _same_classes(path, f"row {first}", columns, classes)
     _same_classes(path, "column 1", [line[0] for _, line in numbered[1:]], classes)
     matrix = np.zeros((len(classes), len(classes)))
+    place = {name: i for i, name in enumerate(classes)}
     for i, line in numbered[1:]:
         if len(line) != len(header):
             raise InputError(f"{path}, row {i}: {len(line)} cells, expected {len(header)} as in the header")
         for name, cell in zip(columns, line[1:], strict=True):
-            matrix[classes.index(line[0]), classes.index(name)] = _cost(path, i, name, cell)
+            matrix[place[line[0]], place[name]] = _cost(path, i, name, cell)
     return matrix
 
 
@@ -72,13 +79,14 @@ def _cost(path: Path, i: int, column: str, cell: str) -> float:
 
 
 def _same_classes(path: Path, where: str, found: Sequence[str], classes: Sequence[str]) -> None:
-    unknown = [name for name in found if name not in classes]
+    known, times = set(classes), Counter(found)
+    unknown = [name for name in found if name not in known]
     if unknown:
         raise InputError(f"{path}, {where}: unknown class {unknown[0]!r}; the classes are {', '.join(classes)}")
-    doubled = [name for name in found if list(found).count(name) > 1]
+    doubled = [name for name in found if times[name] > 1]
     if doubled:
         raise InputError(f"{path}, {where}: class {doubled[0]!r} occurs twice; every class occurs once")
-    missing = [name for name in classes if name not in found]
+    missing = [name for name in classes if name not in times]
     if missing:
         raise InputError(f"{path}, {where}: class {missing[0]!r} is missing; expected all of {', '.join(classes)}")
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -49,8 +49,10 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
 
 
-def load_cached(folder: Path) -> LoadedData:
+def load_cached(folder: Path, *, verify: bool = False) -> LoadedData:
     """The data set of :func:`save_loaded`; arrays are memory-mapped read-only.
+
+    ``verify`` reads all of them once and holds them against the digest.
 
     Raises
     ------
@@ -58,7 +60,10 @@ def load_cached(folder: Path) -> LoadedData:
         If the files are not as they were written.
     """
     with reading_own(f"the copy of the data in {folder}"):
-        return _load_cached(folder)
+        loaded = _load_cached(folder)
+        if verify and replace(loaded.dataset).digest != loaded.dataset.digest:
+            raise ValueError("its digest is another one")
+        return loaded
 
 
 def _load_cached(folder: Path) -> LoadedData:

@@ -7,13 +7,14 @@ import csv
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.memory import require_room
 
 _BLOCK = 1 << 24  # bytes of a CSV file that are read at a time where it is read in parts
 
@@ -197,11 +198,30 @@ def _read_parquet(path: Path, drop: Callable[[str], bool]) -> Any:
 def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:
     import pyarrow.parquet as pq
 
-    names = pq.read_schema(path).names
+    about = pq.read_metadata(path)
+    names = about.schema.to_arrow_schema().names
     twice = _named_twice(names)
     if twice:
         raise InputError(f"{path} names the column {twice!r} twice")
-    return [n for n in names if not drop(n) and not is_index(n)]
+    kept = [n for n in names if not drop(n) and not is_index(n)]
+    require_room(f"{path}", _declared(about, set(kept)), path)
+    return kept
+
+
+_WIDTHS = {"BOOLEAN": 1, "INT32": 4, "FLOAT": 4, "INT64": 8, "DOUBLE": 8, "INT96": 8}
+_TEXT_WIDTH = 8  # of a text, at least
+
+
+def _declared(about: Any, kept: Container[str]) -> int:
+    """Bytes that columns take once they are read: a file with one value in all rows is tiny, however many they are."""
+    total = 0
+    for g in range(about.num_row_groups):
+        group = about.row_group(g)
+        for c in range(group.num_columns):
+            column = group.column(c)
+            if column.path_in_schema.partition(".")[0] in kept or column.path_in_schema in kept:
+                total += column.num_values * _WIDTHS.get(column.physical_type, _TEXT_WIDTH)
+    return total
 
 
 def _read_csv(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:

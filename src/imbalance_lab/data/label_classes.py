@@ -13,6 +13,9 @@ from imbalance_lab.data.source_options import SeriesOptions, TableOptions
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import natural_key
 
+MOST_CLASSES = 10_000
+"""Of a head: tables of one class against another are made, K x K."""
+
 _FRACTIONS = 20  # more distinct values with fractions than this are a measured quantity
 _WHOLE = 50  # and so are more whole numbers than this, where they are also many for the rows
 _ROWS_PER_CLASS = 10
@@ -28,7 +31,7 @@ def classes_of(
     Raises
     ------
     InputError
-        A row without a label where they are not masked, fewer than two classes, a measured quantity.
+        A row without a label where they are not masked, fewer than two classes, too many, a measured quantity.
     """
     import pandas as pd
 
@@ -39,10 +42,15 @@ def classes_of(
             f"{table.place(int(missing.argmax()), name)}: the label is missing ({int(missing.sum())} such rows), "
             "expected a class in every row; set data.unlabelled: mask to leave such rows unscored"
         )
-    classes = tuple(sorted(distinct.tolist(), key=natural_key))
+    classes = tuple(sorted(distinct.tolist(), key=natural_key)) if len(distinct) <= MOST_CLASSES else tuple(distinct)
     if len(classes) < (1 if known else 2):
         found = f"the one class {classes[0]!r}" if classes else "no label"
         raise InputError(f"{table.path}, column {name!r}: found {found}, expected at least two classes")
+    if len(classes) > MOST_CLASSES:
+        raise InputError(
+            f"{table.path}, column {name!r}: found {len(classes):,} distinct values, expected at most {MOST_CLASSES:,} "
+            "classes"
+        )
     if options.target_kind == "auto" and not known:
         _refuse_quantity(classes, int((~missing).sum()), name, table)
     order = {c: i for i, c in enumerate(classes)}

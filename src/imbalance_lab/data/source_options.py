@@ -34,7 +34,7 @@ def _sums_to_one(fractions: Fractions) -> Fractions:
 class Window(_Section):
     """Rows of a window and the rows between the starts of two training windows."""
 
-    length: int = Field(default=64, ge=1)
+    length: int = Field(default=64, ge=1, le=1_000_000)
     stride: int = Field(default=16, ge=1)
 
     @model_validator(mode="after")

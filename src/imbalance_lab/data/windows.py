@@ -8,7 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.memory import require_memory
+
 Ints = NDArray[np.int64]
+
+_ROW = 16  # bytes of a row of a window: where it is, and whether it is scored, made once more on the way
 
 
 @dataclass(frozen=True)
@@ -75,6 +79,8 @@ def cut(lengths: Ints, starts_of: Callable[[int, int, int], Ints], length: int, 
     """
     per_recording = [starts_of(int(n), length, stride) for n in lengths]
     counts = np.array([len(s) for s in per_recording], dtype=np.int64)
+    windows = int(counts.sum())
+    require_memory(f"data.window: {windows:,} windows of {length:,} rows", _ROW * windows * length)
     recording = np.repeat(np.arange(len(lengths), dtype=np.int64), counts)
     start = np.concatenate([np.zeros(0, dtype=np.int64), *per_recording])
     position = start[:, None] + np.arange(length)

@@ -11,6 +11,7 @@ from typing import Any
 
 from imbalance_lab.atomic import read_json
 from imbalance_lab.data.coding import Coding
+from imbalance_lab.errors import InputError
 from imbalance_lab.models.predictor import Predictor
 
 _ABOUT = "about.json"
@@ -64,3 +65,24 @@ def files_digest(folder: Path) -> str:
         with path.open("rb") as stream:
             lines.append(f"{file_digest(stream, 'sha256').hexdigest()}  {name}\n")
     return sha256("".join(lines).encode()).hexdigest()
+
+
+def check_files(folder: Path, logged: str, where: str, known_from: str) -> None:
+    """Refuse a model whose files were changed since they were logged; to be called before they are read.
+
+    Parameters
+    ----------
+    logged : their digest then; "" where a version before this check logged them, they are read as they are then
+    where, known_from : what the message calls the folder, and where that digest stands
+
+    Raises
+    ------
+    InputError
+        If the digests differ.
+    """
+    found = files_digest(folder) if logged else ""
+    if found != logged:
+        raise InputError(
+            f"the files of the model in {where} are not those that were logged: found the digest {found[:16]}, "
+            f"expected {logged[:16]} ({known_from}); the model is not loaded"
+        )

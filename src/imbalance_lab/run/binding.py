@@ -6,6 +6,7 @@ import gc
 
 import torch
 
+from imbalance_lab.comparison.costs import read_costs
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.notes import data_notes
 from imbalance_lab.errors import InputError
@@ -41,7 +42,7 @@ def ready_learner(spec: ExperimentSpec, strategy: str, seed: int, loaded: Loaded
 
 
 def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[str]:
-    """Find what only the data can tell: heads that do not exist, classes that a strategy names wrongly.
+    """Find what only the data can tell: heads that do not exist, classes that a strategy or a cost matrix misnames.
 
     Returns
     -------
@@ -64,6 +65,10 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[st
     for name in spec.costs:
         if name not in heads:
             raise InputError(f"costs: found head {name!r}; allowed are {', '.join(heads)}")
+        try:
+            read_costs(spec.costs[name], heads[name])  # again by the comparison: the file is small
+        except InputError as error:
+            raise InputError(f"costs.{name}: {error}") from None
     said = data_notes(loaded.dataset.facts)
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])

@@ -15,7 +15,6 @@ from imbalance_lab.data.coding import MissingColumns
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.errors import InputError
 from imbalance_lab.evaluation.changes import changes, sentences
-from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.learners.stored import StoredModel
 from imbalance_lab.load import load_data
 from imbalance_lab.predictions import Predictions, write_parquet
@@ -48,25 +47,6 @@ class Evaluated:
     changes: pd.DataFrame
     lines: tuple[str, ...]
     verdict: str
-
-
-def read_trained(folder: Path, name: str) -> StoredModel:
-    """The model of a folder.
-
-    Raises
-    ------
-    InputError
-        If another version wrote it, in one sentence; ``name`` is what the user called it.
-    """
-    try:
-        return read_model(folder)
-    except InputError:
-        raise
-    except (KeyError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise InputError(
-            f"--model: {name!r} is a model of another version of imbalance-lab, or of another program "
-            f"({type(error).__name__}: {str(error).splitlines()[0] if str(error) else 'no message'})"
-        ) from None
 
 
 def load_new(

@@ -13,7 +13,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, load_folds
 from imbalance_lab.run.binding import check_spec_against_data
 from imbalance_lab.run.temporaries import forget_loading, loading_in
-from imbalance_lab.run.workspace import Workspace, work_root
+from imbalance_lab.run.workspace import Workspace, made_root
 from imbalance_lab.spec import ExperimentSpec
 
 
@@ -52,8 +52,7 @@ def kept_data(spec: ExperimentSpec) -> Iterator[Kept]:
         for loaded in load_folds(spec.data):
             said |= dict.fromkeys(_checked(spec, loaded))
             if place is None:
-                root = work_root()
-                root.mkdir(parents=True, exist_ok=True)
+                root = made_root()
                 forget_loading(root)
                 holder = loading_in(root)
                 first, place = loaded, Workspace(Path(holder.name))

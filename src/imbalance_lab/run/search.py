@@ -76,6 +76,18 @@ def trials_of(spec: ExperimentSpec, strategy: str) -> int:
     return max(asked.values()) if strategy == spec.baseline else asked[strategy]
 
 
+def check_search(spec: ExperimentSpec) -> None:
+    """Refuse an experiment that searches where Optuna is not installed.
+
+    Raises
+    ------
+    InputError
+        If so.
+    """
+    if any(trials_of(spec, name) for name in spec.strategies):
+        _optuna()
+
+
 def space_of(spec: ExperimentSpec, strategy: str) -> dict[str, Distribution]:
     """Search space by path: the strategy's own options and, for networks, the two of every training.
 

@@ -54,6 +54,8 @@ def quiet() -> None:
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # two lines per run against a server
     for name in ("mlflow", "alembic", "mlflow.pyfunc"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    # It tells of each error of a database in 150 lines, and raises it: that one is told in a sentence.
+    logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     warnings.filterwarnings("ignore", module="mlflow")
     for text in ("integer column", "Add type hints to the", "Failed to infer signature"):
         warnings.filterwarnings("ignore", message=f".*{text}")

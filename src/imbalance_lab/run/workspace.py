@@ -6,9 +6,11 @@ import os
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 from imbalance_lab.atomic import read_json, reading_own, write_json
+from imbalance_lab.errors import InputError
 from imbalance_lab.names import inside
 from imbalance_lab.spec import TrialId
 
@@ -16,6 +18,26 @@ from imbalance_lab.spec import TrialId
 def work_root() -> Path:
     """Where grids keep their folders: ``IMBALANCE_LAB_WORK``, else ``outputs`` in the working folder."""
     return Path(os.environ.get("IMBALANCE_LAB_WORK") or "outputs")
+
+
+def made_root() -> Path:
+    """:func:`work_root`, made where it is not there.
+
+    Raises
+    ------
+    InputError
+        If nothing can be written there.
+    """
+    root = work_root()
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=root):
+            return root
+    except OSError as error:
+        raise InputError(
+            f"{root}: grids cannot keep their files there ({error.strerror or error}); IMBALANCE_LAB_WORK names "
+            "another folder"
+        ) from None
 
 
 @dataclass(frozen=True)

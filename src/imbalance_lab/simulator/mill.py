@@ -73,6 +73,7 @@ class SimulatedMill:
     def __post_init__(self) -> None:
         _within("n_recordings", self.n_recordings, 1, 10_000)
         _within("rows_per_recording", self.rows_per_recording, 80, 100_000)
+        _within("n_recordings x rows_per_recording", self.n_recordings * self.rows_per_recording, 1, 20_000_000)
         _within("imbalance_ratio", self.imbalance_ratio, 1, 1000)
         _within("noise", self.noise, 0, 1e6)
         _within("n_frames", self.n_frames, 1, len(FRAMES))

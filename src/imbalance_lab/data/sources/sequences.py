@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable, Collection, Mapping
+import zipfile
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,14 +19,16 @@ from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDatas
 from imbalance_lab.data.files import check_archive, existing
 from imbalance_lab.data.gcode.targets import decode_masked, head_classes, token_targets
 from imbalance_lab.data.gcode.vocabulary import read_vocabulary
+from imbalance_lab.data.label_classes import MOST_CLASSES
 from imbalance_lab.data.source_options import SequencesOptions
 from imbalance_lab.data.split_plan import Plan, groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
+from imbalance_lab.memory import require_room
 
 SUFFIXES = (".npz", ".pt", ".pth")
-MOST_CLASSES = 1 << 16
-"""A head has a score for each class up to the largest number."""
-
+_LARGE = 1 << 24  # bytes of an array from which on it is not even read where its length is wrong
+_LONGEST = 40_000  # bytes of a name
+_MOST_ITEMS = 2_000_000  # of a list
 _SUFFIX = "_targets"
 _NESTED = ("targets", "labels")
 _GROUPS = ("groups", "group", "recordings", "recording")
@@ -160,8 +164,10 @@ def _read_npz(path: Path, wanted: Collection[str | None]) -> _Arrays:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise InputError(f"{path} holds one array, expected an .npz archive of named arrays")
-            for name in archive.files:
-                if _holds_objects(archive, name):
+            headers = {name: _header(archive, name) for name in archive.files}
+            _check_sizes(path, {n: h for n, h in headers.items() if h is not None and _of_use(n, wanted)})
+            for name, header in headers.items():
+                if header is not None and header[1].hasobject:
                     pickled.append(name)
                 elif _of_use(name, wanted):
                     plain[name] = archive[name]
@@ -174,22 +180,45 @@ def _read_npz(path: Path, wanted: Collection[str | None]) -> _Arrays:
     return _Arrays(path, plain, tuple(pickled), tuple(unused))
 
 
-def _holds_objects(archive: np.lib.npyio.NpzFile, name: str) -> bool:
-    """Whether an array would have to be unpickled, by its header alone."""
+_Header = tuple[tuple[int, ...], "np.dtype[Any]"]
+"""Shape and type of an array."""
+
+
+def _header(archive: np.lib.npyio.NpzFile, name: str) -> _Header | None:
+    """What an array says of itself, before it is read; None of a member that is no array of np.savez."""
     member = f"{name}.npy"
     assert archive.zip is not None
-    if member not in archive.zip.namelist():  # no array of np.savez
-        return False
+    if member not in archive.zip.namelist():
+        return None
     with archive.zip.open(member) as stream:
         version = np.lib.format.read_magic(stream)
         read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        _, _, dtype = read(stream)
-    return bool(dtype.hasobject)
+        shape, _, dtype = read(stream)
+    return shape, dtype
+
+
+def _check_sizes(path: Path, headers: Mapping[str, _Header]) -> None:
+    """Refuse needed arrays that are too large for their file, for the memory, or beside ``continuous``.
+
+    What is only a little too long or too short is told later, with what else may be wrong with it.
+    """
+    sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in headers.items()}
+    shape, _ = headers.get("continuous", ((), None))
+    for name, ((first, *_), dtype) in ((n, ((*h[0], 1), h[1])) for n, h in headers.items()):
+        if shape and sizes[name] > _LARGE and first not in (shape[0], shape[-1]):
+            raise InputError(f"{path}, array {name!r} has {first} sequences, 'continuous' has {shape[0]}")
+        if dtype.kind in "SU" and dtype.itemsize > _LONGEST:
+            raise InputError(
+                f"{path}, array {name!r} holds texts of {dtype.itemsize:,} bytes each; allowed are {_LONGEST:,}"
+            )
+    largest = max(sizes, key=lambda name: sizes[name], default="")
+    require_room(f"{path}: its arrays (the largest is {largest!r})", sum(sizes.values()), path)
 
 
 def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
     import torch
 
+    _check_members(path)
     check_archive(path)
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
@@ -205,6 +234,9 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
     if not isinstance(content, dict):
         raise InputError(f"{path} holds a {type(content).__name__}, expected a mapping of names to arrays")
     plain, pickled = {}, []
+    tensors = {name: value for name, value in _flat(content).items() if isinstance(value, torch.Tensor)}
+    # A tensor may repeat one value along its shape, or name the few that are not zero.
+    require_room(f"{path}: its tensors", sum(t.numel() * t.element_size() for t in tensors.values()), path)
     for name, value in _flat(content).items():
         if isinstance(value, torch.Tensor):
             try:
@@ -217,6 +249,8 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
                     "holds no plain numbers; allowed are dense tensors of numbers"
                 ) from error
         elif isinstance(value, list | tuple | np.ndarray):
+            if not isinstance(value, np.ndarray):
+                _check_list(value, str(name), path)
             try:
                 array = np.asarray(value)
             except ValueError:
@@ -228,6 +262,23 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
         elif value is not None and _of_use(str(name), wanted):
             raise InputError(f"{path}, {str(name)!r}: found a {type(value).__name__}, expected a tensor or a list")
     return _Arrays(path, plain, tuple(pickled))
+
+
+def _check_members(path: Path) -> None:
+    """Refuse a ``.pt`` file that was packed, which ``torch.save`` does not do, where it would fill the memory."""
+    if zipfile.is_zipfile(path):
+        with zipfile.ZipFile(path) as archive:
+            require_room(f"{path}: what is packed in it", sum(m.file_size for m in archive.infolist()), path)
+
+
+def _check_list(value: Sequence[Any], name: str, path: Path) -> None:
+    """Refuse lists of lists that are short in the file, because it names one of them many times."""
+    left, items = [value], 0
+    while left:
+        items += len(part := left.pop())
+        if items > _MOST_ITEMS:
+            raise InputError(f"{path}, list {name!r}: found more than {_MOST_ITEMS:,} items; save it as an array")
+        left += [inner for inner in part if isinstance(inner, list | tuple)]
 
 
 def _flat(content: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.plain_yaml import plain_nodes
 from imbalance_lab.strategies.language.registry import REGISTRY, Entry
 from imbalance_lab.strategies.language.slots import HEAD_SLOTS, KEYS, SLOTS, StrategySpec
 
@@ -50,9 +51,11 @@ def read_choice(text: str) -> dict[str, Any]:
     """
     expected = "expected names separated by commas, each with options if wanted: focal: {gamma: 1}"
     try:
-        node = yaml.compose(f"{{{text}}}", Loader=yaml.SafeLoader)
-    except yaml.YAMLError as error:
-        raise InputError(f"{_FLAG}: found {text!r} ({getattr(error, 'problem', None) or error}); {expected}") from None
+        node = plain_nodes(f"{{{text}}}", _FLAG)
+    except InputError as error:
+        raise InputError(
+            f"{_FLAG}: found {text[:200]!r} ({str(error).removeprefix(_FLAG).lstrip(', :')}); {expected}"
+        ) from None
     if not isinstance(node, yaml.MappingNode):
         raise InputError(f"{_FLAG}: found {text!r}; {expected}")
     loader = yaml.SafeLoader("")
@@ -61,9 +64,12 @@ def read_choice(text: str) -> dict[str, Any]:
         if not isinstance(key, yaml.ScalarNode) or not key.value.strip():
             raise InputError(f"{_FLAG}: found {text!r}; {expected}")
         name = key.value.strip()
-        if name in chosen:
+        if name in chosen:  # written in two ways: with blanks, and without
             raise InputError(f"{_FLAG}: found {name!r} twice; each may stand once")
-        chosen[name] = loader.construct_object(value, deep=True)  # type: ignore[no-untyped-call]
+        try:
+            chosen[name] = loader.construct_object(value, deep=True)  # type: ignore[no-untyped-call]
+        except (yaml.YAMLError, ValueError) as error:
+            raise InputError(f"{_FLAG}: found {text!r} ({error}); {expected}") from None
     return chosen
 
 
