@@ -95,7 +95,9 @@ def model_of(client: MlflowClient, run: Run) -> LoggedModel:
     """
     whole = [model for model in logged_models(client, run) if model.status == LoggedModelStatus.READY]
     if not whole:
-        raise InputError(f"run {run.info.run_id!r} logged no model that is still there; nothing can be registered")
+        raise InputError(
+            f"run {run.info.run_id!r} holds no model: it trained none, did not come to its end, or it was deleted"
+        )
     return max(whole, key=lambda model: model.creation_timestamp)
 
 

@@ -19,7 +19,6 @@ from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
-from imbalance_lab.learners.all_learners import FOLDERS
 from imbalance_lab.learners.stored import check_files
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
@@ -31,7 +30,7 @@ from imbalance_lab.run.trial_files import REPORT, Origin
 from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import parse_experiment
 from imbalance_lab.training.collapse import prediction_spread
-from mlflow_project.models import MODEL_DIGEST
+from mlflow_project.models import MODEL_DIGEST, model_of
 from mlflow_project.tracking import Store, few_retries, tracking_uri
 
 PREDICTIONS = "predictions/test.parquet"
@@ -85,30 +84,36 @@ def artifact(client: MlflowClient, run_id: str, path: str, folder: Path) -> Path
     return Path(client.download_artifacts(run_id, path, str(folder)))
 
 
-def trained_model(client: MlflowClient, run: Run, folder: Path) -> Path | None:
-    """A local copy of what a learner saved among a run's files, or None where there is no such folder.
+def trained_model(client: MlflowClient, run: Run, folder: Path) -> tuple[str, Path]:
+    """Id of the model that a run logged, and a local copy under ``folder`` of what its learner saved.
 
     Raises
     ------
     InputError
-        If the files are not those that the run logged.
+        If the run logged no whole model, or the files are not those that it logged.
     """
-    found = (artifact(client, run.info.run_id, name, folder) for name in FOLDERS)
-    place = next((path for path in found if path is not None), None)
-    if place is not None:
-        check_model_files(place, run)
-    return place
+    model_id = str(model_of(client, run).model_id)
+    return model_id, model_files(f"models:/{model_id}", run, folder)
 
 
-def check_logged_model(model_id: str, run: Run, folder: Path) -> None:
-    """What :func:`check_model_files` does, of the copy that MLflow serves; it is downloaded to ``folder``."""
+def model_files(uri: str, run: Run, folder: Path) -> Path:
+    """A local copy under ``folder`` of what a learner saved, from the model at ``uri`` that ``run`` logged.
+
+    Raises
+    ------
+    InputError
+        If there is no such model, it is not of this project, or its files are not those that were logged.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    place = Path(mlflow.artifacts.download_artifacts(f"models:/{model_id}", dst_path=str(folder)))
-    found = [about.parent for about in (place / "artifacts").glob("*/about.json")]
-    if not found:
-        raise InputError(f"model {model_id!r} of run {run.info.run_id!r} has lost its artifacts/<learner>/about.json")
-    for learner in found:
-        check_model_files(learner, run)
+    try:
+        place = Path(mlflow.artifacts.download_artifacts(uri, dst_path=str(folder)))
+    except (MlflowException, OSError) as error:
+        raise InputError(f"the files of the model {uri!r} cannot be read ({str(error).splitlines()[0]})") from None
+    about = next((place / "artifacts").glob("*/about.json"), None)
+    if about is None:
+        raise InputError(f"{uri!r} was not logged by this project; it has no artifacts/<learner>/about.json")
+    check_model_files(about.parent, run)
+    return about.parent
 
 
 def check_model_files(folder: Path, run: Run) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -97,12 +98,13 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     """Log a trial that has ended; returns its result with the seconds that logging took too.
 
     A final metric is logged once, at step 0, those of the main head first; what the model scores is logged as the
-    model's.
+    model's. The files of the model go to its logged model alone, and no longer lie in the trial's folder.
     """
     begun = time.perf_counter()
     training, test, loaded = outcome.training, outcome.predicted.test, ready.learner.loaded
     example = example_of(loaded.dataset, loaded.splits.train[:_EXAMPLES])
     model_id = log_model(logger.run_id, outcome.model, example, {"strategy": ready.trial.id.strategy})
+    shutil.rmtree(outcome.model)
     modelled = time.perf_counter()
     data = dataset_of(loaded)
     logger.metrics(prediction_metrics(test), model_id=model_id, data=data)

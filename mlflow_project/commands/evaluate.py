@@ -64,13 +64,13 @@ class FoundModel:
     ----------
     run : that trained it, logged its experiment and its test predictions
     folder : what its learner saved
-    model_id : of MLflow, None where it is known by its run alone
+    model_id : of MLflow
     version : name and version in the registry, empty where it is not of it
     """
 
     run: Run
     folder: Path
-    model_id: str | None
+    model_id: str
     version: tuple[str, str] | tuple[()]
     corrected: bool
 
@@ -124,9 +124,7 @@ def find_model(client: MlflowClient, model: str, folder: Path) -> FoundModel:
     InputError
         If there is no such model or run, or it was not logged by this project.
     """
-    from imbalance_lab.learners.all_learners import FOLDERS
     from mlflow_project import runs
-    from mlflow_project.models import logged_models
 
     if model.startswith("models:/"):
         return _registered(client, model, folder)
@@ -136,14 +134,8 @@ def find_model(client: MlflowClient, model: str, folder: Path) -> FoundModel:
             f"--model: found {model!r}; allowed are models:/NAME@ALIAS, models:/NAME/VERSION, runs:/RUN_ID"
         )
     run = runs.get_run(client, match.group(1), "model")
-    run_id = run.info.run_id
-    place = runs.trained_model(client, run, folder)
-    if place is None:
-        raise InputError(
-            f"--model: run {run_id!r} holds no {' and no '.join(f'{n}/' for n in FOLDERS)}; it trained no model"
-        )
-    newest = max(logged_models(client, run), key=lambda model: model.creation_timestamp, default=None)
-    return FoundModel(run, place, None if newest is None else str(newest.model_id), (), corrected=False)
+    model_id, place = runs.trained_model(client, run, folder)
+    return _found(client, run, place, model_id, ())
 
 
 def _registered(client: MlflowClient, model: str, folder: Path) -> FoundModel:
@@ -154,21 +146,27 @@ def _registered(client: MlflowClient, model: str, folder: Path) -> FoundModel:
 
     try:
         info = mlflow.models.get_model_info(model)
-        place = Path(mlflow.artifacts.download_artifacts(model, dst_path=str(_made(folder))))
     except (MlflowException, OSError) as error:
         raise InputError(
             f"--model: no model {model!r} in {client.tracking_uri} ({str(error).splitlines()[0]})"
         ) from None
-    about = sorted((place / "artifacts").glob("*/about.json"))
-    if not about or not info.run_id:
-        raise InputError(f"--model: {model!r} was not logged by this project; it has no artifacts/<learner>/about.json")
+    if not info.run_id:
+        raise InputError(f"--model: {model!r} belongs to no run, so it was not logged by this project")
     run = runs.get_run(client, info.run_id, "model")
-    runs.check_model_files(about[0].parent, run)
-    promoted = run.data.tags.get("promoted_run_id")  # a correction is logged by the promotion, not by the training
+    place = runs.model_files(model, run, folder)
+    return _found(client, run, place, str(info.model_id), _version(client, model))
+
+
+def _found(
+    client: MlflowClient, run: Run, place: Path, model_id: str, version: tuple[str, str] | tuple[()]
+) -> FoundModel:
+    """The model that ``run`` logged; a correction is logged by the promotion, not by the training."""
+    from mlflow_project import runs
+
+    promoted = run.data.tags.get("promoted_run_id")
     if promoted:
         run = runs.get_run(client, promoted, "model")
-    version = _version(client, model)
-    return FoundModel(run, about[0].parent, info.model_id, version, corrected=bool(promoted))
+    return FoundModel(run, place, model_id, version, corrected=bool(promoted))
 
 
 def _version(client: MlflowClient, model: str) -> tuple[str, str] | tuple[()]:
@@ -178,11 +176,6 @@ def _version(client: MlflowClient, model: str) -> tuple[str, str] | tuple[()]:
         return name, str(client.get_model_version_by_alias(name, alias).version)
     name, slash, version = name.partition("/")
     return (name, version) if slash else ()
-
-
-def _made(folder: Path) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder
 
 
 def _test_report(client: MlflowClient, trained: FoundModel, folder: Path) -> Predictions:
@@ -219,6 +212,5 @@ def _log_inputs(logger: RunLogger, trained: FoundModel, found: Evaluated) -> Non
     from mlflow_project.schema import dataset_of
 
     data = DatasetInput(dataset_of(found.loaded), [InputTag("mlflow.data.context", "evaluation")])
-    models = [LoggedModelInput(trained.model_id)] if trained.model_id else None
     with logger.store.writing():
-        logger.client.log_inputs(logger.run_id, [data], models)
+        logger.client.log_inputs(logger.run_id, [data], [LoggedModelInput(trained.model_id)])

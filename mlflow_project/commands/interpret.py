@@ -66,7 +66,7 @@ def interpret_run(
     InputError
         If the run is unknown or holds no model, or the data do not fit the model.
     """
-    from imbalance_lab.learners.all_learners import FOLDERS, read_model
+    from imbalance_lab.learners.all_learners import read_model
     from imbalance_lab.run.model_data import check_fit, with_classes
     from imbalance_lab.run.trial_files import write_interpretation
     from mlflow_project import runs
@@ -74,12 +74,7 @@ def interpret_run(
 
     client = runs.client_of_store()
     run = runs.get_run(client, run_id, "run_id")
-    place = runs.trained_model(client, run, folder / "download")
-    if place is None:
-        raise InputError(
-            f"--run_id: run {run_id!r} holds no {'/ and no '.join(FOLDERS)}/; only trained child runs can be "
-            "interpreted"
-        )
+    _, place = runs.trained_model(client, run, folder / "download")
     stored = read_model(place)
     loaded = with_classes(_data_of(client, run, data, folder, stored.coding), stored.heads)
     check_fit(stored, loaded, run_id)

@@ -99,22 +99,20 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     """
     from mlflow_project import runs as lookup
     from mlflow_project import tracking
-    from mlflow_project.models import model_of
 
     client = lookup.client_of_store()
     parent = lookup.get_run(client, parent_run_id, "parent_run_id")
     verdict, table = _evidence(client, parent, folder)
     candidate = choose_candidate(verdict, table, strategy)
     child = lookup.get_run(client, candidate.run_id, "parent_run_id")
-    model_id = model_of(client, child).model_id
-    lookup.check_logged_model(model_id, child, folder / "logged")
+    model_id, place = lookup.trained_model(client, child, folder / "logged")
     store = lookup.store_of(client, parent)
     name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
     label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
     tags = {"role": "promotion", "strategy": label, "seed": str(candidate.seed), "promoted_run_id": child.info.run_id}
     with tracking.run(store, f"promotion of {label}", tags) as logger:
         if candidate.correct:
-            model_id = corrected_model(client, logger, child, model_id, folder)
+            model_id = corrected_model(logger, child, model_id, place, folder / "corrected")
         version = _register(name, model_id)
         text = describe(verdict, candidate, child, parent, told=bool(strategy))
         client.update_model_version(name, version.version, text)
@@ -160,8 +158,10 @@ def choose_candidate(verdict: Mapping[str, Any], table: list[dict[str, Any]], to
     return Candidate(chosen, int(best["seed"]), str(best["run_id"]), float(best["val_score"]), correct)
 
 
-def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_id: str, folder: Path) -> str:
+def corrected_model(logger: RunLogger, child: Run, model_id: str, source: Path, folder: Path) -> str:
     """Log the child's model with the logit adjustment that its validation split chose; the new model's id.
+
+    ``source`` are its files; those of the new one are written to ``folder``.
 
     Raises
     ------
@@ -170,27 +170,20 @@ def corrected_model(client: MlflowClient, logger: RunLogger, child: Run, model_i
     """
     from mlflow.models import Model
 
-    from imbalance_lab.learners.all_learners import FOLDERS, read_model
+    from imbalance_lab.learners.all_learners import read_model
     from imbalance_lab.learners.stored import with_posthoc
-    from mlflow_project import runs as lookup
     from mlflow_project.models import log_model
 
     prefix = "free_lunch_tau."
     taus = {k.removeprefix(prefix): float(v) for k, v in child.data.tags.items() if k.startswith(prefix)}
     if not taus:
         raise InputError(f"run {child.info.run_id!r} does not say which post-hoc correction validation chose")
-    source = lookup.trained_model(client, child, folder / "download")
-    if source is None:
-        raise InputError(
-            f"run {child.info.run_id!r} holds no {'/ and no '.join(FOLDERS)}/; its model cannot be corrected here"
-        )
     posthoc = dict(read_model(source).posthoc)
     for head, tau in taus.items():
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
-    out = folder / "corrected"
-    with_posthoc(source, out, posthoc)
+    with_posthoc(source, folder, posthoc)
     example = Model.load(f"models:/{model_id}").load_input_example(f"models:/{model_id}")  # runs no code of the model
-    return log_model(logger.run_id, out, example, {"promoted_run_id": child.info.run_id})
+    return log_model(logger.run_id, folder, example, {"promoted_run_id": child.info.run_id})
 
 
 def with_adjustment(steps: Mapping[str, Any], tau: float) -> dict[str, Any]:

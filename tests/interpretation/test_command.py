@@ -38,6 +38,7 @@ def child(tmp_path, monkeypatch):
 
     from imbalance_lab.learners.network_learner import write_network
     from imbalance_lab.run.terminal import quiet
+    from mlflow_project.models import example_of, log_model
 
     quiet()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
@@ -56,7 +57,8 @@ def child(tmp_path, monkeypatch):
     tags = {"mlflow.parentRunId": "parent", "strategy": "focal", "seed": "1"}
     run = client.create_run(experiment, tags=tags)
     client.log_param(run.info.run_id, "data.digest", loaded.dataset.digest)
-    client.log_artifacts(run.info.run_id, str(tmp_path / "trial"))
+    mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
+    log_model(run.info.run_id, tmp_path / "trial" / "network", example_of(loaded.dataset, loaded.splits.train[:1]), {})
     empty = client.create_run(experiment)
     yield client, run.info.run_id, empty.info.run_id
     mlflow.set_tracking_uri(None)
@@ -73,7 +75,7 @@ def test_interpret_logs_to_the_run_and_refuses_what_it_cannot_read(child, capsys
     assert any(i.path == "report/interpretation.html" for i in client.list_artifacts(run_id, "report"))
 
     assert main(["interpret", "--run_id", empty]) == 2
-    assert "holds no network/" in capsys.readouterr().err
+    assert "holds no model: it trained none" in capsys.readouterr().err
     assert main(["interpret", "--run_id", run_id, "--budget", "huge"]) == 2
     assert "allowed are quick, full" in capsys.readouterr().err
     assert main(["interpret"]) == 2

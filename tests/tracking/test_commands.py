@@ -175,11 +175,12 @@ def test_promoting_a_corrected_strategy_serves_the_correction(tiny_grid, client)
         client.set_tag(run_id, tag, before)
         code.write_bytes(kept)
     served = mlflow.pyfunc.load_model("models:/corrected@champion")
-    plain = mlflow.pyfunc.load_model(f"models:/{client.get_run(run_id).outputs.model_outputs[0].model_id}")
+    model_id = client.get_run(run_id).outputs.model_outputs[0].model_id
+    plain = mlflow.pyfunc.load_model(f"models:/{model_id}")
     example = plain.input_example
     p = np.asarray(plain.predict(example)["command_probabilities"], dtype=np.float64)
     q = np.asarray(served.predict(example)["command_probabilities"], dtype=np.float64)
-    about = json.loads(mlflow.artifacts.load_text(f"runs:/{run_id}/network/about.json"))
+    about = json.loads(mlflow.artifacts.load_text(f"models:/{model_id}/artifacts/network/about.json"))
     counts = np.asarray(about["posthoc"]["command"]["train_counts"], dtype=np.float64)
     seen = counts > 0
     z = np.log(p[..., seen]) - 1.5 * np.log(counts[seen] / counts.sum())

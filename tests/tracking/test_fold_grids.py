@@ -93,8 +93,9 @@ def test_trials_are_strategy_by_seed_by_fold_and_light(grid):
         assert name == f"{tags['strategy']}-s{tags['seed']}-f{tags['fold']}"
         assert run.data.params["fold"] == tags["fold"]
         paths = {item.path for item in grid.client.list_artifacts(run.info.run_id)}
-        assert {"predictions", "network", "spec.yaml"} <= paths
-        assert not paths & {"report", "figures", "tables", "error_analysis_report.json"}
+        assert {"predictions", "spec.yaml"} <= paths
+        assert not paths & {"report", "figures", "tables", "error_analysis_report.json", "network"}
+        assert len(run.outputs.model_outputs) == 1
         assert f"fold {tags['fold']}" in tags["mlflow.note.content"]
 
 

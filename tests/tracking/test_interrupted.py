@@ -180,7 +180,7 @@ def test_the_model_of_a_run_is_the_one_that_exists_and_is_whole(here: Path) -> N
     place = client.create_experiment("models")
     run = client.create_run(place)
     run_id = run.info.run_id
-    with pytest.raises(InputError, match="logged no model"):
+    with pytest.raises(InputError, match="holds no model"):
         model_of(client, run)
     deleted, whole, half = (client.create_logged_model(place, name, source_run_id=run_id) for name in "abc")
     for model in (deleted, whole):

@@ -9,8 +9,8 @@ import numpy as np
 from imbalance_lab.atomic import reading_own
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.learners.classical_learner import prepare_classical
-from imbalance_lab.learners.classical_model import CLASSIFIERS, read_classifiers
-from imbalance_lab.learners.network_learner import NETWORK, check_methods, prepare_network, read_network
+from imbalance_lab.learners.classical_model import read_classifiers
+from imbalance_lab.learners.network_learner import check_methods, prepare_network, read_network
 from imbalance_lab.learners.protocol import Learner
 from imbalance_lab.learners.stored import StoredModel, read_about
 from imbalance_lab.learners.table_binding import bind_table
@@ -19,9 +19,6 @@ from imbalance_lab.strategies.base import BoundStrategy
 from imbalance_lab.strategies.bind import bind
 from imbalance_lab.strategies.language.slots import StrategySpec
 from imbalance_lab.training.training_config import TrainingConfig
-
-FOLDERS = (NETWORK, CLASSIFIERS)
-"""Names of the folders that learners save to, among a run's files."""
 
 
 def bind_strategy(strategy: StrategySpec, loaded: LoadedData, primary: str, seed: int) -> BoundStrategy:
