@@ -53,11 +53,7 @@ def main(arguments: argparse.Namespace) -> int:
             alias=given,
             folder=Path(folder),
         )
-    one = done.candidate
-    say(
-        f"Registered {one.strategy}, seed {one.seed} as version {done.version} of {done.name!r}; "
-        f"load it with models:/{done.name}@{given}"
-    )
+    say(f"Registered {done.what} as version {done.version} of {done.name!r}; load it with models:/{done.name}@{given}")
     say(open_line(done.logger.store, done.logger.run_id))
     return 0
 
@@ -75,16 +71,16 @@ class Candidate:
 
 @dataclass(frozen=True)
 class Promoted:
-    """What was registered."""
+    """What was registered; ``what`` names strategy, seed and fold."""
 
     logger: RunLogger
     name: str
     version: str
-    candidate: Candidate
+    what: str
 
 
 def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, folder: Path) -> Promoted:
-    """Register the chosen strategy's model of the best validation seed.
+    """Register the chosen strategy's model of the best validation seed; of its folds, the one with the median score.
 
     Parameters
     ----------
@@ -109,7 +105,10 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     store = lookup.store_of(client, parent)
     name = model_name or f"{parent.data.tags.get('experiment_name') or store.experiment_name}"
     label = f"{candidate.strategy}{CORRECTED if candidate.correct else ''}"
-    tags = {"role": "promotion", "strategy": label, "seed": str(candidate.seed), "promoted_run_id": child.info.run_id}
+    fold = {"fold": child.data.tags["fold"]} if "fold" in child.data.tags else {}
+    tags = {"role": "promotion", "strategy": label, "seed": str(candidate.seed), **fold}
+    tags |= {"promoted_run_id": child.info.run_id}
+    what = ", ".join([label, f"seed {candidate.seed}", *(f"fold {number}" for number in fold.values())])
     with tracking.run(store, f"promotion of {label}", tags) as logger:
         if candidate.correct:
             model_id = corrected_model(logger, child, model_id, place, folder / "corrected")
@@ -128,8 +127,8 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
         client.set_registered_model_alias(name, alias, version.version)
         logger.describe(text)
         logger.tags({"model": f"{name}/{version.version}", "alias": alias})
-        client.set_tag(parent_run_id, "promoted", f"{name}/{version.version} ({label}, seed {candidate.seed})")
-    return Promoted(logger, name, str(version.version), candidate)
+        client.set_tag(parent_run_id, "promoted", f"{name}/{version.version} ({what})")
+    return Promoted(logger, name, str(version.version), what)
 
 
 def choose_candidate(verdict: Mapping[str, Any], table: list[dict[str, Any]], told: str) -> Candidate:
@@ -183,7 +182,7 @@ def corrected_model(logger: RunLogger, child: Run, model_id: str, source: Path, 
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
     with_posthoc(source, folder, posthoc)
     example = Model.load(f"models:/{model_id}").load_input_example(f"models:/{model_id}")  # runs no code of the model
-    return log_model(logger.run_id, folder, example, {"promoted_run_id": child.info.run_id})
+    return log_model(logger, folder, example, {"promoted_run_id": child.info.run_id})
 
 
 def with_adjustment(steps: Mapping[str, Any], tau: float) -> dict[str, Any]:
@@ -210,7 +209,7 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
         what += ", with post-hoc logit adjustment (tau chosen on validation)"
     lines = [
         f"{what}: the best of its seeds on validation ({candidate.val_score:.3f}).",
-        *_of_a_fold(facts),
+        *_of_a_fold(facts, child),
         "Taken because someone said so (--strategy), not by the verdict." if told else "Taken by the verdict.",
         "",
         f"**Verdict:** {escaped(verdict['reason'])}",
@@ -225,11 +224,15 @@ def describe(verdict: Mapping[str, Any], candidate: Candidate, child: Run, paren
     return "\n".join(lines)
 
 
-def _of_a_fold(facts: Mapping[str, Any]) -> list[str]:
-    """What a model of a cross-validation has not seen."""
-    if not facts.get("folds"):
+def _of_a_fold(facts: Mapping[str, Any], child: Run) -> list[str]:
+    """Which model of a cross-validation it is, and what it has not seen."""
+    if "fold" not in child.data.tags:
         return []
-    return [f"It is the model of fold 0 of {facts['folds']}, trained without the recordings that this fold tests."]
+    return [
+        f"**It is the model of fold {child.data.tags['fold']} of {facts['folds']}** (counted from 0), trained without "
+        "the recordings that this fold tests: no model of a cross-validation has seen all of them. The verdict is of "
+        "all folds, the scores below are of this one."
+    ]
 
 
 def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -239,7 +242,11 @@ def _evidence(client: MlflowClient, parent: Run, folder: Path) -> tuple[dict[str
     verdict = lookup.artifact(client, run_id, "verdict.json", folder / "parent")
     table = lookup.artifact(client, run_id, "tables/runs.json", folder / "parent")
     if verdict is None or table is None:
-        raise InputError(f"--parent_run_id: run {run_id!r} holds no comparison (verdict.json, tables/runs.json)")
+        grid = parent.data.tags.get("mlflow.parentRunId")
+        raise InputError(
+            f"--parent_run_id: run {run_id!r} holds no comparison (verdict.json, tables/runs.json)"
+            f"{f'; its grid is run {grid!r}' if grid else ''}"
+        )
     plain = read_json(table)
     try:
         rows = [dict(zip(plain["columns"], row, strict=True)) for row in plain["data"]]

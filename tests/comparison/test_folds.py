@@ -10,6 +10,7 @@ from comparison_cases import run
 
 from imbalance_lab.comparison import compare
 from imbalance_lab.comparison.bootstrap import contrasts
+from imbalance_lab.comparison.folds import pool_folds, typical_fold
 from imbalance_lab.comparison.run_counts import join
 from imbalance_lab.comparison.study import build
 from imbalance_lab.comparison.training_noise import fold_noise
@@ -51,6 +52,27 @@ def test_pooled_folds_count_what_the_whole_run_counts():
     np.testing.assert_array_equal(pooled.confusion.sum(axis=1), plain.confusion.sum(axis=1))
     assert len(pooled.runs) == 2
     assert np.bincount(pooled.fold).tolist() == [4, 4, 4]
+
+
+@pytest.mark.parametrize(
+    ("scores", "fold"),
+    [
+        ((0.9, 0.5, 0.7), 2),
+        ((0.9, 0.5, 0.7, 0.1), 1),  # two in the middle: the lower
+        ((0.5, 0.5, 0.5), 1),
+        ((None, 0.9, 0.1), 2),
+        ((None, None), 0),
+    ],
+)
+def test_the_fold_with_the_median_validation_score_stands_for_all(scores, fold):
+    folds = [replace(run("ce", 0), run_id=f"f{i}", fold=i, val_score=score) for i, score in enumerate(scores)]
+    assert typical_fold(folds).run_id == f"f{fold}"
+    crossed_runs = [
+        replace(r, val_score=score) for r, score in zip(crossed(run("ce", 0)), (0.9, 0.5, 0.7), strict=True)
+    ]
+    (pooled,) = pool_folds(crossed_runs, "command")
+    assert pooled.run_id == crossed_runs[2].run_id
+    assert pooled.val_score == pytest.approx(0.7)
 
 
 def test_a_comparison_of_folds_has_the_scores_of_the_pooled_rows():

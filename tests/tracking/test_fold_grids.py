@@ -211,6 +211,28 @@ def test_compare_takes_the_trials_of_the_grid_its_margin_and_says_the_same(grid,
     assert "--margin: found 'much'" in capsys.readouterr().err
 
 
+def test_promote_takes_the_fold_in_the_middle_and_says_which(grid, capsys):
+    strategy = grid.children("strategy")["cross-entropy"].info.run_id
+    assert main(["promote", "--parent_run_id", strategy]) == 2
+    assert f"its grid is run '{grid.parent}'" in " ".join(capsys.readouterr().err.split())
+    command = ["promote", "--parent_run_id", grid.parent, "--strategy", "cross-entropy", "--model_name", "folds"]
+    assert main(command) == 0
+    version = grid.client.get_model_version_by_alias("folds", "champion")
+    trials = {n: r for n, r in grid.children("trial").items() if r.data.tags["strategy"] == "cross-entropy"}
+    selected = {n: r.data.metrics["val/command/macro_f1/selected"] for n, r in trials.items()}
+    by_seed = {s: [selected[f"cross-entropy-s{s}-f{k}"] for k in FOLDS] for s in SEEDS}
+    seed = max(SEEDS, key=lambda s: np.mean(by_seed[s]))
+    fold = int(np.argsort(by_seed[seed], kind="stable")[1])
+    taken = trials[f"cross-entropy-s{seed}-f{fold}"]
+    assert version.tags["promoted_run_id"] == version.run_id == taken.info.run_id
+    assert (version.tags["seed"], version.tags["fold"]) == (str(seed), str(fold))
+    assert f"model of fold {fold} of 3" in version.description
+    assert f"- test/command/macro\\_f1: {taken.data.metrics['test/command/macro_f1']:.4f}" in version.description
+    assert f"Registered cross-entropy, seed {seed}, fold {fold} as version 1" in " ".join(
+        capsys.readouterr().out.split()
+    )
+
+
 def test_grids_with_different_folds_are_not_compared(grid, capsys):
     where = ["--experiment", grid.file, "--strategy", "logit-adjusted"]
     assert main(["train", *where, "--folds", "4", "--fold", "1"]) == 0

@@ -33,7 +33,7 @@ class Comparison:
     ----------
     leaderboard : see :func:`imbalance_lab.comparison.leaderboard.leaderboard`
     runs : one row per strategy and seed: strategy, seed, run_id, metrics, val_score, seconds; with folds, the metrics
-        are those of the pooled rows and ``run_id`` is the run of the first fold
+        are those of the pooled rows and ``run_id`` is the run of the fold with the median validation score
     differences : see :func:`imbalance_lab.comparison.differences.differences`
     flows : see :func:`imbalance_lab.comparison.flows.flows`; every strategy against the baseline
     bill : see :func:`imbalance_lab.comparison.costs.bill`

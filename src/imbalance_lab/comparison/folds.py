@@ -19,7 +19,7 @@ def pool_folds(runs: Sequence[RunRecord]) -> tuple[RunRecord, ...]:
     """One record for each (strategy, seed), its folds in :attr:`RunRecord.folds`; records without folds as they are.
 
     The rows stay where they are, in the folds. ``val_score`` is the mean over folds, ``seconds`` their sum, ``run_id``
-    that of the first fold.
+    that of the fold whose model stands for all (:func:`typical_fold`).
 
     Raises
     ------
@@ -65,6 +65,7 @@ def _pooled(folds: Sequence[RunRecord]) -> RunRecord:
     seconds = [run.seconds for run in folds if run.seconds is not None]
     return replace(
         first,
+        run_id=typical_fold(folds).run_id,
         fold=None,
         folds=tuple(folds),
         test=Predictions({}, _common_meta(first.test)),
@@ -94,6 +95,17 @@ def rows_of_folds(folds: Sequence[RunRecord], head: str) -> tuple[Rows, ...]:
                     "one fold"
                 )
     return found
+
+
+def typical_fold(folds: Sequence[RunRecord]) -> RunRecord:
+    """The fold whose validation score is the median of all; of two in the middle the lower, of equal ones the first.
+
+    Folds are validated on different recordings: the best score is as likely that of the easiest recordings as that of
+    the best model. A fold without a score comes last.
+    """
+    ordered = sorted(folds, key=lambda run: (run.val_score is None, run.val_score or 0.0, run.fold))
+    scored = sum(run.val_score is not None for run in folds)
+    return ordered[max(scored - 1, 0) // 2]
 
 
 _OF_ALL = ("digest", "split", "strategy", "seed", "experiment", "primary_head", "folds")
