@@ -160,11 +160,22 @@ def grid(result: Results) -> str:
         "\n\nTracking, measured by a clock on every call to the store in a second grid that runs in one process: "
         f"{number(f['tracking_seconds'])} s in {f['tracking_calls']:,} calls, {percent(f['tracking_share'])} of the "
         f"{number(f['tracked_grid_seconds'])} s of that grid (goal: at most {percent(f['goal_share'])}, "
-        f"{verdict(f['goal_met'])}). At {number(f['tracking_seconds_per_trial'])} s per trial, tracking stays within "
+        f"{verdict(f['goal_met'])}).{_tracking_cpu(f)} "
+        f"At {number(f['tracking_seconds_per_trial'])} s per trial, tracking stays within "
         f"the goal where a trial takes {number(f['tracking_seconds_per_trial'] / f['goal_share'])} s or more. The "
         "calls that take most:\n\n"
     )
     return text + table(result["tables"]["calls"], {"call": "", "calls": "calls", "seconds": "seconds"})
+
+
+def _tracking_cpu(f: Mapping[str, Any]) -> str:
+    if "tracking_cpu_share" not in f:  # results of before it was measured
+        return ""
+    return (
+        f" Of the processor seconds of the process it is {percent(f['tracking_cpu_share'])}, "
+        f"{percent(f['tracking_first_cpu_share'])} for the first call of each kind, which imports what it needs: that "
+        "is paid once per process, however many trials it runs."
+    )
 
 
 def given_grid(result: Results) -> str:
@@ -185,10 +196,18 @@ def trial_end(result: Results) -> str:
     )
     heads = {"figures": "figures", "cpu_s": "CPU s (median)", "drawn": "drawn", "files": "files", "mib": "MiB"}
     text += table(result["tables"]["ends"], heads)
-    return text + (
+    text += (
         f"\n\nWith the figures of a trial it takes {number(f['ratio'])} times what it takes with all (goal: at most "
         f"{number(f['goal_s'])} s, {verdict(f['goal_met'])})."
     )
+    if "stored_mb" not in f:  # results of before it was measured
+        return text
+    text += (
+        f"\n\nMLflow keeps {f['stored_files']} files and {number(f['stored_mb'])} MB of the trial, "
+        f"{number(f['stored_model_mb'])} MB of them its model (goal: under {f['goal_files']} files and "
+        f"{number(f['goal_mb'])} MB, {verdict(f['stored_goal_met'])}). The largest:\n\n"
+    )
+    return text + table(result["tables"]["stored"], {"of": "of", "file": "file", "kb": "kB"})
 
 
 def _grid_tables(result: Results) -> str:

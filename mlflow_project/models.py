@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from hashlib import sha256
 from importlib.metadata import version
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 from zipfile import ZIP_DEFLATED, ZipFile, ZipInfo
 
 import mlflow
 import numpy as np
-from mlflow.entities import LoggedModel, LoggedModelStatus, Run
+from mlflow.entities import LoggedModel, LoggedModelOutput, LoggedModelStatus, Run
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
+from mlflow.models import Model, ModelSignature
 from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 from mlflow.types import ColSpec, DataType, Schema, TensorSpec
@@ -27,32 +28,54 @@ from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.errors import InputError
 from imbalance_lab.learners.all_learners import read_model
 from imbalance_lab.learners.stored import StoredModel, files_digest
+from imbalance_lab.models.factory_code import reachable
 from imbalance_lab.serving import UNKNOWN
+from mlflow_project.tracking import RunLogger, origin_of
 
 MODEL_NAME = "model"
 
 MODEL_DIGEST = "model.digest"
 """Tag of a run: digest of the files of its model, see :func:`imbalance_lab.learners.stored.files_digest`."""
 
+_SERVED = ("imbalance_lab.learners.all_learners", "imbalance_lab.serving")  # what serving_model.py imports
+
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
 _TYPES = {"double": DataType.double, "boolean": DataType.boolean}
 
 
-def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -> str:
+def log_model(logger: RunLogger, folder: Path, example: Any, params: Mapping[str, Any]) -> str:
     """Log the model of ``folder`` as a pyfunc model of a run that goes on; returns its model id.
+
+    The files are those of ``mlflow.pyfunc.save_model``. ``mlflow.pyfunc.log_model`` would begin and end the run, ask
+    for the history of each of its metrics and load the model once more to score the example.
 
     Parameters
     ----------
     folder : as a learner saves it
     example : a few raw rows or windows, see :func:`example_of`
-    params : parameters of the logged model
+    params : parameters of the logged model, beside those of the run
     """
-    stored, digest = read_model(folder), files_digest(folder)
-    before = os.environ.get("MLFLOW_RUN_ID")
-    with mlflow.start_run(run_id=run_id), tempfile.TemporaryDirectory() as temporary:
-        package = packed(Path(temporary))
-        info = mlflow.pyfunc.log_model(
-            name=MODEL_NAME,
+    client, stored, digest = logger.client, read_model(folder), files_digest(folder)
+    foreign = bool(stored.model.packages) or any(folder.rglob("*.py"))  # code that may import any of the library
+    run = client.get_run(logger.run_id)
+    with tempfile.TemporaryDirectory() as temporary:
+        package = packed(Path(temporary), whole=foreign)
+        with logger.store.writing():
+            model = client.create_logged_model(
+                run.info.experiment_id,
+                MODEL_NAME,
+                source_run_id=logger.run_id,
+                tags=origin_of(run),
+                params={name: str(value) for name, value in {**params, **run.data.params}.items()},
+            )
+        mlflow.pyfunc.save_model(
+            path=str(Path(temporary, "model")),
+            mlflow_model=Model(
+                artifact_path=model.artifact_location,
+                model_uuid=model.model_id,
+                run_id=logger.run_id,
+                model_id=model.model_id,
+            ),
             python_model=str(Path(__file__).with_name("serving_model.py")),
             # Not as ``code_paths``: MLflow puts those before what is installed, and writes each of 200 files.
             artifacts={"model": str(folder), "package": str(package)},
@@ -60,26 +83,35 @@ def log_model(run_id: str, folder: Path, example: Any, params: dict[str, Any]) -
             signature=ModelSignature(inputs=Schema(_inputs(stored)), outputs=Schema(_outputs(stored))),
             input_example=example,
             pip_requirements=requirements((*_REQUIREMENTS, *stored.model.packages)),
-            params=params,
         )
-    # Leaving the block ended the run; the caller ends it when everything is logged.
-    client = MlflowClient()
-    client.update_run(run_id, status="RUNNING")
-    client.set_tag(run_id, MODEL_DIGEST, digest)
-    if before is not None:
-        os.environ["MLFLOW_RUN_ID"] = before
-    return str(info.model_id)
+        client.log_model_artifacts(model.model_id, str(Path(temporary, "model")))
+    with logger.store.writing():
+        client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        client.log_outputs(logger.run_id, [LoggedModelOutput(model.model_id, step=0)])
+    logger.tags({MODEL_DIGEST: digest})
+    return str(model.model_id)
 
 
-def packed(folder: Path) -> Path:
-    """The whole library as one archive in ``folder``, for environments that have it not; equal code, equal bytes."""
-    package = Path(imbalance_lab.__file__).parent
+def packed(folder: Path, *, whole: bool) -> Path:
+    """The library as one archive in ``folder``, for environments that have it not; equal code, equal bytes.
+
+    Not ``whole``: what :mod:`mlflow_project.serving_model` imports, and what these modules import.
+    """
     archive = folder / "imbalance_lab.zip"
-    with ZipFile(archive, "w", ZIP_DEFLATED) as file:
-        files = (p for p in package.rglob("*") if p.is_file() and p.suffix != ".md" and "__pycache__" not in p.parts)
-        for path in sorted(files):
-            file.writestr(ZipInfo(path.relative_to(package.parent).as_posix()), path.read_bytes(), ZIP_DEFLATED)
+    archive.write_bytes(_archive(whole))
     return archive
+
+
+@lru_cache
+def _archive(whole: bool) -> bytes:
+    package = Path(imbalance_lab.__file__).parent
+    root, buffer = package.parent, BytesIO()
+    files = (p for p in package.rglob("*") if p.is_file() and p.suffix != ".md" and "__pycache__" not in p.parts)
+    names = [p.relative_to(root).as_posix() for p in files] if whole else reachable(root, _SERVED)
+    with ZipFile(buffer, "w", ZIP_DEFLATED) as file:
+        for name in sorted(names):
+            file.writestr(ZipInfo(name), (root / name).read_bytes(), ZIP_DEFLATED)
+    return buffer.getvalue()
 
 
 def model_of(client: MlflowClient, run: Run) -> LoggedModel:
@@ -183,6 +215,7 @@ def example_of(dataset: SequenceDataset, rows: Any) -> Any:
     return batch
 
 
-def requirements(packages: Sequence[str] = _REQUIREMENTS) -> list[str]:
+@lru_cache
+def requirements(packages: tuple[str, ...] = _REQUIREMENTS) -> list[str]:
     """Pins of what a logged model needs, without local build tags (``+cpu``)."""
     return [f"{name}=={version(name).partition('+')[0]}" for name in packages]

@@ -27,7 +27,7 @@ from imbalance_lab.run.trial import ReadyTrial, TrialOutcome
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
 from mlflow_project.models import example_of, log_model
-from mlflow_project.tracking import NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
+from mlflow_project.tracking import NOTE, NOTE_LENGTH, RunLogger, experiment_path, run_address, run_path
 from mlflow_project.views import view_path
 
 if TYPE_CHECKING:
@@ -71,8 +71,8 @@ def log_times(logger: RunLogger, seconds: Mapping[str, float]) -> None:
 def log_start(logger: RunLogger, ready: ReadyTrial) -> None:
     """Parameters, data set, spec, strategy notes and the values that a search chose, of a trial's run."""
     plain, trial, bound = ready.spec.to_mapping(), ready.trial.id, ready.learner.strategy
-    logger.params(
-        {
+    logger.flush(
+        params={
             "strategy": trial.strategy,
             "seed": trial.seed,
             **({} if trial.fold is None else {"fold": trial.fold}),
@@ -83,10 +83,10 @@ def log_start(logger: RunLogger, ready: ReadyTrial) -> None:
             **{f"spec.training.{k}": v for k, v in plain["training"].items()},
             "spec.selection.metric": plain["selection"]["metric"],
             "spec.data.source": plain["data"]["source"],
-        }
+        },
+        # Zero, the usual value, is left out: every tag is one more entry of the page's menus.
+        tags={f"prior_correction.{key(head)}": power for head, power in bound.prior_correction.items() if power},
     )
-    # Zero, the usual value, is left out: every tag is one more entry of the page's menus.
-    logger.tags({f"prior_correction.{key(head)}": power for head, power in bound.prior_correction.items() if power})
     log_spec(logger, ready.spec)
     logger.text(json.dumps(dict(bound.notes), indent=1, default=str), "strategy.json")
     log_dataset(logger, ready.learner.loaded, "training")
@@ -103,7 +103,7 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     begun = time.perf_counter()
     training, test, loaded = outcome.training, outcome.predicted.test, ready.learner.loaded
     example = example_of(loaded.dataset, loaded.splits.train[:_EXAMPLES])
-    model_id = log_model(logger.run_id, outcome.model, example, {"strategy": ready.trial.id.strategy})
+    model_id = log_model(logger, outcome.model, example, {"strategy": ready.trial.id.strategy})
     shutil.rmtree(outcome.model)
     modelled = time.perf_counter()
     data = dataset_of(loaded)
@@ -118,11 +118,10 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
             "train/steps_per_second": sum(e.steps for e in training.epochs) / max(training.seconds, 1e-9),
         }
     )
-    logger.flush()
-    logger.tags(_outcome_tags(outcome))
+    note = _trial_note(outcome, bool(loaded.dataset.facts.get("simulated")))
+    logger.flush(tags={**_outcome_tags(outcome), NOTE: note})
     logger.folder(Path(outcome.result.folder))
     log_images(logger, Path(outcome.result.folder))
-    logger.describe(_trial_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
     phases = dict(outcome.result.phases)
     phases["model"] = phases.get("model", 0.0) + modelled - begun
     phases["log"] = time.perf_counter() - modelled
@@ -293,8 +292,8 @@ def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared:
     """Log a comparison to the run that holds it: its files in ``folder``, the leaderboard, the description, a tag."""
     logger.folder(folder)
     logger.metrics(board_metrics(found, str(found.facts["head"])))
-    logger.describe(comparison_note(found, logger, compared))
-    logger.tags({"chosen": found.choice.chosen})
+    note = comparison_note(found, logger, compared)
+    logger.flush(tags={NOTE: note, "chosen": found.choice.chosen})
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:

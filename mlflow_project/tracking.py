@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
-from mlflow.entities import Dataset, Metric, Param, RunTag
+from mlflow.entities import Dataset, Metric, Param, Run, RunTag
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.addresses import without_secrets
@@ -32,7 +32,8 @@ NOTE_LENGTH = 8000
 SIDE_BY_SIDE = ("leaderboard", "per_class", "summary")
 """Beginnings of the names of tables that MLflow's artifact view sets side by side."""
 
-_BATCH = 1000  # what one log_batch call may hold
+_BATCH = 1000  # what one log_batch call may hold,
+_BATCH_OF = {"params": 100, "tags": 100}  # and of these
 _ARTIFACTS = "./mlruns"  # where MLflow keeps the artifacts of a store without a server, see its documentation
 _TABLES = "mlflow.loggedArtifacts"  # MLflow's list of tables; the artifact view offers no others
 _ORIGIN = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -165,7 +166,7 @@ class RunLogger:
         self.client = store.client()
         self._metrics: list[Metric] = []
         self._sent = time.monotonic()
-        self.pause = 2.0
+        self.pause = 10.0  # MLflow's page looks for new values every 30 s
         self.status = "FINISHED"  # how :func:`run` ends it when nothing was raised
 
     def metrics(
@@ -183,27 +184,28 @@ class RunLogger:
         if len(self._metrics) >= _BATCH or time.monotonic() - self._sent > self.pause:
             self.flush()
 
-    def flush(self) -> None:
-        """Send what is buffered."""
-        for start in range(0, len(self._metrics), _BATCH):
+    def flush(self, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None) -> None:
+        """Send what is buffered, in one call with parameters and tags; parameters longer than a store takes are cut."""
+        first: dict[str, Any] = {
+            "params": [Param(name, without_secrets(str(value))[:6000]) for name, value in (params or {}).items()],
+            "tags": [RunTag(name, without_secrets(str(value))) for name, value in (tags or {}).items()],
+        }
+        metrics, self._metrics, self._sent = self._metrics, [], time.monotonic()
+        while metrics or any(first.values()):
+            call = {name: values[: _BATCH_OF[name]] for name, values in first.items()}
+            first = {name: values[_BATCH_OF[name] :] for name, values in first.items()}
+            room = _BATCH - sum(map(len, call.values()))
             with self.store.writing():
-                self.client.log_batch(self.run_id, metrics=self._metrics[start : start + _BATCH])
-        self._metrics = []
-        self._sent = time.monotonic()
+                self.client.log_batch(self.run_id, metrics=metrics[:room], **call)
+            metrics = metrics[room:]
 
     def params(self, values: Mapping[str, Any]) -> None:
-        """Log parameters; values longer than a store takes are cut."""
-        items = [Param(key, without_secrets(str(value))[:6000]) for key, value in values.items()]
-        for start in range(0, len(items), 100):
-            with self.store.writing():
-                self.client.log_batch(self.run_id, params=items[start : start + 100])
+        """Log parameters."""
+        self.flush(params=values)
 
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
-        with self.store.writing():
-            self.client.log_batch(
-                self.run_id, tags=[RunTag(key, without_secrets(str(value))) for key, value in values.items()]
-            )
+        self.flush(tags=values)
 
     def describe(self, text: str) -> None:
         """Set the description that the MLflow page shows."""
@@ -368,11 +370,15 @@ def _origin(client: MlflowClient, run_id: str | None) -> dict[str, str]:
     from mlflow.tracking.context.registry import resolve_tags
 
     if run_id:
-        tags = client.get_run(run_id).data.tags
-    else:
-        # Without a name of its own, the source would be called __main__.py.
-        tags = resolve_tags({"mlflow.source.name": __package__ or "mlflow_project"})
+        return origin_of(client.get_run(run_id))
+    # Without a name of its own, the source would be called __main__.py.
+    tags = resolve_tags({"mlflow.source.name": __package__ or "mlflow_project"})
     return {key: without_secrets(tags[key]) for key in _ORIGIN if tags.get(key)}
+
+
+def origin_of(run: Run) -> dict[str, str]:
+    """Tags of a run that say who started it and from which source."""
+    return {key: run.data.tags[key] for key in _ORIGIN if run.data.tags.get(key)}
 
 
 def experiment_path(experiment_id: str, more: str = "") -> str:

@@ -235,7 +235,14 @@ def test_trial_end(tmp_path: Path) -> None:
     assert few["drawn"] < every["drawn"]
     assert few["files"] - few["drawn"] == every["files"] - every["drawn"]  # all else is written all the same
     assert few["cpu_s"] > 0
-    assert "With the figures of a trial it takes" in script("document").trial_end(result)
+    facts, largest = result["facts"], result["tables"]["stored"]
+    assert {"run", "model"} == {row["of"] for row in largest}
+    assert [row["kb"] for row in largest] == sorted((row["kb"] for row in largest), reverse=True)
+    assert 0 < facts["stored_model_mb"] < facts["stored_mb"] < 4
+    assert few["files"] < facts["stored_files"] < 80
+    text = script("document").trial_end(result)
+    assert "With the figures of a trial it takes" in text
+    assert "under 80 files and 4.00 MB, met" in text
 
 
 def test_samplers(tmp_path: Path) -> None:

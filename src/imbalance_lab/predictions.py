@@ -245,7 +245,11 @@ def write_parquet(predictions: Predictions, path: Path) -> None:
     }
     whole = pa.concat_tables(tables).unify_dictionaries().replace_schema_metadata({META_KEY: json.dumps(meta).encode()})
     path.parent.mkdir(parents=True, exist_ok=True)
-    with pq.ParquetWriter(path, whole.schema, compression="zstd") as writer:
+    # Bytes of equal weight side by side are what the compression finds something in: a third less for the same values.
+    split = ["confidence", "true_prob", "margin", "entropy", "probabilities.list.element"]
+    coded = [name for name in whole.column_names if name not in (*split, "probabilities")]
+    written = {"compression": "zstd", "use_byte_stream_split": split, "use_dictionary": coded}
+    with pq.ParquetWriter(path, whole.schema, **written) as writer:
         start = 0
         for table in tables:  # each head in row groups of its own, so that one can be read without the others
             writer.write_table(whole.slice(start, table.num_rows))

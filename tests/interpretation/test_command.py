@@ -39,6 +39,7 @@ def child(tmp_path, monkeypatch):
     from imbalance_lab.learners.network_learner import write_network
     from imbalance_lab.run.terminal import quiet
     from mlflow_project.models import example_of, log_model
+    from mlflow_project.tracking import RunLogger, Store
 
     quiet()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'store.db'}")
@@ -58,7 +59,9 @@ def child(tmp_path, monkeypatch):
     run = client.create_run(experiment, tags=tags)
     client.log_param(run.info.run_id, "data.digest", loaded.dataset.digest)
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
-    log_model(run.info.run_id, tmp_path / "trial" / "network", example_of(loaded.dataset, loaded.splits.train[:1]), {})
+    logger = RunLogger(Store(client.tracking_uri, experiment, "x"), run.info.run_id)
+    example = example_of(loaded.dataset, loaded.splits.train[:1])
+    log_model(logger, tmp_path / "trial" / "network", example, {})
     empty = client.create_run(experiment)
     yield client, run.info.run_id, empty.info.run_id
     mlflow.set_tracking_uri(None)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -188,6 +189,18 @@ def test_promoting_a_corrected_strategy_serves_the_correction(tiny_grid, client)
     share = q[..., seen] / q[..., seen].sum(axis=-1, keepdims=True)
     np.testing.assert_allclose(share, expected / expected.sum(axis=-1, keepdims=True), atol=1e-5)
     assert not np.allclose(p, q, atol=1e-3)
+
+
+def test_no_file_of_a_trial_is_stored_twice(tiny_grid, client):  # noqa: F811
+    run = client.get_run(tiny_grid.children["cross-entropy"])
+    model = client.get_logged_model(run.outputs.model_outputs[0].model_id)
+    folders = [Path(uri.removeprefix("file://")) for uri in (run.info.artifact_uri, model.artifact_location)]
+    files = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    contents = Counter(path.read_bytes() for path in files)
+    twice = {path.name for path in files if contents[path.read_bytes()] > 1}
+    assert not twice
+    assert {"weights.pt", "test.parquet", "index.html"} <= {path.name for path in files}
+    assert not list((tiny_grid.work / "trials").rglob("weights.pt"))
 
 
 ROWS = [

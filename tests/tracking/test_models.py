@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import contextmanager
 from pathlib import Path
+from zipfile import ZipFile
 
 import mlflow
 import numpy as np
@@ -18,6 +19,7 @@ from grid_fixture import tiny_grid  # noqa: F401 - the fixture is used by its na
 
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.predictions import read_parquet
+from mlflow_project.models import packed
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -90,6 +92,15 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, en
         assert len(at) == len(p) > 0
         np.testing.assert_allclose(answer[f"{head}_probabilities"][row[at], step[at]], p.probabilities, atol=1e-5)
         np.testing.assert_array_equal(answer[head][row[at], step[at]], np.array(p.classes)[p.pred])
+
+
+def test_a_model_brings_what_serves_it_and_with_foreign_code_the_whole_library(tmp_path):
+    few, whole = (set(ZipFile(packed(tmp_path, whole=which)).namelist()) for which in (False, True))
+    assert few < whole
+    assert {"imbalance_lab/__init__.py", "imbalance_lab/serving.py", "imbalance_lab/models/network.py"} <= few
+    # What only types name, such as all of the public face in the package's own file, is not followed.
+    assert not [name for name in few if name.split("/")[1] in ("run", "report", "plots", "audit", "analysis")]
+    assert "imbalance_lab/report/templates/page.html" in whole
 
 
 def test_the_package_can_be_used_after_a_model_was_loaded(tiny_grid):  # noqa: F811

@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -49,7 +49,7 @@ def collect_sources(factory: str, folders: Sequence[Path]) -> dict[str, str]:
     module = factory.partition(":")[0]
     for folder in folders:
         if _file(folder, module) is not None:
-            return _reachable(folder, module)
+            return reachable(folder, [module], without=_LIBRARY)
     try:
         found = importlib.util.find_spec(module)
     except (ImportError, ValueError):
@@ -63,7 +63,7 @@ def collect_sources(factory: str, folders: Sequence[Path]) -> dict[str, str]:
     if _INSTALLED & set(origin.parts) or origin.suffix != ".py":
         return {}
     up = module.count(".") + (origin.name == "__init__.py")
-    return _reachable(origin.parents[up], module)
+    return reachable(origin.parents[up], [module], without=_LIBRARY)
 
 
 def packages_of(factory: str, sources: Mapping[str, str]) -> tuple[str, ...]:
@@ -161,14 +161,22 @@ def _file(folder: Path, module: str) -> str | None:
     return next((name for name in (f"{base}.py", f"{base}/__init__.py") if (folder / name).is_file()), None)
 
 
-def _reachable(folder: Path, module: str) -> dict[str, str]:
-    """The module, the packages that it lies in, and what they import within ``folder``."""
+def reachable(folder: Path, modules: Sequence[str], without: str = "") -> dict[str, str]:
+    """The modules, the packages that they lie in, and what they import within ``folder``, as path to text.
+
+    ``without`` is a package that is not followed. What is imported for the types alone is left out.
+
+    Raises
+    ------
+    InputError
+        If a file is no Python.
+    """
     sources: dict[str, str] = {}
-    left = [module]
+    left = [*modules]
     while left:
         name = left.pop()
         parts = name.split(".")
-        if parts[0] == _LIBRARY:
+        if parts[0] == without:
             continue
         for i in range(1, len(parts) + 1):
             file = _file(folder, ".".join(parts[:i]))
@@ -189,10 +197,22 @@ def _reachable(folder: Path, module: str) -> dict[str, str]:
 
 def _imported(tree: ast.Module, package: Sequence[str]) -> Iterator[str]:
     """Dotted names that a module may import, of modules and of what lies in them."""
-    for node in ast.walk(tree):
+    for node in _run(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             base = list(package[: len(package) - node.level + 1]) if node.level else []
             base += node.module.split(".") if node.module else []
             yield from (".".join([*base, *more]) for more in ([], *([a.name] for a in node.names)) if base or more)
+
+
+def _run(node: ast.AST) -> Iterator[ast.AST]:
+    """The statements of a module that are run, not those behind ``if TYPE_CHECKING:``."""
+    yield node
+    if isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+        parts: Iterable[ast.AST] = node.orelse
+    else:
+        parts = ast.iter_child_nodes(node)
+    for part in parts:
+        if isinstance(part, ast.stmt | ast.ExceptHandler | ast.match_case):
+            yield from _run(part)
