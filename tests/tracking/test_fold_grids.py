@@ -227,10 +227,9 @@ def test_promote_takes_the_fold_in_the_middle_and_says_which(grid, capsys):
     assert version.tags["promoted_run_id"] == version.run_id == taken.info.run_id
     assert (version.tags["seed"], version.tags["fold"]) == (str(seed), str(fold))
     assert f"model of fold {fold} of 3" in version.description
-    assert f"- test/command/macro\\_f1: {taken.data.metrics['test/command/macro_f1']:.4f}" in version.description
-    assert f"Registered cross-entropy, seed {seed}, fold {fold} as version 1" in " ".join(
-        capsys.readouterr().out.split()
-    )
+    assert f"- test/command/macro_f1: {taken.data.metrics['test/command/macro_f1']:.4f}" in version.description
+    said = " ".join(capsys.readouterr().out.split())
+    assert f"Registered cross-entropy, seed {seed}, fold {fold} as version 1" in said
 
 
 def test_grids_with_different_folds_are_not_compared(grid, capsys):
