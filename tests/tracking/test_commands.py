@@ -181,7 +181,8 @@ def test_promoting_a_corrected_strategy_serves_the_correction(tiny_grid, client)
     example = plain.input_example
     p = np.asarray(plain.predict(example)["command_probabilities"], dtype=np.float64)
     q = np.asarray(served.predict(example)["command_probabilities"], dtype=np.float64)
-    about = json.loads(mlflow.artifacts.load_text(f"models:/{model_id}/artifacts/network/about.json"))
+    location = client.get_logged_model(model_id).artifact_location
+    about = json.loads(mlflow.artifacts.load_text(f"{location}/artifacts/network/about.json"))
     counts = np.asarray(about["posthoc"]["command"]["train_counts"], dtype=np.float64)
     seen = counts > 0
     z = np.log(p[..., seen]) - 1.5 * np.log(counts[seen] / counts.sum())
