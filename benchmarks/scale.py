@@ -4,7 +4,8 @@ Command   python benchmarks/scale.py [--size tiny|default|full] [--json FILE]
 Duration  one to three minutes at the default size on 2 cores; full: ten
 Result    per engine the seconds until workers answer and the overhead of 10, 100, 1000 trials that do nothing; the
           seconds that MLflow takes per trial as the store fills; counting positions in shards and merging the
-          counts; comparing 10 ... 300 runs; mapping a cached data set; each with its slope (exponent of a power law)
+          counts; comparing 10 ... 300 runs; mapping a cached data set; each with its slope (exponent of a power law);
+          loading recordings and a series of 50 channels, with the peak in multiples of their float32 table
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ TRIALS = {"tiny": (10,), "default": (10, 100, 1000), "full": (10, 100, 1000, 10_
 LOGGED = {"tiny": (5,), "default": (10, 100), "full": (10, 100, 1000)}
 POSITIONS = {"tiny": (10_000,), "default": (10**5, 10**6, 10**7), "full": (10**5, 10**6, 10**7, 10**8)}
 RUNS = {"tiny": (4,), "default": (10, 30, 100, 300), "full": (10, 30, 100, 300, 1000)}
+ROWS = {"tiny": (10_000,), "default": (10**5, 10**6), "full": (10**5, 10**6, 10**7)}
+CHANNELS = 50
 SHARDS = 8
 EPOCHS, KEYS = 30, 30  # what a trial of the G-code experiments logs: about 30 numbers in each of 30 epochs
 
@@ -219,6 +222,39 @@ def _map_cached(positions: int) -> Callable[[], Any]:
     return call
 
 
+def _load(source: str, rows: int) -> Callable[[], Any]:
+    """Load a Parquet file of ``rows`` rows: numbers of a normal distribution, recordings of 10,000 rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    from imbalance_lab.load import load_data, parse_options
+
+    part, length = min(rows, 10**6), min(10_000, rows // 10)
+    path = Path(tempfile.mkdtemp(prefix="imbalance-lab-")) / "rows.parquet"
+    rng, words = np.random.default_rng(0), np.array(["G0 X1", "G1 X2", "G1 Y3", "G2 X1"])
+    label = {"recordings": "gcode_string", "series": "state"}[source]
+    writer = None
+    for start in range(0, rows, part):
+        place = np.arange(start, start + part)
+        table = pa.table(
+            {"recording": [f"face_{i:05d}" for i in (place // length).tolist()], label: words[place // 37 % 11 % 4]}
+            | {f"c{i}": rng.standard_normal(part, dtype=np.float32) for i in range(CHANNELS)}
+        )
+        writer = writer or pq.ParquetWriter(path, table.schema)
+        writer.write_table(table)
+        del table
+    assert writer is not None
+    writer.close()
+    given = {"split": {"stratify": "none"}} if source == "recordings" else {"recording": "recording", "target": label}
+    options = parse_options({"source": source, "path": str(path), **given})
+
+    def call() -> dict[str, float]:
+        windows = len(load_data(options).dataset)
+        return {"windows": windows, "table_mib": rows * CHANNELS * 4 / 2**20}
+
+    return call
+
+
 def _task_bytes() -> int:
     """What travels to a worker per trial: the pickled task of the G-code experiment."""
 
@@ -239,6 +275,7 @@ def _case(what: str, **case: Any) -> Callable[[], Any]:
         "tally": _tally,
         "compare": _compare,
         "cache": _map_cached,
+        "load": _load,
     }
     return cases[what](**case)
 
@@ -251,7 +288,10 @@ def _measured(rows: list[Row], missing: list[str], name: dict[str, Any], what: s
         missing.append(f"{what} {case}: {error}.")
         return
     peak = {"wall_s": timing.wall, "cpu_s": timing.cpu, "peak_mib": timing.peak - timing.before}
-    rows.append(name | peak | (timing.value or {}))
+    found = name | peak | (timing.value or {})
+    if "table_mib" in found:
+        found["peak_by_table"] = found["peak_mib"] / found["table_mib"]
+    rows.append(found)
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -259,7 +299,7 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     size = arguments.size
     missing: list[str] = []
     tables: dict[str, list[Row]] = {
-        name: [] for name in ("engines", "tracking", "tally in shards", "comparison", "cached data")
+        name: [] for name in ("engines", "tracking", "tally in shards", "comparison", "cached data", "loading")
     }
     engines = [("sequential", "local", 1), ("local", "local", 2)]
     if size != "tiny":
@@ -276,6 +316,9 @@ def measure(arguments: argparse.Namespace) -> Outcome:
             _measured(tables["cached data"], missing, {"positions": n}, "cache", positions=n)
     for n in RUNS[size]:
         _measured(tables["comparison"], missing, {"runs": n}, "compare", runs=n)
+    for source in ("recordings", "series"):
+        for n in ROWS[size]:
+            _measured(tables["loading"], missing, {"source": source, "rows": n}, "load", source=source, rows=n)
     facts: dict[str, Any] = {"bytes of a task": _task_bytes()}
     for shown, _, _ in engines:
         rows = [r for r in tables["engines"] if r["engine"] == shown]

@@ -232,7 +232,7 @@ def test_feature_bank_holds_the_features_of_the_frozen_network():
     features, labels = own["command"]
     assert labels.tolist() == target[target != IGNORE].tolist()
     with torch.inference_mode():
-        every = trial.network.run(data.inputs).features.numpy()
+        every = trial.network.run(data.batch(torch.arange(len(data)))[0]).features.numpy()
     assert np.allclose(features, every[target != IGNORE])
     bank = make_bank(trial.network, data, trial.strategy, 1, 0)
     rows = {r.tobytes() for r in features[labels == 2]}

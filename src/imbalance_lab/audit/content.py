@@ -146,8 +146,8 @@ def near_signatures(data: SequenceDataset, seed: int) -> NDArray[np.uint64] | No
     n, t, c = data.continuous.shape
     if not n or t * c < _LEAST_VARYING:
         return None
-    flat = data.continuous.reshape(n, t * c)
-    some = flat[np.random.default_rng([seed, 1]).permutation(n)[:2000]]
+    chosen = np.random.default_rng([seed, 1]).permutation(n)[:2000]
+    some = data.continuous[chosen].reshape(len(chosen), t * c)
     seen = np.isfinite(some)
     count = np.maximum(seen.sum(axis=0), 1)
     mean = np.where(seen, some, 0).sum(axis=0, dtype=np.float64) / count
@@ -161,7 +161,7 @@ def near_signatures(data: SequenceDataset, seed: int) -> NDArray[np.uint64] | No
     empty = np.empty(n, dtype=bool)
     block = max(1, _BLOCK_VALUES // (t * c))
     for start in range(0, n, block):
-        part = flat[start : start + block]
+        part = data.continuous[start : start + block].reshape(-1, t * c)
         known = np.isfinite(part)
         z = np.clip((np.where(known, part, mean) - mean) * scale, -20, 20).astype(np.float32)
         projected[start : start + block] = z @ directions

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.dataset import IGNORE, SequenceDataset
+from imbalance_lab.data.dataset import IGNORE, SequenceDataset, Words
 
 _PRIME = np.uint64(0x100000001B3)
 
@@ -38,7 +38,7 @@ class Positions:
         return Positions(self.row[index], self.place[index], self.label[index], self.group[index], self.group_names)
 
 
-def factorize(values: NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
+def factorize(values: Words) -> tuple[NDArray[np.int64], NDArray[np.str_]]:
     """Codes of shape (n,) and the distinct values, in order of appearance.
 
     Strings are hashed to 64 bits column by column: sorting 10^7 strings would take longer than
@@ -46,6 +46,9 @@ def factorize(values: NDArray[np.str_]) -> tuple[NDArray[np.int64], NDArray[np.s
     """
     import pandas as pd
 
+    if isinstance(values, pd.Categorical):
+        codes, found = pd.factorize(values.codes)
+        return codes.astype(np.int64), values.categories.to_numpy(dtype=np.str_)[found]
     array = np.ascontiguousarray(values)
     if not len(array) or array.dtype.kind != "U":
         codes, names = pd.factorize(array)

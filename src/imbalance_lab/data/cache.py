@@ -8,18 +8,25 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from imbalance_lab.atomic import read_json, reading_own, replacing
 from imbalance_lab.data.coding import Coding, plain_texts
 from imbalance_lab.data.dataset import Fold, LoadedData, RawText, SequenceDataset, Splits
+from imbalance_lab.data.window_view import Inputs, WindowView
+
+_WORDS = ("recording", "block", "controller", "encoded")
+_ROWS = 1 << 16  # that are written at a time
 
 
 def save_loaded(loaded: LoadedData, folder: Path) -> None:
     """Write ``loaded`` to ``folder`` (made; replaced if it exists), one ``.npy`` file per array."""
+    import pandas as pd
+
     d = loaded.dataset
     arrays: dict[str, Any] = {
-        "continuous": d.continuous,
-        "categorical": d.categorical,
+        **_parts("continuous", d.continuous),
+        **_parts("categorical", d.categorical),
         "groups": d.groups,
         "unit": d.unit,
         "unit_position": d.unit_position,
@@ -29,13 +36,17 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         **{f"split.{name}": index for name, index in loaded.splits.items()},
     }
     if loaded.raw is not None:
-        arrays |= {f"raw.{n}": getattr(loaded.raw, n) for n in ("recording", "row", "block", "controller", "encoded")}
+        arrays["raw.row"] = loaded.raw.row
+        for name in _WORDS:
+            words = pd.Categorical(getattr(loaded.raw, name))
+            arrays |= {f"raw.{name}": words.codes, f"raw.{name}.names": words.categories.to_numpy(dtype=np.str_)}
     about = {
         "heads": [[h, list(c)] for h, c in d.heads.items()],
         "slices": list(d.slices),
         "channel_groups": [[g, list(c)] for g, c in d.channel_groups.items()],
         "coding": d.coding.to_mapping(),
         "image_shape": d.image_shape,
+        "steps": d.continuous.shape[1],
         "facts": dict(d.facts),
         "scaler_fitted_on": loaded.scaler_fitted_on,
         "digest": d.digest,
@@ -45,8 +56,26 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
     with replacing(folder) as partial:
         partial.mkdir()
         for name, array in arrays.items():
-            np.save(partial / f"{name}.npy", np.asarray(array), allow_pickle=False)
+            _write(np.asarray(array), partial / f"{name}.npy")
         (partial / "about.json").write_text(json.dumps(about, default=str), encoding="utf-8")
+
+
+def _write(array: NDArray[Any], path: Path) -> None:
+    """``numpy.save``, with the values of a row beside each other whatever their place in memory: rows are looked up."""
+    if array.ndim < 2 or array.flags.c_contiguous:
+        np.save(path, array, allow_pickle=False)
+        return
+    header = np.lib.format.header_data_from_array_1_0(array) | {"fortran_order": False}
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for start in range(0, len(array), _ROWS):
+            file.write(np.ascontiguousarray(array[start : start + _ROWS]).data)
+
+
+def _parts(name: str, inputs: Inputs[Any]) -> dict[str, Any]:
+    if not isinstance(inputs, WindowView):
+        return {name: inputs}
+    return {name: inputs.table, f"{name}.start": inputs.start, f"{name}.stop": inputs.stop}
 
 
 def load_cached(folder: Path, *, verify: bool = False) -> LoadedData:
@@ -67,15 +96,22 @@ def load_cached(folder: Path, *, verify: bool = False) -> LoadedData:
 
 
 def _load_cached(folder: Path) -> LoadedData:
+    import pandas as pd
+
     about = read_json(folder / "about.json")
 
     def array(name: str) -> Any:
-        return np.load(folder / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        return np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)
+
+    def inputs(name: str, padding: float) -> Any:
+        if not (folder / f"{name}.start.npy").exists():
+            return array(name)
+        return WindowView(array(name), array(f"{name}.start"), array(f"{name}.stop"), about["steps"], padding)
 
     shape, coding = about["image_shape"], Coding.from_mapping(about["coding"])
     dataset = SequenceDataset(
-        continuous=array("continuous"),
-        categorical=array("categorical"),
+        continuous=inputs("continuous", np.nan),
+        categorical=inputs("categorical", 0),
         groups=array("groups"),
         targets={h: array(f"target.{i}") for i, (h, _) in enumerate(about["heads"])},
         heads={h: plain_texts(c) for h, c in about["heads"]},
@@ -97,7 +133,7 @@ def _load_cached(folder: Path) -> LoadedData:
     splits = Splits(**{name: np.asarray(array(f"split.{name}")) for name in ("train", "val", "test")})
     raw = None
     if about["vocabulary"] is not None:
-        names = ("recording", "row", "block", "controller", "encoded")
-        raw = RawText(**{n: array(f"raw.{n}") for n in names}, vocabulary=about["vocabulary"])
+        words = {n: pd.Categorical.from_codes(array(f"raw.{n}"), np.asarray(array(f"raw.{n}.names"))) for n in _WORDS}
+        raw = RawText(row=array("raw.row"), vocabulary=about["vocabulary"], **words)
     fold = Fold(**about["fold"]) if about["fold"] is not None else None
     return LoadedData(dataset, splits, raw, about["scaler_fitted_on"], fold=fold)

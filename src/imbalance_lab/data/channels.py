@@ -70,6 +70,7 @@ def select_inputs(
     train: NDArray[np.bool_],
     min_coverage: float,
     known: Coding | None = None,
+    spend: bool = False,
 ) -> Inputs:
     """Choose, group and code the input columns.
 
@@ -85,6 +86,7 @@ def select_inputs(
     train : bool array of shape (n_recordings,)
     min_coverage : share of train recordings that must have at least one value
     known : coding of a model that exists; its channels are taken, whatever their coverage
+    spend : whether ``frame`` may be emptied, so that its values are not in memory twice
 
     Raises
     ------
@@ -92,20 +94,31 @@ def select_inputs(
         If no input is left.
     """
     coding, facts = (known, {}) if known else _choose(frame, exclude, recording, train, min_coverage)
-    coded = coding.encode(frame)
-    continuous, channels = coded.continuous, coding.channels
+    channels = coding.channels
+    identical = ", ".join(_identical(frame, channels))
+    columns = coding.needed(frame)
+    if spend:
+        for name in list(frame.columns):
+            del frame[name]
+    coded = coding.encode(columns, spend=spend)
+    continuous = coded.continuous
     groups: dict[str, list[str]] = {}
     for channel in channels:
         groups.setdefault(group_of(channel), []).append(channel)
     facts = {
         **facts,
         "constant_channels": ", ".join(_constant(continuous, channels)),
-        "identical_channels": ", ".join(_identical(frame, channels)),
-        "missing_share_of_inputs": round(float(np.isnan(continuous).mean()), 6) if continuous.size else 0.0,
+        "identical_channels": identical,
+        "missing_share_of_inputs": round(_missing_share(continuous), 6),
         **coded.facts,
     }
     members = {name: tuple(listed) for name, listed in groups.items()}
     return Inputs(continuous, coded.categorical, coding, members, facts)
+
+
+def _missing_share(values: NDArray[np.float32]) -> float:
+    missing = sum(int(np.isnan(values[:, c]).sum()) for c in range(values.shape[1]))
+    return missing / values.size if values.size else 0.0
 
 
 def _choose(
@@ -158,9 +171,7 @@ def _by_frame(channels: Sequence[str], coverage: NDArray[np.float64], dropped: N
 
 
 def _constant(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]:
-    low = np.fmin.reduce(values, axis=0)
-    high = np.fmax.reduce(values, axis=0)
-    return [c for c, same in zip(channels, low == high, strict=True) if same]
+    return [c for c, own in zip(channels, values.T, strict=True) if np.fmin.reduce(own) == np.fmax.reduce(own)]
 
 
 def _identical(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.freed import give_back
 from imbalance_lab.data.scaling import Scaling, centre_and_scale, sample_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import natural_key
@@ -75,14 +76,22 @@ class Coding:
         """All input columns, numbers first."""
         return (*self.channels, *self.categorical_channels)
 
-    def only(self, channels: slice = slice(0), categorical: slice = slice(0)) -> Coding:
-        """The coding of some of the columns, by their place."""
-        scaling = Scaling(self.scaling.centre[channels], self.scaling.scale[channels])
-        named = self.categorical_channels[categorical], self.categories[categorical]
-        return Coding(self.channels[channels], scaling, *named, self.types, self.allow_missing)
+    def needed(self, columns: Mapping[str, Any] | pd.DataFrame) -> dict[str, Any]:
+        """Those of ``columns`` that are read; where none is, one that tells how many rows there are.
 
-    def encode(self, columns: Mapping[str, Any] | pd.DataFrame) -> Coded:
+        Raises
+        ------
+        MissingColumns
+            See :meth:`check`.
+        """
+        self.check(columns)
+        return {n: columns[n] for n in self.columns if n in columns} or {n: columns[n] for n in list(columns)[:1]}
+
+    def encode(self, columns: Mapping[str, Any] | pd.DataFrame, spend: bool = False) -> Coded:
         """Code columns (arrays or series of one shape, or a data frame); others than the coding's are not looked at.
+
+        ``spend`` takes each number column out of ``columns`` (a dict) when it is coded, and keeps the values of a
+        channel together: they are in memory once, not as the columns and as the inputs.
 
         Raises
         ------
@@ -92,20 +101,21 @@ class Coding:
         self.check(columns)
         absent = {name for name in self.columns if name not in columns}
         shape = next((np.shape(columns[name]) for name in (*self.columns, *columns) if name in columns), (0,))
-        continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
+        facts = self.absent_facts(columns)
+        if spend:
+            continuous = np.moveaxis(np.empty((len(self.channels), *shape), dtype=np.float32), 0, -1)
+        else:
+            continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
+        take = columns.pop if spend and isinstance(columns, dict) else columns.__getitem__
         infinite, merged = 0, []
         for i, name in enumerate(self.channels):
             if name in absent:
                 continuous[..., i] = np.nan
                 continue
-            numbers, missing = _numbers(columns[name], name)
-            stored = self.scaling.stored(numbers, i)
-            if missing is not None:
-                stored[missing] = np.nan
-            elif numbers.dtype.kind == "f":
-                infinite += int(np.isinf(numbers).sum())
-            merged += _merged(name, numbers, stored)
-            continuous[..., i] = stored
+            beyond, coarse = self._store(continuous[..., i], i, take(name))
+            infinite, merged = infinite + beyond, merged + coarse
+            if spend:
+                give_back()
         categorical = np.zeros((*shape, len(self.categorical_channels)), dtype=np.int64)
         strange = np.zeros(categorical.shape, dtype=bool)
         unknown: dict[str, dict[str, int]] = {}
@@ -118,7 +128,6 @@ class Coding:
             if strange[..., k].any():
                 names, counts = np.unique(texts[strange[..., k]].astype(np.str_), return_counts=True)
                 unknown[name] = dict(zip(names.tolist(), counts.tolist(), strict=True))
-        facts = self.absent_facts(columns)
         if infinite:
             facts["infinite_values_set_missing"] = infinite
         if merged:
@@ -126,6 +135,16 @@ class Coding:
         if unknown:
             facts["unknown_categories"] = unknown_words(unknown)
         return Coded(continuous, categorical, strange, unknown, facts)
+
+    def _store(self, into: NDArray[np.float32], i: int, column: Any) -> tuple[int, list[str]]:
+        """Write the coded values of channel ``i``; how many were infinite, and a note where float32 is too coarse."""
+        numbers, missing = _numbers(column, self.channels[i])
+        stored = self.scaling.stored(numbers, i)
+        if missing is not None:
+            stored[missing] = np.nan
+        into[...] = stored
+        infinite = int(np.isinf(numbers).sum()) if missing is None and numbers.dtype.kind == "f" else 0
+        return infinite, _merged(self.channels[i], numbers, stored)
 
     def check(self, columns: Mapping[str, Any] | pd.DataFrame) -> None:
         """Refuse data that lack a column, unless that is allowed.
@@ -305,8 +324,8 @@ def _numbers(column: Any, name: str) -> tuple[NDArray[Any], NDArray[np.bool_] | 
     """A column as integers or floats (times as seconds since 1970), and where it is missing if they cannot say so."""
     import pandas as pd
 
-    if isinstance(column, np.ndarray) and column.dtype.kind in "iuf":
-        return column, None
+    if isinstance(getattr(column, "dtype", None), np.dtype) and column.dtype.kind in "iuf":
+        return np.asarray(column), None
     series = pd.Series(np.ravel(column) if isinstance(column, np.ndarray) else column)
     if series.dtype.kind == "M":
         series = (series - pd.Timestamp(0, tz=getattr(series.dtype, "tz", None))) / pd.Timedelta(seconds=1)

@@ -131,7 +131,9 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
             )
         of_type = float if pa.types.is_float64(kind) else np.float32  # 0.1 in float32 is called 0.1
         return _distinct(column, lambda value: str(of_type(value)))
-    return texts_of(series_of(without_nul(column, name, table)))
+    if pa.types.is_string(kind):
+        return _distinct(without_nul(column, name, table), lambda text: text or None)
+    return texts_of(series_of(column))
 
 
 def without_nul(column: Any, name: str, table: Table) -> Any:
@@ -149,6 +151,17 @@ def without_nul(column: Any, name: str, table: Table) -> Any:
         row = int(np.asarray(pc.fill_null(found, False)).argmax())
         raise InputError(f"{table.place(row, name)}: found the text {column[row].as_py()!r}, which holds a NUL")
     return column
+
+
+def shared_texts(column: Any) -> NDArray[np.object_]:
+    """The cells of a column of text, None where there is nothing; equal ones are one object."""
+    return _distinct(column, str)
+
+
+def cell_codes(column: Any) -> NDArray[Any]:
+    """Which of the distinct cells each row holds, NaN where nothing: equal cells have equal numbers."""
+    codes: NDArray[Any] = _dictionary(column).indices.to_numpy(zero_copy_only=False)
+    return codes
 
 
 def _distinct(column: Any, text: Any) -> NDArray[np.object_]:
@@ -241,11 +254,15 @@ def number_values(column: Any, name: str, table: Table) -> pd.Series:
 
 def _distinct_cells(column: Any) -> tuple[list[Any], pd.Series]:
     """Distinct values in the order of the rows, and which of them each row holds (missing where none)."""
+    codes = _dictionary(column)
+    return codes.dictionary.to_pylist(), codes.indices.to_pandas()
+
+
+def _dictionary(column: Any) -> Any:
     import pyarrow as pa
 
     codes = pa.chunked_array([column.combine_chunks().dictionary_encode()]).combine_chunks()
-    codes = codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
-    return codes.dictionary.to_pylist(), codes.indices.to_pandas()
+    return codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
 
 
 def _share_numberlike(distinct: list[str], counts: NDArray[np.int64], plain: NDArray[np.bool_]) -> int:

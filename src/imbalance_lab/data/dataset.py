@@ -6,14 +6,21 @@ import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.scaling import Scaling, unscaled
+from imbalance_lab.data.window_view import Inputs, in_blocks
 from imbalance_lab.errors import InputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Words: TypeAlias = "NDArray[np.str_] | pd.Categorical"
+"""Text of each row: str array, or categorical of text, of shape (n,)."""
 
 IGNORE = -100
 """Target value of a position that its head does not score (PyTorch's ``ignore_index``)."""
@@ -26,7 +33,8 @@ class SequenceDataset:
     L = T for per-step labels, L != T for token sequences, T = L = 1 for tables and images.
     Inputs are as :mod:`imbalance_lab.data.coding` codes them, fitted on train alone; NaN where a
     value is missing. Standardisation and imputation belong to the model
-    (:mod:`imbalance_lab.data.preprocessing`).
+    (:mod:`imbalance_lab.data.preprocessing`). Windows of recordings are views of their rows: ``continuous[...]`` and
+    ``categorical[...]`` give arrays as any array does, but they are gathered then.
 
     Attributes
     ----------
@@ -58,8 +66,8 @@ class SequenceDataset:
         plain strings and numbers. ``facts["simulated"]`` is True for simulated data.
     """
 
-    continuous: NDArray[np.float32]
-    categorical: NDArray[np.int64]
+    continuous: Inputs[np.float32]
+    categorical: Inputs[np.int64]
     targets: Mapping[str, NDArray[np.int64]]
     heads: Mapping[str, tuple[str, ...]]
     groups: NDArray[np.str_]
@@ -131,8 +139,11 @@ class SequenceDataset:
         """Content digest (16 hex digits): equal data, whatever its file, has an equal digest."""
         h = hashlib.sha256()
         scaling = self.coding.scaling
-        arrays: list[NDArray[Any]] = [self.continuous, self.categorical, scaling.centre, scaling.scale]
-        for array in (*arrays, *(self.targets[k] for k in sorted(self.targets))):
+        for inputs in (self.continuous, self.categorical):
+            h.update(str((inputs.shape, inputs.dtype)).encode())
+            for _, part in in_blocks(inputs):
+                h.update(np.ascontiguousarray(part).data)
+        for array in (scaling.centre, scaling.scale, *(self.targets[k] for k in sorted(self.targets))):
             h.update(str((array.shape, array.dtype)).encode())
             h.update(np.ascontiguousarray(array).data)
         h.update(repr((self.channels, self.categorical_channels, self.categories, sorted(self.heads.items()))).encode())
@@ -160,14 +171,15 @@ class RawText:
     ``block`` is the text of the G-code block ("" where there is none), ``row`` its row in the
     recording, ``controller`` the controller's own motion mode ("G0" ..., "" where it says
     nothing). ``encoded`` is the class name the encoding gave the row, or "". ``vocabulary`` is
-    the token vocabulary in use, empty where the encoding has none.
+    the token vocabulary in use, empty where the encoding has none. Texts are categoricals where there are
+    many rows: a str array has four bytes of the longest text for each letter of each row.
     """
 
-    recording: NDArray[np.str_]
+    recording: Words
     row: NDArray[np.int64]
-    block: NDArray[np.str_]
-    controller: NDArray[np.str_]
-    encoded: NDArray[np.str_]
+    block: Words
+    controller: Words
+    encoded: Words
     vocabulary: Mapping[str, int] = field(default_factory=dict)
 
 

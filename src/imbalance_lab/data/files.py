@@ -7,12 +7,14 @@ import csv
 import json
 import zipfile
 from collections import Counter
-from collections.abc import Callable, Container, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 from typing import Any, TextIO
 
+from imbalance_lab.data.freed import give_back
 from imbalance_lab.errors import InputError
 from imbalance_lab.memory import require_room
 
@@ -90,20 +92,59 @@ def read_arrow(
         If the file is missing, empty, broken, without rows, in another encoding or with another
         separator, has a row of another length than the header, or names a column twice or not at all.
     """
-    import pyarrow as pa
-
     suffix = _suffix(path)
-    try:
+    with _readable(path, form):
         table = _read_csv(path, drop, set(text), form) if suffix == ".csv" else _read_parquet(path, drop)
-    except (pa.ArrowException, csv.Error, OSError, UnicodeError) as error:
-        if suffix == ".csv" and isinstance(error, UnicodeError):
-            raise InputError(_undecodable(path, form)) from None
-        if suffix == ".csv":
-            _explain(path, form)
-        raise InputError(_unreadable(path, error)) from error
     if table.num_rows == 0:
         raise InputError(f"{path} holds no rows")
     return table
+
+
+def read_columns(
+    path: Path, drop: Callable[[str], bool], text: Iterable[str] = (), form: Format = RECORDING_FORMAT
+) -> tuple[list[str], Iterator[tuple[str, Any]]]:
+    """The columns that :func:`read_arrow` reads: their names, and each of them in turn.
+
+    Of a Parquet file one column is in memory at a time (all its row groups: those of all columns would be there twice,
+    compressed and not); a CSV file is read whole, and given column by column.
+    """
+    if _suffix(path) == ".csv":
+        table = read_arrow(path, drop, text, form)
+        columns = {name: table[name] for name in table.column_names}
+        return list(columns), ((name, columns.pop(name)) for name in list(columns))
+    with _readable(path, form):
+        names = _parquet_columns(path, drop)
+    return names, _columns_in_turn(path, names, form)
+
+
+def _columns_in_turn(path: Path, names: Sequence[str], form: Format) -> Iterator[tuple[str, Any]]:
+    import pyarrow.parquet as pq
+
+    with _readable(path, form), pq.ParquetFile(path) as file:
+        if not file.metadata.num_rows:
+            raise InputError(f"{path} holds no rows")
+        for name in names:
+            column = _validated(file.read(columns=[name]))[name]
+            yield name, column
+            del column
+            give_back()
+
+
+@contextmanager
+def _readable(path: Path, form: Format) -> Iterator[None]:
+    """Whatever pyarrow finds wrong with a file is an InputError."""
+    import pyarrow as pa
+
+    is_csv = path.suffix.lower() == ".csv"
+    try:
+        yield
+    except (pa.ArrowException, csv.Error, OSError, UnicodeError) as error:
+        if is_csv and isinstance(error, UnicodeError):
+            raise InputError(_undecodable(path, form)) from None
+        if is_csv:
+            _explain(path, form)
+        reason = " ".join(str(error).split())
+        raise InputError(f"{path} cannot be read as {path.suffix[1:].lower()}: {reason}") from error
 
 
 def _suffix(path: Path) -> str:
@@ -132,22 +173,12 @@ def read_arrow_parts(path: Path, drop: Callable[[str], bool], text: Iterable[str
         As :func:`read_arrow`, for what the first part shows.
     """
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     if _suffix(path) == ".csv":
         yield from _csv_parts(path, drop, set(text), form)
         return
-    try:
-        with pq.ParquetFile(path) as file:
-            for name in _parquet_columns(path, drop):  # row groups of all columns would be in memory compressed and not
-                yield _validated(file.read(columns=[name]))
-                pa.default_memory_pool().release_unused()
-    except (pa.ArrowException, OSError, UnicodeError) as error:
-        raise InputError(_unreadable(path, error)) from error
-
-
-def _unreadable(path: Path, error: Exception) -> str:
-    return f"{path} cannot be read as {path.suffix[1:].lower()}: {' '.join(str(error).split())}"
+    for name, column in read_columns(path, drop, text, form)[1]:
+        yield pa.table({name: column})
 
 
 def _validated(table: Any) -> Any:

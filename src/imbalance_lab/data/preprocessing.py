@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from imbalance_lab.data.dataset import SequenceDataset
+from imbalance_lab.data.window_view import WindowView
 
 CLIP = 10.0
 """Scaled values are clipped at this many standard deviations, so that one wild value cannot rule."""
@@ -52,12 +53,15 @@ def fit(dataset: SequenceDataset, index: NDArray[np.int64] | None, on: str = "tr
     on : recorded as ``fitted_on``
     """
     chosen = np.arange(len(dataset)) if index is None else index
-    rows = _rows_once(dataset, chosen)
-    n, steps, channels = dataset.continuous.shape
-    flat = dataset.continuous.reshape(n * steps, channels)
-    mean, std = np.zeros(flat.shape[1], dtype=np.float32), np.ones(flat.shape[1], dtype=np.float32)
-    for channel in range(flat.shape[1]):  # one channel at a time: float64 without a float64 copy of all
-        values = flat[rows, channel].astype(np.float64)
+    inputs, channels = dataset.continuous, dataset.continuous.shape[2]
+    if isinstance(inputs, WindowView):
+        table, rows = inputs.table, _rows_of_view(dataset, inputs, chosen)
+    else:
+        table, rows = inputs.reshape(-1, channels), _rows_once(dataset, chosen)
+    at = rows[rows >= 0]
+    mean, std = np.zeros(channels, dtype=np.float32), np.ones(channels, dtype=np.float32)
+    for channel in range(channels):  # one channel at a time: float64 without a float64 copy of all
+        values = table[at, channel].astype(np.float64)
         values = values[np.isfinite(values)]
         if values.size:
             mean[channel] = values.mean()
@@ -79,3 +83,16 @@ def _rows_once(dataset: SequenceDataset, index: NDArray[np.int64]) -> NDArray[np
     keys = unit * (int(position.max(initial=0)) + 1) + position[real]
     _, first = np.unique(keys, return_index=True)
     return flat[real[np.sort(first)]]
+
+
+def _rows_of_view(
+    dataset: SequenceDataset, view: WindowView[np.float32], index: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Rows of the view's table, as :func:`_rows_once` tells them; padding is -1 where it is not left out."""
+    rows = view.rows(index).ravel()
+    if dataset.target_length != view.steps:
+        return rows
+    rows = rows[rows >= 0]
+    first = np.full(len(view.table), len(rows))
+    first[rows[::-1]] = np.arange(len(rows))[::-1]  # of equal indices the one that is written last stays
+    return rows[np.sort(first[first < len(rows)])]

@@ -41,9 +41,12 @@ class Scaling:
     def stored(self, values: NDArray[Any], channel: int) -> NDArray[np.float32]:
         """Values of one channel, of any shape and number type, as float32; what is not finite becomes NaN."""
         with np.errstate(over="ignore", invalid="ignore"):
-            out = _minus(values, float(self.centre[channel])) / self.scale[channel]
+            out = _minus(values, float(self.centre[channel]))
+            out = np.divide(out, self.scale[channel], out=out if out.ndim else None)  # of its own: _minus makes it
         finite = np.isfinite(out)
-        return np.where(finite, np.clip(out, -_LARGEST, _LARGEST), np.nan).astype(np.float32)
+        out = np.clip(out, -_LARGEST, _LARGEST, out=out if out.ndim else None)
+        stored = out.astype(np.float32)
+        return np.where(finite, stored, np.float32(np.nan))
 
     def native(self, stored: NDArray[Any], channels: Any = slice(None)) -> Floats:
         """Stored values (..., C), or of the ``channels`` at these indices, in their own units."""

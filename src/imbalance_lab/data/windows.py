@@ -35,7 +35,15 @@ class Windows:
 
     def rows(self, starts: Ints) -> Ints:
         """Rows in the whole table, shape (N, T), -1 for padding; ``starts`` is each recording's first row."""
-        return np.where(self.position >= 0, self.position + starts[self.recording][:, None], -1)
+        rows = self.position + starts[self.recording][:, None]
+        rows[self.position < 0] = -1
+        return rows
+
+    def targets(self, of_row: Ints, rows: Ints, nothing: int) -> Ints:
+        """Target of each step, shape (N, T), from those of the table's rows; ``nothing`` where none is scored."""
+        found = of_row.take(rows, mode="wrap")
+        found[~self.scored] = nothing
+        return found
 
 
 def covering_starts(n: int, length: int, stride: int) -> Ints:
@@ -89,7 +97,8 @@ def cut(lengths: Ints, starts_of: Callable[[int, int, int], Ints], length: int, 
     if centre:
         low, high = _score_bounds(recording, start, length)
         scored = real & (position >= low[:, None]) & (position < high[:, None])
-    return Windows(recording, np.where(real, position, -1), scored)
+    position[~real] = -1
+    return Windows(recording, position, scored)
 
 
 def _score_bounds(recording: Ints, start: Ints, length: int) -> tuple[Ints, Ints]:

@@ -14,7 +14,7 @@ from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.training.resident import make_resident
+from imbalance_lab.training.resident import make_prepared, targets_of
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -93,9 +93,10 @@ class Cases:
 def make_scored(network: Predictor, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
     """Prepare the sequences at ``rows`` on the network's device."""
     network.eval()
-    resident = make_resident(network, dataset, rows, network.device)
+    inputs = make_prepared(network, dataset, rows, network.device)
+    targets = targets_of(dataset, rows, network.device)
     names, recording = np.unique(dataset.groups[rows], return_inverse=True)
-    return ScoredSet(network, resident.inputs, resident.targets, rows, recording.astype(np.int64), len(names))
+    return ScoredSet(network, inputs, targets, rows, recording.astype(np.int64), len(names))
 
 
 def subset(data: ScoredSet, index: Ints) -> ScoredSet:

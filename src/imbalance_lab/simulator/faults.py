@@ -209,7 +209,7 @@ def _label_channel(loaded: LoadedData, strength: float, rng: np.random.Generator
         loaded,
         dataset=replace(
             dataset,
-            continuous=np.concatenate([dataset.continuous, channel], axis=2),
+            continuous=np.concatenate([np.asarray(dataset.continuous), channel], axis=2),
             channels=(*dataset.channels, PLANTED_CHANNEL),
             scaling=known and Scaling(np.append(known.centre, 0.0), np.append(known.scale, 1.0)),
             channel_groups={**dataset.channel_groups, "planted": (PLANTED_CHANNEL,)},
@@ -238,7 +238,7 @@ def _missingness(loaded: LoadedData, strength: float, rng: np.random.Generator) 
     groups = frames or {c: (c,) for c in dataset.channels}
     chosen = groups[str(rng.choice(sorted(groups)))]
     columns = np.array([dataset.channels.index(c) for c in chosen])
-    continuous = dataset.continuous.copy()
+    continuous = np.array(dataset.continuous)
     if dataset.slices:
         by = dataset.slices.get("operation", next(iter(dataset.slices.values())))
         _, first, of = np.unique(dataset.groups, return_index=True, return_inverse=True)
@@ -276,7 +276,7 @@ def _no_signal(loaded: LoadedData, strength: float, rng: np.random.Generator) ->
 
 def _no_signal_rows(loaded: LoadedData, head: str, rare: int, strength: float, rng: np.random.Generator) -> LoadedData:
     dataset = loaded.dataset
-    continuous, categorical = dataset.continuous.copy(), dataset.categorical.copy()
+    continuous, categorical = np.array(dataset.continuous), np.array(dataset.categorical)
     holds = (dataset.targets[head] == rare).any(axis=1)
     for _, split in loaded.splits.items():  # donors of the same split: no copies across splits
         receivers, donors = split[holds[split]], split[~holds[split]]

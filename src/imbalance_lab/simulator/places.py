@@ -66,27 +66,30 @@ def _raw_with(loaded: LoadedData, head: str, label: Ints, text: str) -> RawText 
         return raw  # rows of the text are not places of the targets
     names, first = np.unique(dataset.groups, return_index=True)
     units = dataset.unit[first]
-    code = np.clip(np.searchsorted(names, raw.recording), 0, len(names) - 1)
-    known = (names[code] == raw.recording) & (raw.row < dataset.unit_length[units[code]])
+    recording, block, controller, said = (
+        np.asarray(words, dtype=np.str_) for words in (raw.recording, raw.block, raw.controller, raw.encoded)
+    )
+    code = np.clip(np.searchsorted(names, recording), 0, len(names) - 1)
+    known = (names[code] == recording) & (raw.row < dataset.unit_length[units[code]])
     offset = np.concatenate([[0], np.cumsum(dataset.unit_length)])
     place = np.where(known, offset[units[code]] + raw.row, len(label) - 1)
     before = place_labels(dataset, head)[1]
     changed = known & (before[place] != label[place])
     classes = np.array([*dataset.heads[head], ""])
     now = classes[np.where(label[place] == IGNORE, len(classes) - 1, label[place])]
-    encoded = np.where(changed, now, raw.encoded)
+    encoded = np.where(changed, now, said)
     if text == "true" or not changed.any():
         return replace(raw, encoded=encoded)
     # Blocks are modal: once one of them moves, every block has to say its own command.
     word = re.compile(r"\bG0*[0-3]\b(?!\.)\s*")
     motion = np.isin(now, ("G0", "G1", "G2", "G3"))
-    bare = np.array([word.sub("", block) for block in raw.block.tolist()])
-    explicit = np.where(motion, np.char.rstrip(np.char.add(np.char.add(now, " "), bare)), raw.block)
+    bare = np.array([word.sub("", text) for text in block.tolist()])
+    explicit = np.where(motion, np.char.rstrip(np.char.add(np.char.add(now, " "), bare)), block)
     gone = changed & (now == "")
     return replace(
         raw,
         block=np.where(gone, "", explicit),
-        controller=np.where(changed, now, raw.controller),
+        controller=np.where(changed, now, controller),
         encoded=encoded,
     )
 

@@ -87,7 +87,7 @@ def head_features(
     """
     network.eval()
     keep = {head: _kept(target.cpu().numpy(), limit) for head, target in data.targets.items()}
-    device = data.inputs.values.device
+    device = data.device
     parts: dict[str, list[Tensor]] = {head: [] for head in data.targets}
     for start in range(0, len(data), EVALUATION_BATCH):
         stop = min(start + EVALUATION_BATCH, len(data))
@@ -139,7 +139,7 @@ def make_bank(network: Network, train: Resident, strategy: BoundStrategy, phase_
     """
     name = strategy.phases[phase_number].resample
     assert name is not None
-    device = train.inputs.values.device
+    device = train.device
     features, labels, seen = {}, {}, {}
     for head, (x, y) in head_features(network, train, MAX_ROWS).items():
         k = network.n_classes(head)

@@ -118,7 +118,7 @@ class _Trainer:
         self.network, self.train, self.val = network, train, val
         self.strategy, self.config, self.seed, self.denoising_weight = strategy, config, seed, denoising_weight
         self.graphs = graphs
-        self.device = train.inputs.values.device
+        self.device = train.device
         self.steps = math.ceil(len(train) / config.batch_size)
         self.noise = NoiseStream(self.device)
         self.stream: torch.cuda.Stream | None = None

@@ -59,7 +59,7 @@ class Step:
     ) -> None:
         self.network, self.train, self.phase, self.config = network, train, phase, config
         self.denoising_weight = denoising_weight
-        self.device = device = train.inputs.values.device
+        self.device = device = train.device
         self.cuda = device.type == "cuda"
         self.steps = math.ceil(len(train) / config.batch_size)
         self.generator = torch.Generator(device)

@@ -31,7 +31,7 @@ def confusion_on_device(logits: Tensor, target: Tensor, into: Tensor) -> Tensor:
 def confusions(network: Network, data: Resident) -> dict[str, Tensor]:
     """Confusion counts of every head on a resident split, int64 (K, K) each, on its device; computed in float32."""
     network.eval()
-    device = data.inputs.values.device
+    device = data.device
     sizes = {head: network.n_classes(head) for head in data.targets}
     counts = {head: torch.zeros(k, k, dtype=torch.int64, device=device) for head, k in sizes.items()}
     with matrix_products(tf32=False):
@@ -47,7 +47,7 @@ def confusions(network: Network, data: Resident) -> dict[str, Tensor]:
 def predict_scores(network: Predictor, data: Resident) -> dict[str, NDArray[np.float32]]:
     """Class scores (logits ready for a softmax) of every head, float32 (n, L, K), computed in float32."""
     network.eval()
-    device = data.inputs.values.device
+    device = data.device
     parts: dict[str, list[Tensor]] = {head: [] for head in data.targets}
     with matrix_products(tf32=False):
         for start in range(0, len(data), EVALUATION_BATCH):

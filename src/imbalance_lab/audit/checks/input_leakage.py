@@ -32,10 +32,10 @@ def check_input_leakage(loaded: LoadedData, context: AuditContext) -> tuple[Find
 
 def _dead_channels(loaded: LoadedData) -> Finding:
     """Channels that never change in train, or were never measured there: nothing can be learned from them."""
-    values = loaded.dataset.continuous[loaded.splits.train]
     missing, constant, infinite = [], [], []
     for c, name in enumerate(loaded.dataset.channels):
-        low, high = np.fmin.reduce(values[..., c], axis=None), np.fmax.reduce(values[..., c], axis=None)
+        values = loaded.dataset.continuous[loaded.splits.train, :, c]
+        low, high = np.fmin.reduce(values, axis=None), np.fmax.reduce(values, axis=None)
         if np.isnan(low):
             missing.append(name)
         elif low == high:

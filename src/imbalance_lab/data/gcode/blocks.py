@@ -117,11 +117,6 @@ class BlockColumn:
         """One integer per distinct block, spread over the rows; ``missing`` where there is no text."""
         return np.append(np.asarray(values, dtype=np.int64), missing)[self.codes]
 
-    @property
-    def text(self) -> NDArray[np.str_]:
-        """The text of every row, "" where there is none; str array of shape (n,)."""
-        return np.array([*(block.text for block in self.blocks), ""], dtype=np.str_)[self.codes]
-
 
 def parse_column(texts: Any) -> BlockColumn:
     """Parse a column of texts (missing or blank ones allowed), each distinct text once.

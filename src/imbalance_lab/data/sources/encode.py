@@ -38,6 +38,7 @@ from imbalance_lab.data.source_options import EncodingOptions
 from imbalance_lab.data.sources.recordings import Recordings, tidy
 from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, Plan, plan_split, sides_of_words
 from imbalance_lab.data.splits import assign_groups, class_counts
+from imbalance_lab.data.window_view import view_of
 from imbalance_lab.data.windows import (
     Windows,
     apart_starts,
@@ -108,7 +109,7 @@ def encode_recordings(
 def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | None) -> _Table:
     column = options.split.column
     tidied = tidy(recordings.frame, recordings.facts, (column,) if column else ())
-    frame, names = tidied.frame, tidied.frame["recording"].to_numpy().astype(np.str_)
+    frame, names = tidied.frame, tidied.frame["recording"].to_numpy(dtype=object)
     change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
     starts = np.flatnonzero(change).astype(np.int64)
     if len(starts) < 3 and options.split.by == "recording" and not options.split.all_test:
@@ -126,14 +127,15 @@ def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | 
         place = row - int(starts[recording[row]])
         raise InputError(f"recording {str(names[row])!r}, row {place} (from 0): {match.group(2)}") from error
     known = dict(tidied.facts)
-    known["rows_without_text"] = int((blocks.codes < 0).sum())
     lengths = np.diff(np.append(starts, len(names))).astype(np.int64)
-    operation, unmatched = _operations(names[starts], options.operation)
+    known["rows_without_text"] = int((blocks.codes < 0).sum())
+    names = names[starts].astype(np.str_)
+    operation, unmatched = _operations(names, options.operation)
     if unmatched:
         known["recordings_without_operation"] = unmatched
     of_file = recordings.sides
-    given = np.array([of_file[n] for n in names[starts].tolist()], dtype=np.int64) if of_file else None
-    table = _Table(frame, names[starts], recording, starts, lengths, operation, blocks, known, coding, given)
+    given = np.array([of_file[n] for n in names.tolist()], dtype=np.int64) if of_file else None
+    table = _Table(frame, names, recording, starts, lengths, operation, blocks, known, coding, given)
     if not column:
         return table
     words = frame[column].to_numpy()
@@ -183,31 +185,36 @@ def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDA
 
 def _inputs(table: _Table, options: EncodingOptions, part: NDArray[np.int64]) -> Inputs:
     train = part == TRAIN
-    return select_inputs(table.frame, options.exclude, table.recording, train, options.min_coverage, table.coding)
+    spend = options.split.folds is None  # else the next fold reads the columns again
+    return select_inputs(
+        table.frame, options.exclude, table.recording, train, options.min_coverage, table.coding, spend=spend
+    )
 
 
-def _gather(inputs: Inputs, rows: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Inputs of windows (N, T): NaN and code 0 where ``rows`` is -1."""
-    continuous = inputs.continuous[rows]
-    categorical = inputs.categorical[rows]
-    padding = rows < 0
-    if padding.any():
-        continuous[padding] = np.nan
-        categorical[padding] = 0
-    return continuous, categorical
-
-
-def _raw_text(table: _Table, encoded: NDArray[np.str_], vocabulary: Mapping[str, int] | None = None) -> RawText:
+def _raw_text(
+    table: _Table,
+    names: Sequence[str],
+    encoded: NDArray[np.int64],
+    vocabulary: Mapping[str, int] | None = None,
+) -> RawText:
+    """The text of the table; ``encoded`` is the place in ``names`` of each row's class, -1 where it has none."""
     rows = np.arange(len(table.recording)) - table.starts[table.recording]
-    controller = np.array([*COMMANDS, ""])[controller_motion(table.frame)]
     return RawText(
-        recording=table.names[table.recording],
+        recording=_words(table.names.tolist(), table.recording),
         row=rows.astype(np.int64),
-        block=table.blocks.text,
-        controller=controller,
-        encoded=encoded,
+        block=_words([block.text for block in table.blocks.blocks], table.blocks.codes),
+        controller=_words(COMMANDS, controller_motion(table.frame)),
+        encoded=_words(names, encoded),
         vocabulary=dict(vocabulary or {}),
     )
+
+
+def _words(names: Sequence[str], codes: NDArray[np.int64]) -> pd.Categorical:
+    """The name of each code, "" for -1."""
+    import pandas as pd
+
+    distinct, place = np.unique(np.array([*names, ""], dtype=np.str_), return_inverse=True)
+    return pd.Categorical.from_codes(place[codes], distinct)
 
 
 def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
@@ -227,19 +234,18 @@ def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
     targets = [t[:, None] for t in by_row.values()]
     counts = class_counts(table.recording, len(table.names), targets, [len(c) for c in heads.values()])
     plan = _plan(table, options, counts, heads)
-    encoded = np.array([*COMMANDS, ""])[np.where(command == IGNORE, -1, command)]
-    raw, length, stride = _raw_text(table, encoded), options.window.length, options.window.stride
+    raw = _raw_text(table, COMMANDS, np.where(command == IGNORE, -1, command))
+    length, stride = options.window.length, options.window.stride
 
     def of(fold: int | None) -> LoadedData:
         part = plan.side(fold)
+        inputs = _inputs(table, options, part)  # before the windows: columns and coded columns are the most
         windows = step_windows(table.lengths, part == TRAIN, length, stride)
         rows = windows.rows(table.starts)
-        inputs = _inputs(table, options, part)
-        continuous, categorical = _gather(inputs, rows)
         dataset = SequenceDataset(
-            continuous=continuous,
-            categorical=categorical,
-            targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in by_row.items()},
+            continuous=view_of(inputs.continuous, windows, table.starts, np.nan),
+            categorical=view_of(inputs.categorical, windows, table.starts, 0),
+            targets={head: windows.targets(target, rows, IGNORE) for head, target in by_row.items()},
             heads=heads,
             groups=table.names[windows.recording],
             channels=inputs.coding.channels,
@@ -335,8 +341,7 @@ def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | Non
     presence = Presence(table.names, *sides) if options.split.by == "recording" else None
     in_train = np.repeat([True, False], [len(cuts[0]), sum(map(len, cuts[1:]))])
     candidates = _TokenWindows(join(cuts), np.concatenate(labels), in_train)
-    encoded = np.array([*tokens.first_command, ""], dtype=np.str_)[table.blocks.codes]
-    raw = _raw_text(table, encoded, vocabulary.tokens)
+    raw = _raw_text(table, tokens.first_command, table.blocks.codes, vocabulary.tokens)
 
     def of(fold: int | None) -> LoadedData:
         part = plan.side(fold)
@@ -373,10 +378,9 @@ def _token_data(
     longest = int(lengths.max(initial=1))
     place = np.arange(longest)
     inputs = _inputs(table, options, part)
-    continuous, categorical = _gather(inputs, windows.rows(table.starts))
     dataset = SequenceDataset(
-        continuous=continuous,
-        categorical=categorical,
+        continuous=view_of(inputs.continuous, windows, table.starts, np.nan),
+        categorical=view_of(inputs.categorical, windows, table.starts, 0),
         targets={head: target[label][:, :longest] for head, target in tokens.targets.items()},
         heads=tokens.heads,
         groups=table.names[windows.recording],

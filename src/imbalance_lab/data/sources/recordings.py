@@ -10,8 +10,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.columns import Table, input_column, plain_column, series_of, without_nul
-from imbalance_lab.data.files import RECORDING_FORMAT, existing, read_arrow, row_number
+from imbalance_lab.data.columns import (
+    Table,
+    cell_codes,
+    input_column,
+    plain_column,
+    series_of,
+    shared_texts,
+    without_nul,
+)
+from imbalance_lab.data.files import RECORDING_FORMAT, existing, read_columns, row_number
+from imbalance_lab.data.freed import give_back
 from imbalance_lab.data.scaling import fits_float32
 from imbalance_lab.errors import InputError
 
@@ -82,7 +91,7 @@ def read_recordings(path: Path, keep: tuple[str, ...] = ()) -> Recordings:
     """
     existing(path, "path")
     if not path.is_dir():
-        numbers, text, ignored = _columns(path, keep)
+        numbers, text, ignored = _columns(path, keep, narrow=True)
         if "recording" not in text:
             raise InputError(f"{path} has no column 'recording', expected one that names the recording of each row")
         missing = text["recording"].null_count
@@ -101,7 +110,7 @@ def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
 
     tables, present, ignored = [], {}, {}
     for file in files:
-        found, text, texts_ignored = _columns(file, keep)
+        found, text, texts_ignored = _columns(file, keep, narrow=False)  # decided on the rows of all files
         present[file.name] = set(found)
         ignored.update(dict.fromkeys(texts_ignored, file))
         rows = len(text["gcode_string"])
@@ -123,10 +132,11 @@ def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
     if ignored:
         facts["text_columns_ignored"] = ", ".join(sorted(ignored))
     table = pa.concat_tables(tables, promote_options="permissive")  # whole numbers in one file, fractions in the next
-    numbers = {n: table[n] for n in table.column_names if n not in _TEXT + keep}
-    text = {n: table[n] for n in _TEXT + keep if n in table.column_names}
+    columns = {n: table[n] for n in table.column_names}
     tables.clear()
     del table
+    text = {n: columns.pop(n) for n in _TEXT + keep if n in columns}
+    numbers = {n: _narrow(columns.pop(n)) for n in list(columns)}
     return tidy(_to_frame(numbers, text), facts, keep)
 
 
@@ -135,28 +145,29 @@ def _frame_of(column: str) -> str:
     return f"{column.partition('.')[0]}.*" if "." in column else column
 
 
-def _columns(path: Path, keep: tuple[str, ...]) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
-    """Number columns, the known text columns, and the names of the columns that are neither."""
-    table = read_arrow(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
-    if "gcode_string" not in table.column_names:
+def _columns(path: Path, keep: tuple[str, ...], narrow: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+    """Number columns (``narrow``: as the table has them), the known text columns, and the names of all others."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    names, columns = read_columns(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
+    if "gcode_string" not in names:
         raise InputError(
             f"{path} has no column 'gcode_string' (the block being executed); "
-            f"it has {', '.join(table.column_names[:6])} and {max(0, table.num_columns - 6)} more"
+            f"it has {', '.join(names[:6])} and {max(0, len(names) - 6)} more"
         )
     for name in keep:
-        if name not in table.column_names:
+        if name not in names:
             raise InputError(f"{path} has no column {name!r} (data.split.column)")
-    text = {name: _text_column(table[name], path, name) for name in _TEXT + keep if name in table.column_names}
-    numbers, ignored = {}, []
-    for name in table.column_names:
-        if name in text:
-            continue
-        column = _number_column(table[name], path, name)
-        if column is None:
+    text, numbers, ignored = {}, {}, []
+    for name, column in columns:
+        if name in _TEXT + keep:
+            text[name] = _text_column(column, path, name)
+        elif (found := _number_column(column, path, name)) is None:
             ignored.append(name)
         else:
-            numbers[name] = column
-    return numbers, text, ignored
+            numbers[name] = _narrow(found) if narrow else found
+    return numbers, {name: text[name] for name in _TEXT + keep if name in text}, ignored
 
 
 def _text_column(column: Any, path: Path, name: str) -> Any:
@@ -218,12 +229,26 @@ def _first_text(column: Any) -> tuple[int, str] | None:
 
 
 def _to_frame(numbers: dict[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
-    """The columns as a frame; ``numbers`` is emptied on the way, so that they are not in memory twice."""
+    """The columns as a frame sorted by recording, which holds the arrays of ``numbers``; equal texts are one object.
+
+    Sorted one column after the other: a frame would be in memory twice.
+    """
     import pandas as pd
 
-    columns: dict[str, Any] = {name: column.to_pandas().astype("object") for name, column in text.items()}
-    columns.update({name: _narrow(numbers.pop(name)) for name in list(numbers)})
-    return pd.DataFrame(columns, copy=False)
+    # of the time it is only asked whether it is that of the row before
+    texts = {n: cell_codes(column) if n == "t_console" else shared_texts(column) for n, column in text.items()}
+    names = texts["recording"]
+    if (names[1:] < names[:-1]).any():
+        order = np.argsort(names, kind="stable")
+        texts = {name: values[order] for name, values in texts.items()}
+        for name in list(numbers):
+            values = numbers.pop(name)
+            plain = isinstance(values, np.ndarray)
+            numbers[name] = values[order] if plain else values.take(order).reset_index(drop=True)
+            del values
+            give_back()
+    plain = {name: pd.Series(values, dtype=values.dtype) for name, values in texts.items()}
+    return pd.DataFrame({**plain, **numbers}, copy=False)
 
 
 def _narrow(column: Any) -> pd.Series | NDArray[np.float32]:
@@ -233,7 +258,7 @@ def _narrow(column: Any) -> pd.Series | NDArray[np.float32]:
     values = series_of(column)
     if not pa.types.is_float32(column.type) and not fits_float32(values.dropna().to_numpy()):
         return values
-    narrow: NDArray[np.float32] = values.to_numpy(dtype=np.float32, na_value=np.nan)
+    narrow: NDArray[np.float32] = np.array(values.to_numpy(dtype=np.float32, na_value=np.nan))
     return narrow
 
 
@@ -266,10 +291,10 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None, keep: t
     else:
         out.setdefault("duplicate_rows_dropped", 0)
     numbers = [c for c in frame.columns if c not in _TEXT and c not in _DROPPED and _is_number(frame[c])]
-    empty = frame[numbers].isna().all()
-    if empty.any():
-        out["empty_columns_dropped"] = ", ".join(sorted({_frame_of(c) for c in empty.index[empty]}))
-    kept = [c for c in numbers if not empty[c]]
+    empty = {c for c in numbers if frame[c].isna().all()}
+    if empty:
+        out["empty_columns_dropped"] = ", ".join(sorted({_frame_of(c) for c in empty}))
+    kept = [c for c in numbers if c not in empty]
     out["rows"], out["recordings"] = len(frame), int(frame["recording"].nunique())
     tidied = frame[["recording", "gcode_string", *keep, *(c for c in kept if c not in keep)]]
     return Recordings(tidied, out)

@@ -22,20 +22,19 @@ from imbalance_lab.data.sources.long_table import LongTable, Wanted, files_at, r
 from imbalance_lab.data.sources.recording_rows import RecordingRows, check_order, recordings_of
 from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, plan_split, sides_of_words
 from imbalance_lab.data.splits import class_counts
+from imbalance_lab.data.window_view import view_of
 from imbalance_lab.data.windows import Windows, most_frequent, step_windows
 from imbalance_lab.errors import InputError
 from imbalance_lab.formats import percent
 
 Ints = NDArray[np.int64]
 
-_AT_ONCE = 4  # channels that are coded and cut into windows together: bounds the memory beside them
-
 
 @dataclass(frozen=True)
 class _Inputs:
     """Input columns of n rows."""
 
-    numbers: Mapping[str, NDArray[Any]]
+    numbers: dict[str, NDArray[Any]]
     categories: Mapping[str, Texts]
     facts: Mapping[str, object]
 
@@ -82,14 +81,17 @@ def load_series(options: SeriesOptions, base: Path, coding: Coding | None = None
 
     def of(fold: int | None) -> LoadedData:
         part = plan.side(fold)
+        chosen, left_out = (coding, {}) if coding else _fitted(inputs, recordings, part == TRAIN, options)
+        columns = chosen.needed(inputs.columns)
+        if options.split.folds is None:  # nothing reads them again
+            inputs.numbers.clear()
+        coded = chosen.encode(columns, spend=True)
         windows = step_windows(recordings.lengths, part == TRAIN, length, stride)
         rows = windows.rows(recordings.starts)
-        chosen, left_out = (coding, {}) if coding else _fitted(inputs, recordings, part == TRAIN, options)
-        continuous, categorical, said = _windowed(chosen, inputs.columns, rows)
         dataset = SequenceDataset(
-            continuous=continuous,
-            categorical=categorical,
-            targets={head: np.where(windows.scored, target[rows], IGNORE) for head, target in targets.items()},
+            continuous=view_of(coded.continuous, windows, recordings.starts, np.nan),
+            categorical=view_of(coded.categorical, windows, recordings.starts, 0),
+            targets={head: windows.targets(target, rows, IGNORE) for head, target in targets.items()},
             heads=heads,
             groups=recordings.names[windows.recording],
             channels=chosen.channels,
@@ -101,7 +103,7 @@ def load_series(options: SeriesOptions, base: Path, coding: Coding | None = None
             categories=chosen.categories,
             scaling=chosen.scaling,
             channel_groups=_channel_groups(chosen.channels, options.channel_groups),
-            facts={**facts, **inputs.facts, **left_out, **said, **plan.facts, "windows": len(windows)},
+            facts={**facts, **inputs.facts, **left_out, **coded.facts, **plan.facts, "windows": len(windows)},
         )
         return LoadedData(dataset, _splits(windows, part), fold=plan.fold(fold))
 
@@ -265,46 +267,6 @@ def _fitted(
 def _splits(windows: Windows, part: Ints) -> Splits:
     side = part[windows.recording]
     return Splits(*(np.flatnonzero(side == number).astype(np.int64) for number in (TRAIN, VAL, TEST)))
-
-
-def _windowed(
-    coding: Coding, columns: Mapping[str, Any], rows: Ints
-) -> tuple[NDArray[np.float32], Ints, dict[str, object]]:
-    """Inputs of windows, (N, T, C) and (N, T, K), from columns of n rows; padding (row -1) is missing.
-
-    A few columns at a time: the coded rows would otherwise be in memory once more beside the windows.
-    """
-    coding.check(columns)  # all of them at once
-    continuous = np.empty((*rows.shape, len(coding.channels)), dtype=np.float32)
-    categorical = np.zeros((*rows.shape, len(coding.categorical_channels)), dtype=np.int64)
-    said: list[Mapping[str, object]] = []
-    for start in range(0, len(coding.channels), _AT_ONCE):
-        chosen = slice(start, start + _AT_ONCE)
-        coded = coding.only(channels=chosen).encode(columns)
-        continuous[..., chosen] = coded.continuous[rows]
-        said.append(coded.facts)
-    if coding.categorical_channels:
-        coded = coding.only(categorical=slice(None)).encode(columns)
-        categorical[...] = coded.categorical[rows]
-        said.append(coded.facts)
-    padding = rows < 0
-    if padding.any():
-        continuous[padding] = np.nan
-        categorical[padding] = 0
-    return continuous, categorical, _together(said)
-
-
-def _together(facts: Sequence[Mapping[str, object]]) -> dict[str, object]:
-    """Facts on single columns as facts on all: numbers add up, words follow each other."""
-    out: dict[str, object] = {}
-    for part in facts:
-        for name, value in part.items():
-            before = out.get(name)
-            if isinstance(value, int) and isinstance(before, int):
-                out[name] = before + value
-            else:
-                out[name] = value if before is None else f"{before}, {value}"
-    return out
 
 
 def _channel_groups(channels: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
