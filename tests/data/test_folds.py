@@ -185,8 +185,8 @@ def test_the_files_are_read_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     import imbalance_lab.data.sources.recordings as module
 
     reads: list[Path] = []
-    read = module.read_arrow
-    monkeypatch.setattr(module, "read_arrow", lambda path, *a, **k: reads.append(path) or read(path, *a, **k))
+    read = module.read_columns
+    monkeypatch.setattr(module, "read_columns", lambda path, *a, **k: reads.append(path) or read(path, *a, **k))
     options = parse_options({**recordings_file(tmp_path), "split": {"folds": 4}})
     assert len(list(load_folds(options))) == 4
     assert len(reads) == 1

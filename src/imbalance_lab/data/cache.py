@@ -133,7 +133,7 @@ def _load_cached(folder: Path) -> LoadedData:
     splits = Splits(**{name: np.asarray(array(f"split.{name}")) for name in ("train", "val", "test")})
     raw = None
     if about["vocabulary"] is not None:
-        words = {n: pd.Categorical.from_codes(array(f"raw.{n}"), np.asarray(array(f"raw.{n}.names"))) for n in _WORDS}
+        words = {n: pd.Categorical.from_codes(array(f"raw.{n}"), array(f"raw.{n}.names").tolist()) for n in _WORDS}
         raw = RawText(row=array("raw.row"), vocabulary=about["vocabulary"], **words)
     fold = Fold(**about["fold"]) if about["fold"] is not None else None
     return LoadedData(dataset, splits, raw, about["scaler_fitted_on"], fold=fold)

@@ -85,7 +85,8 @@ class Coding:
             See :meth:`check`.
         """
         self.check(columns)
-        return {n: columns[n] for n in self.columns if n in columns} or {n: columns[n] for n in list(columns)[:1]}
+        names = [name for name in self.columns if name in columns] or [str(name) for name in columns][:1]
+        return {name: columns[name] for name in names}
 
     def encode(self, columns: Mapping[str, Any] | pd.DataFrame, spend: bool = False) -> Coded:
         """Code columns (arrays or series of one shape, or a data frame); others than the coding's are not looked at.
@@ -107,7 +108,8 @@ class Coding:
         else:
             continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
         take = columns.pop if spend and isinstance(columns, dict) else columns.__getitem__
-        infinite, merged = 0, []
+        infinite = 0
+        merged: list[str] = []
         for i, name in enumerate(self.channels):
             if name in absent:
                 continuous[..., i] = np.nan

@@ -139,7 +139,8 @@ class SequenceDataset:
         """Content digest (16 hex digits): equal data, whatever its file, has an equal digest."""
         h = hashlib.sha256()
         scaling = self.coding.scaling
-        for inputs in (self.continuous, self.categorical):
+        coded: tuple[Inputs[Any], ...] = (self.continuous, self.categorical)
+        for inputs in coded:
             h.update(str((inputs.shape, inputs.dtype)).encode())
             for _, part in in_blocks(inputs):
                 h.update(np.ascontiguousarray(part).data)

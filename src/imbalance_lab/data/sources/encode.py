@@ -214,7 +214,7 @@ def _words(names: Sequence[str], codes: NDArray[np.int64]) -> pd.Categorical:
     import pandas as pd
 
     distinct, place = np.unique(np.array([*names, ""], dtype=np.str_), return_inverse=True)
-    return pd.Categorical.from_codes(place[codes], distinct)
+    return pd.Categorical.from_codes(place[codes], distinct.tolist())
 
 
 def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:

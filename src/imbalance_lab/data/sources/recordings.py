@@ -243,8 +243,8 @@ def _to_frame(numbers: dict[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
         texts = {name: values[order] for name, values in texts.items()}
         for name in list(numbers):
             values = numbers.pop(name)
-            plain = isinstance(values, np.ndarray)
-            numbers[name] = values[order] if plain else values.take(order).reset_index(drop=True)
+            held = isinstance(values, np.ndarray)
+            numbers[name] = values[order] if held else values.take(order).reset_index(drop=True)
             del values
             give_back()
     plain = {name: pd.Series(values, dtype=values.dtype) for name, values in texts.items()}
