@@ -222,19 +222,19 @@ def _map_cached(positions: int) -> Callable[[], Any]:
     return call
 
 
-def _load(source: str, rows: int) -> Callable[[], Any]:
-    """Load a Parquet file of ``rows`` rows: numbers of a normal distribution, recordings of 10,000 rows."""
+def _load(source: str, n_rows: int) -> Callable[[], Any]:
+    """Load a Parquet file of ``n_rows`` rows: numbers of a normal distribution, recordings of 10,000 rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     from imbalance_lab.load import load_data, parse_options
 
-    part, length = min(rows, 10**6), min(10_000, rows // 10)
+    part, length = min(n_rows, 10**6), min(10_000, n_rows // 10)
     path = Path(tempfile.mkdtemp(prefix="imbalance-lab-")) / "rows.parquet"
     rng, words = np.random.default_rng(0), np.array(["G0 X1", "G1 X2", "G1 Y3", "G2 X1"])
     label = {"recordings": "gcode_string", "series": "state"}[source]
     writer = None
-    for start in range(0, rows, part):
+    for start in range(0, n_rows, part):
         place = np.arange(start, start + part)
         table = pa.table(
             {"recording": [f"face_{i:05d}" for i in (place // length).tolist()], label: words[place // 37 % 11 % 4]}
@@ -250,7 +250,7 @@ def _load(source: str, rows: int) -> Callable[[], Any]:
 
     def call() -> dict[str, float]:
         windows = len(load_data(options).dataset)
-        return {"windows": windows, "table_mib": rows * CHANNELS * 4 / 2**20}
+        return {"windows": windows, "table_mib": n_rows * CHANNELS * 4 / 2**20}
 
     return call
 
@@ -318,7 +318,7 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         _measured(tables["comparison"], missing, {"runs": n}, "compare", runs=n)
     for source in ("recordings", "series"):
         for n in ROWS[size]:
-            _measured(tables["loading"], missing, {"source": source, "rows": n}, "load", source=source, rows=n)
+            _measured(tables["loading"], missing, {"source": source, "rows": n}, "load", source=source, n_rows=n)
     facts: dict[str, Any] = {"bytes of a task": _task_bytes()}
     for shown, _, _ in engines:
         rows = [r for r in tables["engines"] if r["engine"] == shown]
