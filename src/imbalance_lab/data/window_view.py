@@ -17,7 +17,7 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 _BLOCK = 1 << 24  # values that are looked at together
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class WindowView(Generic[Scalar]):
     """Values of N windows of T rows, shape (N, T, C), over a table of n rows that the windows share.
 
