@@ -51,15 +51,13 @@ def changed(a: object, b: object) -> set[str]:
     """Names of the fields in which two dataclasses differ."""
 
     def same(x, y):
-        if isinstance(x, np.ndarray):
+        if hasattr(x, "__array__"):  # windows and texts too
+            x, y = np.asarray(x), np.asarray(y)
             return x.shape == y.shape and np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
         if isinstance(x, dict):
             return x.keys() == y.keys() and all(same(x[k], y[k]) for k in x)
         if hasattr(x, "__dataclass_fields__"):
             return not changed(x, y)
-        if hasattr(x, "__array__") and x is not y:  # windows, or texts
-            x, y = np.asarray(x), np.asarray(y)
-            return np.array_equal(x, y, equal_nan=x.dtype.kind == "f")
         return x == y
 
     return {f.name for f in fields(a) if not same(getattr(a, f.name), getattr(b, f.name))}
