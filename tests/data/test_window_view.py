@@ -34,6 +34,7 @@ KEYS: dict[str, Any] = {
     "last step": np.s_[:, -1],
     "cell": np.s_[:, 0, 2],
     "channel": np.s_[..., 1],
+    "some channels": np.s_[:, :, np.array([2, 0])],
     "channels of some": np.s_[np.array([0, 2]), :, 1],
     "places": np.s_[np.array([0, 3, 1]), np.array([1, 0, 3])],
     "neighbours": np.s_[np.array([[0], [3]]), np.array([[0, 1], [2, 3]])],

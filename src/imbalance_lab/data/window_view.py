@@ -53,6 +53,8 @@ class WindowView(Generic[Scalar]):
 
     def __getitem__(self, key: Any) -> Any:
         *place, columns = _three(key)
+        if np.ndim(columns) and all(isinstance(part, slice) for part in place):
+            return self[*place][..., columns]  # indices of columns alone go with no index of rows
         rows = self.rows(*place)
         if not self._padded:
             return self._found(rows, columns)
