@@ -147,8 +147,6 @@ def _frame_of(column: str) -> str:
 
 def _columns(path: Path, keep: tuple[str, ...], narrow: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Number columns (``narrow``: as the table has them), the known text columns, and the names of all others."""
-    import pyarrow as pa
-    import pyarrow.compute as pc
 
     names, columns = read_columns(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
     if "gcode_string" not in names:
