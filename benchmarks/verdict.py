@@ -77,28 +77,40 @@ def dealt(recordings: int, folds: int, seed: int) -> NDArray[np.int64]:
     return np.random.default_rng(seed).permutation(recordings) % folds
 
 
-def trained(data: Mill, tested: NDArray[np.bool_], hidden: int, seed: int) -> NDArray[np.float32]:
-    """Probabilities (m, K) of the tested positions from a network that saw the others."""
+def trained(
+    data: Mill, train: NDArray[np.bool_], shown: Sequence[NDArray[np.bool_]], hidden: int, seed: int
+) -> list[NDArray[np.float32]]:
+    """Probabilities (m, K) of each set of positions from a network that saw those of ``train``."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
 
     network = MLPClassifier((hidden,), batch_size=128, learning_rate_init=0.02, max_iter=6, random_state=seed)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
-        network.fit(data.x[~tested], data.true[~tested])
-    out = np.zeros((int(tested.sum()), len(data.classes)), dtype=np.float32)
-    out[:, network.classes_] = network.predict_proba(data.x[tested])
+        network.fit(data.x[train], data.true[train])
+    out = [np.zeros((int(rows.sum()), len(data.classes)), dtype=np.float32) for rows in shown]
+    for p, rows in zip(out, shown, strict=True):
+        p[:, network.classes_] = network.predict_proba(data.x[rows])
     return out
 
 
-def record(data: Mill, tested: NDArray[np.bool_], strategy: str, seed: int, fold: int | None) -> RunRecord:
-    """A training as the comparison takes it."""
-    number = derive_seed(seed, strategy, str(fold)) % 2**31
-    p = trained(data, tested, HIDDEN[strategy], number)
+def number_of(strategy: str, seed: int, fold: int | None) -> int:
+    """The seed of one training: strategies, seeds and folds draw independently of each other."""
+    return derive_seed(seed, strategy, str(fold)) % 2**31
+
+
+def record(
+    data: Mill,
+    tested: NDArray[np.bool_],
+    p: NDArray[np.float32],
+    train: NDArray[np.bool_],
+    who: tuple[str, int, int | None],
+) -> RunRecord:
+    """What a training (strategy, seed, fold) predicts of the tested positions, as the comparison takes it."""
     position = np.flatnonzero(tested).astype(np.int32)
     head = HeadPredictions(
         classes=data.classes,
-        train_counts=np.bincount(data.true[~tested], minlength=len(data.classes)),
+        train_counts=np.bincount(data.true[train], minlength=len(data.classes)),
         sequence=data.recording[tested].astype(np.int64),
         position=position,
         from_start=position,
@@ -109,6 +121,7 @@ def record(data: Mill, tested: NDArray[np.bool_], strategy: str, seed: int, fold
         pred=p.argmax(axis=1).astype(np.int32),
         probabilities=p,
     )
+    strategy, seed, fold = who
     return RunRecord(strategy, seed, f"{strategy}-{seed}-{fold}", Predictions({"command": head}, {}), fold=fold)
 
 
@@ -116,9 +129,11 @@ def trainings(data: Mill, folds: int, seeds: int, grid: int) -> Iterator[RunReco
     """Every strategy with every seed on every fold, or on one split that tests a sixth."""
     fold = dealt(len(data.names), folds or 6, grid)[data.recording]
     for f in range(folds or 1):
-        for strategy in HIDDEN:
+        for strategy, hidden in HIDDEN.items():
             for s in range(seeds):
-                yield record(data, fold == f, strategy, 1000 * grid + s, f if folds else None)
+                who = (strategy, 1000 * grid + s, f if folds else None)
+                (p,) = trained(data, fold != f, [fold == f], hidden, number_of(*who))
+                yield record(data, fold == f, p, fold != f, who)
 
 
 def judged(runs: Sequence[RunRecord]) -> dict[str, float]:

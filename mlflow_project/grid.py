@@ -18,6 +18,7 @@ from tqdm import tqdm
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.audit.auditing import AuditReport, run_audit
 from imbalance_lab.comparison.comparing import Comparison
+from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.data.cache import load_cached
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Engine, Plan, open_engine, plan_for
@@ -35,6 +36,7 @@ from imbalance_lab.run.comparison_files import (
 )
 from imbalance_lab.run.fold_data import kept_data, load_checked
 from imbalance_lab.run.lock import Owner, owning
+from imbalance_lab.run.race import never_begun, run_rounds
 from imbalance_lab.run.scores import MAX_CLASSES_AS_METRICS
 from imbalance_lab.run.search import check_search, search_all, searches_left, trials_of
 from imbalance_lab.run.temporaries import forget_temporaries
@@ -42,11 +44,11 @@ from imbalance_lab.run.terminal import Progress, say
 from imbalance_lab.run.trial import Trial
 from imbalance_lab.run.trial_files import trim
 from imbalance_lab.run.workspace import TrialResult, Workspace
-from imbalance_lab.spec import ExperimentSpec, parse_experiment
+from imbalance_lab.spec import ExperimentSpec, TrialId, parse_experiment
 from imbalance_lab.training.precision import check_precision
 from imbalance_lab.training.training_config import resolve_gpus
 from mlflow_project import runs, tracking
-from mlflow_project.schedule import Ledger, log_strategies, run_all
+from mlflow_project.schedule import Ledger, log_race, log_stopped, log_strategies, run_all
 from mlflow_project.schema import IMAGES, Compared, log_comparison, log_dataset, log_spec, log_times
 from mlflow_project.tracking import (
     NOTE,
@@ -347,10 +349,12 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     _search(grid)
     trained = _train(grid, run_ids)
     finished = [trained.results[t.name] for t in grid.spec.trials() if t.name in trained.results]
-    whole, lacking = whole_trials(grid.spec, finished)
-    runs_of, unsaid = _summarise(grid, whole)
+    whole, lacking = whole_trials(grid.spec, finished, trained.stops)
+    if grid.spec.comparison.race:
+        log_race(logger, grid.spec, trained.stops)
+    runs_of, unsaid = _summarise(grid, whole, trained)
     begun = time.perf_counter()
-    view, board, verdict = _compare(grid, whole, trained.failures, runs_of) if whole else ("", [], "")
+    view, board, verdict = _compare(grid, whole, trained, runs_of) if whole else ("", [], "")
     grid.seconds["comparison"] = time.perf_counter() - begun
     remarks = _remark(grid, trained, [*lacking, *unsaid])
     grid.seconds["total"] = time.perf_counter() - grid.begun
@@ -371,14 +375,15 @@ def _train_and_compare(grid: Grid, run_ids: Mapping[str, str]) -> int:
     return 1 if trained.failures or unsaid else 0
 
 
-def _summarise(grid: Grid, whole: Sequence[TrialResult]) -> tuple[dict[str, str], list[str]]:
-    """With folds, a run for each strategy: their ids, and what went wrong."""
+def _summarise(grid: Grid, whole: Sequence[TrialResult], trained: Ledger) -> tuple[dict[str, str], list[str]]:
+    """With folds, a run for each strategy, of those that the race stopped too: their ids, and what went wrong."""
     if grid.loaded.fold is None or not whole:
         return {}, []
     begun = time.perf_counter()
-    found = log_strategies(grid.spec, grid.loaded, grid.logger, whole, grid.engine, grid.plan)
+    found, unsaid = log_strategies(grid.spec, grid.loaded, grid.logger, whole, grid.engine, grid.plan)
+    found |= log_stopped(grid.spec, grid.loaded, grid.logger, trained.stops, [*trained.results.values()])
     grid.seconds["strategies"] = time.perf_counter() - begun
-    return found
+    return found, unsaid
 
 
 def _remark(grid: Grid, trained: Ledger, more: Sequence[str] = ()) -> list[str]:
@@ -411,20 +416,30 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     spec, logger, workspace = grid.spec, grid.logger, grid.workspace
     plain, folder = spec.to_mapping(), str(workspace.root.absolute())
     kept = workspace.results()
-    left: list[TrackedTrial] = []
-    # Every strategy once, then again: what is left when a grid is stopped can be compared.
-    for one in sorted(spec.trials(), key=lambda t: (spec.seeds.index(t.seed), t.fold or 0)):
-        trial = Trial(one, plain, folder, grid.plan.threads)
-        tracked = TrackedTrial(trial, logger.store, logger.run_id, run_ids.get(one.name, ""))
-        if one.name not in kept:
-            left.append(tracked)
-        elif tracked.run_id:
-            end_run(tracked)
-    begun = time.perf_counter()
-    at_once = len(left) if grid.plan.devices else grid.engine.jobs
-    with Progress(workspace.progress, len(left), at_once) as progress:
+    tracked = {
+        one.name: TrackedTrial(
+            Trial(one, plain, folder, grid.plan.threads), logger.store, logger.run_id, run_ids.get(one.name, "")
+        )
+        for one in spec.trials()
+    }
+    for name in kept:
+        if name in tracked and tracked[name].run_id:
+            end_run(tracked[name])
+    begun, left = time.perf_counter(), len(tracked) - len(kept)
+    at_once = left if grid.plan.devices else grid.engine.jobs
+    with Progress(workspace.progress, left, at_once) as progress:
         ledger = Ledger(spec.selection.metric, kept, progress.done)
-        run_all(left, grid.plan, grid.engine, workspace, ledger)
+
+        def train(trials: Sequence[TrialId]) -> None:
+            due = [tracked[trial.name] for trial in trials if trial.name not in ledger.results]
+            if due:
+                run_all(due, grid.plan, grid.engine, workspace, ledger)
+
+        def stopped(stop: Stop) -> None:
+            say(f"{stop.strategy}: {stop.sentence}")
+            progress.drop(never_begun(spec, [stop]))
+
+        ledger.stops = run_rounds(spec, train, ledger.results, stopped)
     grid.seconds["trials"] = time.perf_counter() - begun
     grid.seconds["trials_summed"] = sum(r.seconds + sum(r.phases.values()) for r in ledger.results.values())
     if ledger.training_s is not None:
@@ -434,20 +449,20 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
 
 
 def _compare(
-    grid: Grid, results: Sequence[TrialResult], failures: Sequence[tuple[str, str]], strategies: Mapping[str, str]
+    grid: Grid, results: Sequence[TrialResult], trained: Ledger, strategies: Mapping[str, str]
 ) -> tuple[str, list[str], str]:
     """Compare the finished trials and log the result to the parent run; key of the view, leaderboard, verdict.
 
     ``strategies`` are the runs of the strategies over their folds, where there are such runs.
     """
     spec, logger = grid.spec, grid.logger
-    found = compare_trials(spec, results)
+    found = compare_trials(spec, results, trained.stops)
     simulated = bool(grid.loaded.dataset.facts.get("simulated"))
     ids = [*(result.run_id for result in results), *strategies.values()]
     role = "strategy" if strategies else ""
     view = _prepare_view(grid, found, role)
     experiments, only = dict.fromkeys(ids, logger.store.experiment_id), grid_filter(logger.run_id, role)
-    compared = Compared(experiments, only, failures, simulated, view, strategies)
+    compared = Compared(experiments, only, trained.failures, simulated, view, strategies)
     links = compared.links(logger.store.uri)
     folder, title = grid.workspace.comparison, f"{spec.name}: which strategy?"
     pages = {name: links[run_id] for name, run_id in strategies.items()}

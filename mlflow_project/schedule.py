@@ -5,23 +5,26 @@ A cross-validation has one run per strategy: six strategies are six rows of MLfl
 
 from __future__ import annotations
 
+import json
 import shutil
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import count
 from pathlib import Path
 from types import TracebackType
 
+from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.engine import Ended, Engine, Failure, Plan, open_engine, plan_beside
+from imbalance_lab.run.race import never_begun
 from imbalance_lab.run.strategy_files import StrategyTask, summarise_strategy
 from imbalance_lab.run.workspace import Trained, TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec
-from mlflow_project.schema import log_strategy, strategy_tags
+from mlflow_project.schema import STOPPED, log_stop, log_strategy, strategy_tags
 from mlflow_project.tracking import RunLogger, children, start_child
 from mlflow_project.trials import (
     Job,
@@ -45,7 +48,8 @@ class Ledger:
 
     ``results`` by trial, (trial, reason) of failures, and how often those were started that were run again;
     ``metric`` is the name of the validation score, ``say`` is called with a line for each trial that ended;
-    ``training_s`` are the seconds until the last training ended, where that is told from the ends of the trials.
+    ``training_s`` are the seconds until the last training ended, where that is told from the ends of the trials;
+    ``stops`` are the strategies that a race stopped.
     """
 
     metric: str
@@ -54,6 +58,7 @@ class Ledger:
     failures: list[tuple[str, str]] = field(default_factory=list)
     again: dict[str, int] = field(default_factory=dict)
     training_s: float | None = None
+    stops: list[Stop] = field(default_factory=list)
     _lock: threading.Lock = field(default_factory=threading.Lock, repr=False)
 
     def enter(self, trial: TrackedTrial, outcome: Outcome, starts: int = 1) -> None:
@@ -110,7 +115,7 @@ def run_all(trials: Sequence[TrackedTrial], plan: Plan, engine: Engine, workspac
             alone = [Job((trial,), 1, hand_over=True) for trial in left]
             for _ in _trained(engine, alone, workspace.journal("alone"), ledger, endings):
                 raise AssertionError("a job of one trial leaves none")
-        ledger.training_s = time.perf_counter() - begun
+        ledger.training_s = (ledger.training_s or 0.0) + time.perf_counter() - begun  # a race has several rounds
 
 
 def _trained(engine: Engine, jobs: list[Job], journal: Path, ledger: Ledger, endings: _Endings) -> list[TrackedTrial]:
@@ -218,12 +223,7 @@ def log_strategies(
     -------
     The run of each strategy, and a line for each that could not be summarised; its run is FAILED.
     """
-    workspace = Workspace.of_run(parent.run_id)
-    known = {
-        run.data.tags["strategy"]: run.info.run_id
-        for run in children(parent.store, parent.run_id)
-        if run.data.tags.get("role") == "strategy"
-    }
+    workspace, known = Workspace.of_run(parent.run_id), _strategy_runs(parent)
     by_strategy = {name: tuple(r for r in results if r.id.strategy == name) for name in spec.strategies}
     loggers = {name: _strategy_run(spec, parent, name, known) for name, trials in by_strategy.items() if trials}
     plain = spec.to_mapping()
@@ -252,6 +252,42 @@ def log_strategies(
                 logger.fail(error)
         raise
     return {name: done[name] for name in loggers if name in done}, failed
+
+
+def log_stopped(
+    spec: ExperimentSpec, loaded: LoadedData, parent: RunLogger, stops: Sequence[Stop], results: Sequence[TrialResult]
+) -> dict[str, str]:
+    """A run for each strategy that the race stopped, by strategy; it is KILLED, and says why."""
+    known, found = _strategy_runs(parent), {}
+    for stop in stops:
+        logger = _strategy_run(spec, parent, stop.strategy, known)
+        log_stop(spec, loaded, logger, stop, [r for r in results if r.id.strategy == stop.strategy])
+        found[stop.strategy] = logger.run_id
+    return found
+
+
+def log_race(parent: RunLogger, spec: ExperimentSpec, stops: Sequence[Stop]) -> None:
+    """What a race did, in the parent and in the trials of the strategies that it stopped: they say so from now on."""
+    saved = never_begun(spec, stops)
+    parent.metrics({"trials/never_begun": saved})
+    parent.tags({STOPPED: ", ".join(f"{stop.strategy} {stop.round.words}" for stop in stops)[:5000] or "none"})
+    parent.text(json.dumps([asdict(stop) | {"sentence": stop.sentence} for stop in stops], indent=1), "race.json")
+    words = {stop.strategy: stop.round.words for stop in stops}
+    for child in children(parent.store, parent.run_id):
+        said, now = child.data.tags.get(STOPPED, ""), words.get(child.data.tags.get("strategy", ""), "")
+        if now and said != now:
+            RunLogger(parent.store, child.info.run_id).tags({STOPPED: now})
+        elif said and not now:  # a trial that had failed takes part now, and the look decided otherwise
+            parent.client.delete_tag(child.info.run_id, STOPPED)
+
+
+def _strategy_runs(parent: RunLogger) -> dict[str, str]:
+    """The runs of strategies over their folds that a grid has already, by strategy."""
+    return {
+        run.data.tags["strategy"]: run.info.run_id
+        for run in children(parent.store, parent.run_id)
+        if run.data.tags.get("role") == "strategy"
+    }
 
 
 def _strategy_run(spec: ExperimentSpec, parent: RunLogger, strategy: str, known: Mapping[str, str]) -> RunLogger:

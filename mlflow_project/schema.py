@@ -17,6 +17,7 @@ import yaml
 from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from imbalance_lab.comparison.comparing import Comparison
+from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.names import key
@@ -35,6 +36,9 @@ if TYPE_CHECKING:
 
 TIMES = "time.json"
 """Artifact of a run: the seconds of its parts."""
+
+STOPPED = "stopped"
+"""Tag of the runs of a strategy that a race stopped: after what. Of the parent: which strategies."""
 
 IMAGES = ("confusion",)
 """Figures of a trial that are logged as images too."""
@@ -190,6 +194,25 @@ def log_strategy(
     phases = [sum(t.phases.values()) for t in task.trials]
     log_times(logger, {"analysis": outcome.seconds, "training": outcome.metrics["train/seconds"], "rest": sum(phases)})
     logger.finish("FINISHED")
+
+
+def log_stop(
+    spec: ExperimentSpec, loaded: LoadedData, logger: RunLogger, stop: Stop, trials: Sequence[TrialResult]
+) -> None:
+    """Log a strategy that a race stopped and end its run, as KILLED.
+
+    It has no test metric: what it has is of fewer recordings, and would stand beside those of the others.
+    """
+    seeds = ", ".join(map(str, sorted({trial.id.seed for trial in trials})))
+    logger.params({"strategy": stop.strategy, "seed": seeds, "data.digest": loaded.digest})
+    log_spec(logger, spec)
+    log_dataset(logger, loaded, "training")
+    names = {"difference": stop.difference, "low": stop.low, "high": stop.high}
+    logger.metrics({f"race/{stop.metric}/{name}": value for name, value in names.items()})
+    logger.metrics({"train/seconds": sum(trial.seconds for trial in trials)})
+    logger.tags({STOPPED: stop.round.words})
+    logger.describe(f"{code(stop.strategy)} was {escaped(stop.sentence)}. It is not in the verdict on test.")
+    logger.finish("KILLED")
 
 
 def _strategy_note(outcome: StrategyOutcome, simulated: bool) -> str:
@@ -355,6 +378,12 @@ def _board_rows(found: Comparison, linked: Compared) -> list[str]:
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
         cells = (name, seeds, f"{row[metric]:.3f}", interval, f"{row[other]:.3f}", verdict)
         rows.append(_row(cells))
+    for row in found.stopped.to_dict("records"):
+        name = escaped(row["strategy"])
+        if row["strategy"] in linked.strategies:
+            run_id = linked.strategies[row["strategy"]]
+            name = f"[{name}]({run_path(experiments[run_id], run_id)})"
+        rows.append(_row((name, "", "", "", "", f"stopped after {row['after']} of {row['of']}")))
     return rows
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
     from imbalance_lab.comparison.records import RunRecord
+    from imbalance_lab.spec import ExperimentSpec
     from mlflow_project.tracking import RunLogger
 
 
@@ -75,6 +76,7 @@ def compare_runs(
     """Compare runs and log the result to a new run with the tag ``role=comparison``; its logger and the verdict.
 
     The comparison lies in the experiment of the first run. Without a ``margin`` it is that of the runs' experiments.
+    Strategies that a race stopped are left out, with a line; the verdict on the others has what the race did not spend.
 
     Raises
     ------
@@ -89,6 +91,7 @@ def compare_runs(
     from mlflow_project.schema import Compared, log_comparison
 
     client = lookup.client_of_store()
+    found = without_stopped(found)
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
     missing = [run.info.run_id for run, record in by_run if record is None]
     if missing:
@@ -97,9 +100,16 @@ def compare_runs(
     _same_data(records)
     chosen = baseline or baseline_of(found, records)
     head = records[0].test.primary
-    if margin is None:
-        margin = _common_margin(client, found, folder / "download")
-    result = compare(records, baseline=chosen, primary_head=head, metric=metric, margin=margin, costs=costs)
+    experiments_of = _experiments(client, found, folder / "download")
+    result = compare(
+        records,
+        baseline=chosen,
+        primary_head=head,
+        metric=metric,
+        margin=_common_margin(experiments_of) if margin is None else margin,
+        costs=costs,
+        raced=any(spec.comparison.race for spec in experiments_of.values()),
+    )
     store = lookup.store_of(client, found[0])
     out = folder / "comparison"
     title = f"{store.experiment_name}: which strategy?"
@@ -213,24 +223,45 @@ def _margin(text: str) -> float | None:
         raise InputError(f"--margin: found {text!r}; expected a number between 0 and 1") from None
 
 
-def _common_margin(client: MlflowClient, found: Sequence[Run], folder: Path) -> float:
-    """The margin of the experiments that the runs logged; the default where none says one.
+def without_stopped(found: Sequence[Run]) -> list[Run]:
+    """The runs of strategies that no race stopped; those that it stopped are named in a line each.
 
-    Runs of one grid are asked once.
+    Raises
+    ------
+    InputError
+        If none is left.
+    """
+    from mlflow_project.schema import STOPPED
+
+    gone = {run.data.tags.get("strategy", ""): words for run in found if (words := run.data.tags.get(STOPPED))}
+    for strategy, words in gone.items():
+        say(f"{strategy} is not compared: the race stopped it {words}")
+    left = [run for run in found if not run.data.tags.get(STOPPED)]
+    if not left:
+        raise InputError(f"compare: found runs of {', '.join(gone)} alone, which a race stopped; name the grid")
+    return left
+
+
+def _experiments(client: MlflowClient, found: Sequence[Run], folder: Path) -> dict[str, ExperimentSpec]:
+    """The experiments that the runs logged, by the run that was asked: one of each grid."""
+    from mlflow_project import runs as lookup
+
+    asked = {run.data.tags.get("mlflow.parentRunId", run.info.run_id): run for run in found}
+    origins = {run.info.run_id: lookup.origin_of(client, run, folder) for run in asked.values()}
+    return {run_id: origin.spec for run_id, origin in origins.items() if origin is not None}
+
+
+def _common_margin(experiments: Mapping[str, ExperimentSpec]) -> float:
+    """The margin of the experiments; the default where none says one.
 
     Raises
     ------
     InputError
         If they differ.
     """
-    from mlflow_project import runs as lookup
-
-    asked = {run.data.tags.get("mlflow.parentRunId", run.info.run_id): run for run in found}
     margins: dict[float, str] = {}
-    for run in asked.values():
-        origin = lookup.origin_of(client, run, folder)
-        if origin is not None:
-            margins.setdefault(origin.spec.comparison.margin, run.info.run_id)
+    for run_id, spec in experiments.items():
+        margins.setdefault(spec.comparison.margin, run_id)
     if len(margins) > 1:
         (a, first), (b, second) = list(margins.items())[:2]
         raise InputError(

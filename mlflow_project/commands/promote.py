@@ -149,7 +149,9 @@ def choose_candidate(verdict: Mapping[str, Any], table: list[dict[str, Any]], to
         )
     rows = [row for row in table if row["strategy"] == chosen]
     if not rows:
-        raise InputError(f"--strategy: found {told!r}; the compared strategies are {', '.join(names)}")
+        words = (verdict["evidence"].get("stopped") or {}).get(chosen)
+        gone = f", which a race stopped {words}" if words else ""
+        raise InputError(f"--strategy: found {told!r}{gone}; the compared strategies are {', '.join(names)}")
     scored = [row for row in rows if row["val_score"] is not None and math.isfinite(row["val_score"])]
     if not scored:
         raise InputError(f"no run of {chosen!r} carries a validation score; a model is picked by validation alone")

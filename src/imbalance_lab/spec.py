@@ -26,6 +26,9 @@ from imbalance_lab.training.training_config import TrainingConfig
 
 _SHOWN = 200  # characters of a wrong value
 _SEEDS = 2**32  # NumPy's and scikit-learn's generators take no larger one
+LEAST_ROUNDS = 3
+"""A race with fewer has nothing left to stop after its first look."""
+
 SELECTION_METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "weighted_f1", "mcc", "gmean")
 
 
@@ -95,9 +98,14 @@ class SelectionSection(_Section):
 
 
 class ComparisonSection(_Section):
-    """Strategies whose difference in the metric lies within ``margin`` count as equivalent."""
+    """Strategies whose difference in the metric lies within ``margin`` count as equivalent.
+
+    With ``race`` those that are worse than the baseline on validation are stopped before all folds (or seeds) are
+    trained, see :mod:`imbalance_lab.comparison.racing`.
+    """
 
     margin: float = Field(0.01, gt=0, lt=1)
+    race: bool = False
 
 
 class AnalysisSection(_Section):
@@ -164,6 +172,17 @@ class ExperimentSpec(_Section):
         return self
 
     @model_validator(mode="after")
+    def _a_race_has_rounds(self) -> ExperimentSpec:
+        parts, count = self.race_rounds
+        if self.comparison.race and count < LEAST_ROUNDS:
+            raise ValueError(
+                f"comparison.race: found true with {count} {parts if count > 1 else parts[:-1]}; a race stops "
+                f"strategies from the second on, so it needs at least {LEAST_ROUNDS} folds, or without folds "
+                f"{LEAST_ROUNDS} seeds"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _every_phase_begins(self) -> ExperimentSpec:
         for name, strategy in self.strategies.items():
             if self.training.epochs < strategy.least_epochs:
@@ -183,6 +202,11 @@ class ExperimentSpec(_Section):
         """The folds of the cross-validation; (None,) where there is none."""
         count = folds_of(self.data)
         return (None,) if count is None else tuple(range(count))
+
+    @property
+    def race_rounds(self) -> tuple[str, int]:
+        """What the rounds of a race are, ``folds`` or else ``seeds``, and how many there are."""
+        return ("seeds", len(self.seeds)) if self.folds == (None,) else ("folds", len(self.folds))
 
     @property
     def analyses_trials(self) -> bool:

@@ -161,7 +161,7 @@ def contrasts(resampled: Resampled, sides: Sequence[Side], against: Side | None 
     if resampled.fold is None or noise.most:
         return found
     one_seed = [i for i, side in enumerate(sides) if _is_trained(side, against)]
-    for i, c in zip(one_seed, _over_folds([found[i] for i in one_seed], resampled.fold), strict=True):
+    for i, c in zip(one_seed, _over_folds([found[i] for i in one_seed], resampled.fold, resampled.unit), strict=True):
         found[i] = c
     return found
 
@@ -169,7 +169,6 @@ def contrasts(resampled: Resampled, sides: Sequence[Side], against: Side | None 
 def _contrast(
     resampled: Resampled, side: Side, against: Side | None, noise: Noise, place: Mapping[int, int]
 ) -> Contrast:
-    g = len(resampled.pull)
     weights = np.zeros(len(resampled.point))
     weights[side.runs] = 1.0 / len(side.runs)
     if against is not None:
@@ -180,7 +179,9 @@ def _contrast(
     value = weight @ resampled.point[used] if used.size else np.zeros(len(resampled.names))
     pull = np.einsum("r,grm->gm", weight, resampled.pull[:, used])
     samples = np.einsum("r,brm->bm", weight, resampled.samples[:, used])
-    df_r = _effective_recordings(pull) - 1.0
+    by_unit = pull if resampled.unit is None else _summed(pull, resampled.unit)
+    g = len(by_unit)
+    df_r = _effective_recordings(by_unit) - 1.0
     v_r = samples.var(axis=0) * (g + 1) / g * (df_r + 1) / df_r
     v_s, df_s = np.zeros_like(value), np.zeros_like(value)
     if used.size:
@@ -198,7 +199,7 @@ def _is_trained(*sides: Side | None) -> bool:
     return any(side is not None and side.seeds is not None for side in sides)
 
 
-def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64]) -> list[Contrast]:
+def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64], unit: NDArray[np.int64] | None) -> list[Contrast]:
     """The contrasts with the folds as clusters, each a training with its recordings: K - 1 degrees of freedom or more.
 
     Differences from one baseline share half of their variance, so that n of them hold the evidence of
@@ -212,7 +213,17 @@ def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64]) -> list[Cont
     variance = folds / (folds - 1) * (within**2).sum(axis=0)
     variance, df = moderated(variance, np.full(variance.shape, folds - 1.0))
     df = np.minimum(df, (folds - 1) * n / (1 + (n - 1) / 4))
+    if unit is not None:  # what a recording says alike in several folds (two-way clusters)
+        alike = [(_summed(c.pull, unit) ** 2).sum(axis=0) - (c.pull**2).sum(axis=0) for c in found]
+        variance = variance + np.maximum(0.0, np.stack(alike))
     return [replace(c, v_recordings=v, df_recordings=d) for c, v, d in zip(found, variance, df, strict=True)]
+
+
+def _summed(pull: Array, code: NDArray[np.int64]) -> Array:
+    """Sums of the rows of ``pull`` (G, M) with the same code, (max code + 1, M)."""
+    out = np.zeros((int(code.max()) + 1, pull.shape[1]))
+    np.add.at(out, code, pull)
+    return out
 
 
 def alone(c: Contrast) -> Estimate:

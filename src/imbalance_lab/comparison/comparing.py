@@ -16,6 +16,7 @@ from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.failure_tracking import track
 from imbalance_lab.comparison.flows import flows
 from imbalance_lab.comparison.leaderboard import leaderboard, with_verdicts
+from imbalance_lab.comparison.racing import VERDICT_ALPHA, Stop
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.run_counts import Joined, join
 from imbalance_lab.comparison.study import Study, build
@@ -40,6 +41,8 @@ class Comparison:
     cost_ranges : see :func:`imbalance_lab.comparison.costs.cost_ranges`
     failures : see :func:`imbalance_lab.comparison.failure_tracking.track`, with ``strategy`` and
         ``seed``; the baseline's report against each strategy's of the same seed; empty without reports
+    stopped : one row per strategy that a race stopped: strategy, after (rounds), of, difference, low, high, sentence;
+        differences are those on validation that decided
     choice : which strategy to take, by the decision table of :mod:`imbalance_lab.comparison.verdict`
     facts : plain values to state beside the tables (classes averaged, rare classes, recordings, ...)
     """
@@ -51,6 +54,7 @@ class Comparison:
     bill: pd.DataFrame
     cost_ranges: pd.DataFrame
     failures: pd.DataFrame
+    stopped: pd.DataFrame
     choice: Decision
     facts: Mapping[str, Any]
 
@@ -66,6 +70,8 @@ def compare(
     margin: float = 0.01,
     resamples: int = 2000,
     seed: int = 0,
+    raced: bool = False,
+    stopped: Sequence[Stop] = (),
 ) -> Comparison:
     """Compare runs on the same positions.
 
@@ -79,6 +85,8 @@ def compare(
     metric : decides the verdict: ``macro_f1``, ``balanced_accuracy`` or ``mcc``
     margin : differences within it do not matter (equivalence), in the metric's unit
     resamples, seed : of the bootstrap over recordings
+    raced : the runs are what a race left: the verdict has what it did not spend of the family-wise error
+    stopped : strategies that the race stopped, whose runs are not among ``runs``
 
     Raises
     ------
@@ -97,10 +105,10 @@ def compare(
         matrix = read_costs(costs, joined.classes) if isinstance(costs, Path) else costs
         matrix = check_costs(matrix, len(joined.classes))
     study = build(joined, resamples=resamples, seed=seed, rare=rare, costs=matrix)
-    table = differences(study)
+    table = differences(study, VERDICT_ALPHA if raced else 0.05)
     others = joined.strategies[1:]
     board = leaderboard(study, table, metric)
-    choice = choose(study, table, board, metric, margin)
+    choice = choose(study, table, board, metric, margin, {s.strategy: s.round.words for s in stopped})
     return Comparison(
         leaderboard=with_verdicts(board, choice),
         runs=_runs(study),
@@ -109,8 +117,9 @@ def compare(
         bill=bill(study, table),
         cost_ranges=cost_ranges(study, seed=seed),
         failures=_failures(joined),
+        stopped=_stopped(stopped),
         choice=choice,
-        facts=_facts(study, resamples, seed, margin),
+        facts={**_facts(study, resamples, seed, margin), **({"family_wise_error": VERDICT_ALPHA} if raced else {})},
     )
 
 
@@ -126,6 +135,12 @@ def _runs(study: Study) -> pd.DataFrame:
         }
     )
     return pd.concat([table, pd.DataFrame(r.point[: len(j.runs)], columns=list(r.names))], axis=1)
+
+
+def _stopped(stops: Sequence[Stop]) -> pd.DataFrame:
+    columns = ("strategy", "after", "of", "difference", "low", "high", "sentence")
+    rows = [(s.strategy, s.round.after, s.round.of, s.difference, s.low, s.high, s.sentence) for s in stops]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _failures(joined: Joined) -> pd.DataFrame:

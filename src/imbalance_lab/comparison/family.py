@@ -28,6 +28,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
+_SEEN = 50  # draws beyond a quantile without which it is a guess: Bonferroni's then, exact enough so far out
+
 DRAWS = 10_000
 """Draws of the null distribution: the critical value of a 5 % test then varies by about 1 %."""
 
@@ -75,7 +77,8 @@ def step_down(t: Array, df: Array, correlation: Array, alpha: float = 0.05, draw
     for rank, i in enumerate(order):
         left = len(order) - rank
         # No less than for one comparison alone, no more than Bonferroni's: the draws are too few to see far tails.
-        c = np.clip(quantile[rank], *student.ppf([1 - alpha / 2, 1 - alpha / (2 * left)], df[at[i]]))
+        least, most = student.ppf([1 - alpha / 2, 1 - alpha / (2 * left)], df[at[i]])
+        c = np.clip(quantile[rank], least, most) if alpha * draws >= _SEEN else most
         p_drawn = (largest[:, rank] >= size[i]).mean()
         p_before = max(p_before, float(np.clip(p_drawn, alone[i], min(1.0, alone[i] * left))))
         if np.isnan(held) and not size[i] > c:

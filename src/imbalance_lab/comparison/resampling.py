@@ -66,6 +66,7 @@ class Resampled:
     samples : array of shape (B, R, M)
     shift : array of shape (G, R, M), with folds only: see :func:`shifts`
     fold : int64 array of shape (G,), the fold of each cluster; None without folds
+    unit : int64 array of shape (G,), the recording of each cluster where several are of one; None where each is its own
     """
 
     names: tuple[str, ...]
@@ -75,6 +76,7 @@ class Resampled:
     samples: Array
     shift: Array | None = None
     fold: NDArray[np.int64] | None = None
+    unit: NDArray[np.int64] | None = None
 
     def index(self, name: str) -> int:
         """Place of a statistic in ``names``."""

@@ -48,6 +48,8 @@ class Joined:
     controls : int64 array of shape (R', G, K, K), these after it
     calibration : of each run, see :func:`imbalance_lab.comparison.training_counts.calibration`
     fold : int64 array of shape (G,), the fold that tests each cluster, from 0; None without folds
+    unit : int64 array of shape (G,), the recording of each cluster where several clusters are of one (the same
+        recording in the validation parts of several folds); None where each cluster is its own
     """
 
     head: str
@@ -69,6 +71,7 @@ class Joined:
     controls: NDArray[np.int64]
     calibration: tuple[Mapping[str, float], ...]
     fold: NDArray[np.int64] | None = None
+    unit: NDArray[np.int64] | None = None
 
     def runs_of(self, strategy: str) -> NDArray[np.int64]:
         """Indices of the runs of one strategy, by seed."""

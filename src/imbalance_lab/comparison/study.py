@@ -154,9 +154,12 @@ def build(
     rates = {}
     if costs is not None:
         rates[COST] = np.concatenate([np.einsum("rgij,ij->rg", part, costs) for part in parts])
-    weights = recording_weights(joined.n_clusters, resamples, np.random.default_rng(seed))
+    units = joined.n_clusters if joined.unit is None else int(joined.unit.max()) + 1
+    weights = recording_weights(units, resamples, np.random.default_rng(seed))
+    if joined.unit is not None:  # clusters of one recording are drawn together
+        weights = weights[:, joined.unit]
     sums = Sums(margins, rates)
-    resampled = resample(sums, weights, joined.classes, roles)
+    resampled = replace(resample(sums, weights, joined.classes, roles), unit=joined.unit)
     if joined.fold is not None:
         strategy = np.concatenate([joined.strategy, len(joined.strategies) + joined.strategy[joined.control_runs]])
         resampled = replace(resampled, shift=shifts(sums, strategy, joined.classes, roles), fold=joined.fold)

@@ -61,6 +61,7 @@ class Results:
     validation : mean validation score of each strategy that has one
     scores : test score of each strategy
     majority : test score of always predicting the majority class
+    stopped : strategies that a race stopped, and after what
     """
 
     baseline: str
@@ -72,6 +73,7 @@ class Results:
     validation: Mapping[str, float] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     majority: float = 0.0
+    stopped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -168,6 +170,10 @@ def decide(r: Results) -> Decision:
         *_control_sentence(r, strategy, selected, over),
     ]
     details.append(f"Always predicting the majority class scores {r.majority:.3f} in {_word(r)}.")
+    if r.stopped:
+        many = f"{len(r.stopped)} strateg{'y' if len(r.stopped) == 1 else 'ies'}"
+        named = [f"{name} {words}" for name, words in r.stopped.items()]
+        details.append(f"A race on validation stopped {many} as worse than {r.baseline}: {_listed(named)}.")
     missing = [name for name in (r.baseline, *r.against_baseline) if name not in r.validation]
     if r.validation and missing:
         details.append(f"Without validation scores, and so not chosen: {', '.join(missing)}.")
@@ -227,7 +233,8 @@ def _headline(r: Results, case: str, strategy: str | None, free: bool, groups: _
             f"in {word} (all intervals within {_below(ends, r.margin)}), so choose {base}"
         )
     if not n:
-        return f"Choose {base}: no other strategy was trained"
+        alone = "the race stopped every other strategy, as worse on validation"
+        return f"Choose {base}: {alone if r.stopped else 'no other strategy was trained'}"
     shown = _largest(r)
     d = r.against_baseline[shown]
     many = f": none of {n} strategies can be told from {base} in {word}; the largest difference is that of {shown}"
@@ -275,7 +282,9 @@ def _title(r: Results, case: str, strategy: str | None, free: bool) -> str:
         return f"No strategy is better than {r.baseline} in {_word(r)}, some are worse"
     if case == EQUIVALENT:
         return f"All strategies are equivalent within {r.margin:g} in {_word(r)}"
-    return f"The data cannot tell the strategies apart in {_word(r)}" if r.against_baseline else f"{r.baseline} alone"
+    if not r.against_baseline:
+        return f"{r.baseline}: the race stopped all others" if r.stopped else f"{r.baseline} alone"
+    return f"The data cannot tell the strategies apart in {_word(r)}"
 
 
 def _selected_sentence(
@@ -367,7 +376,9 @@ def validation_means(study: Study) -> dict[str, float]:
     return out
 
 
-def results_of(study: Study, differences: pd.DataFrame, metric: str, margin: float) -> Results:
+def results_of(
+    study: Study, differences: pd.DataFrame, metric: str, margin: float, stopped: Mapping[str, str] | None = None
+) -> Results:
     """What :func:`decide` needs of a study."""
     base, names = study.baseline, study.joined.strategies
 
@@ -385,6 +396,7 @@ def results_of(study: Study, differences: pd.DataFrame, metric: str, margin: flo
         validation=validation_means(study),
         scores={name: float(study.resampled.point[study.side(name).runs, at].mean()) for name in names},
         majority=float(study.resampled.point[study.trivial("always-majority").runs, at].mean()),
+        stopped=stopped or {},
     )
 
 
@@ -449,10 +461,15 @@ def _range(d: Row) -> str:
 
 
 def choose(
-    study: Study, differences: pd.DataFrame, board: pd.DataFrame, metric: str = "macro_f1", margin: float = 0.01
+    study: Study,
+    differences: pd.DataFrame,
+    board: pd.DataFrame,
+    metric: str = "macro_f1",
+    margin: float = 0.01,
+    stopped: Mapping[str, str] | None = None,
 ) -> Decision:
     """:func:`decide` for a study, with price, needs and evidence."""
-    r = results_of(study, differences, metric, margin)
+    r = results_of(study, differences, metric, margin, stopped)
     found = decide(r)
     details = list(found.details)
     if not any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies):
@@ -475,6 +492,7 @@ def choose(
         "always_majority": r.majority,
         "test_score": r.scores.get(found.selected or "", float("nan")),
         "verdicts": dict(found.verdicts),
+        **({"stopped": dict(r.stopped)} if r.stopped else {}),
         "needed": None if needed is None else vars(needed),
         "recordings": study.joined.n_recordings,
         "positions": len(study.joined.true),

@@ -144,13 +144,7 @@ def _with_validation(groups: Groups, given: Ints, share: float, seed: int) -> In
 
 
 def _in_folds(groups: Groups, split: FractionSplit | DigitsSplit, folds: int) -> Plan:
-    n = len(groups.names)
-    if folds > n or n - -(-n // folds) < 2:
-        least = "; at least 3 recordings are needed" if n < 3 else f"; the largest that works is folds: {n}"
-        if n > 2 and folds <= n:
-            least = "; folds: 3 works"  # 3 groups in 2 folds: one fold leaves one group for train and val
-        raise InputError(f"data.split.folds is {folds}, but there are {n} recording(s){least}")
-    _require_members(groups, folds)
+    _require_enough(groups, folds)
     # what a group holds when it is tested and when it is trained on are both spread over the folds
     both = [groups.counts] if groups.held_out is None else [groups.held_out, groups.counts]
     tested = assign_folds(groups.strata, sparse.csr_array(sparse.hstack(both, format="csr")), folds, split.seed)
@@ -165,19 +159,30 @@ def _in_folds(groups: Groups, split: FractionSplit | DigitsSplit, folds: int) ->
     return Plan(sides, folds, _notes(groups, sides))
 
 
-def _require_members(groups: Groups, folds: int) -> None:
-    """As in scikit-learn's StratifiedKFold: some class of each head lies in as many groups as there are folds."""
-    members = _members(groups.counts)
+def _require_enough(groups: Groups, folds: int) -> None:
+    """As in scikit-learn's StratifiedKFold: some class of each head lies in as many groups as there are folds.
+
+    Besides, each fold leaves a group for train and one for val. What is named as the largest number meets all of it.
+    """
+    n, members = len(groups.names), _members(groups.counts)
+    limits = [(n, f"there are {n} recording(s)")]
     for head in dict.fromkeys(head for head, _ in groups.classes):
         column = np.array([h == head for h, _ in groups.classes])
-        most = int(members[column].max(initial=0))
-        if 0 < most < folds:
+        if most := int(members[column].max(initial=0)):
             name = groups.classes[int(np.where(column, members, -1).argmax())][1]
-            works = f"the largest that works is folds: {most}" if most > 1 else "each class needs two recordings"
-            raise InputError(
-                f"data.split.folds is {folds}, but no class of {head} lies in more than {most} recording(s) "
-                f"({name!r} is in {most}); {works}"
-            )
+            limits.append((most, f"no class of {head} lies in more than {most} recording(s) ({name!r} is in {most})"))
+    largest = min(most for most, _ in limits)
+    work = [k for k in range(2, largest + 1) if n - -(-n // k) >= 2]  # 3 groups in 2 folds: one fold leaves one group
+    if folds in work:
+        return
+    why = next((words for most, words in limits if most < folds), limits[0][1])
+    if work:
+        what = f"the largest that works is folds: {work[-1]}" if folds > work[-1] else f"folds: {work[-1]} works"
+    elif n < 3:
+        what = "at least 3 recordings are needed"
+    else:
+        what = "each class needs two recordings" if largest < 2 else "no number of folds works"
+    raise InputError(f"data.split.folds is {folds}, but {why}; {what}")
 
 
 def _members(counts: sparse.csr_array) -> Ints:

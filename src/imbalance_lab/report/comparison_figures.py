@@ -138,11 +138,18 @@ def tables_of_comparison(found: Comparison, *, metric: str = "macro_f1") -> dict
 
 
 def board_of(found: Comparison, *, metric: str = "macro_f1") -> pd.DataFrame:
-    """The leaderboard's columns for a page: every strategy, free-lunch control and trivial predictor, best first."""
+    """The leaderboard's columns for a page: every strategy, free-lunch control and trivial predictor, best first.
+
+    Strategies that a race stopped stand last, without a score: theirs would be of fewer recordings.
+    """
     board = found.leaderboard.sort_values(metric, ascending=False, kind="stable")
     kinds = {0: "trained", 1: "post-hoc correction", 2: "trivial"}
     others = [m for m in ("macro_f1", "balanced_accuracy", "mcc") if m != metric]
     columns = ["strategy", "seeds", metric, f"{metric}_low", f"{metric}_high", *others, "ece", "nll"]
     out = board[[*columns, "val_score", "seconds"]].reset_index(drop=True)
     out.insert(1, "what", [kinds[int(k)] for k in board["kind"]])
+    if len(found.stopped):
+        gone = found.stopped
+        said = [f"stopped after {after} of {of}" for after, of in zip(gone["after"], gone["of"], strict=True)]
+        out = pd.concat([out, pd.DataFrame({"strategy": gone["strategy"], "what": said})], ignore_index=True)
     return out

@@ -83,6 +83,7 @@ def _record(name: str, section: str, at: str | None = None) -> Table:
 
 TABLES = (
     _record("verdicts", "strategies", ""),
+    _record("stopped", "strategies"),
     _record("differences", "strategies"),
     _record("bill", "gain"),
     _record("cost_ranges", "gain"),

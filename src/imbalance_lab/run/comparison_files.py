@@ -11,6 +11,7 @@ from typing import Any
 from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.comparing import Comparison, compare
 from imbalance_lab.comparison.leaderboard import KIND_CONTROL, KIND_STRATEGY, KIND_TRIVIAL
+from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.study import CONTROL
 from imbalance_lab.comparison.verdict import METRIC_WORDS
@@ -27,8 +28,8 @@ from imbalance_lab.spec import ExperimentSpec
 ROOT_FIGURES = ("leaderboard", "recall_against_false_alarms")
 
 
-def compare_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> Comparison:
-    """Compare the finished trials of a grid, from their local files."""
+def compare_trials(spec: ExperimentSpec, results: Sequence[TrialResult], stopped: Sequence[Stop] = ()) -> Comparison:
+    """Compare the finished trials of a grid, from their local files, without ``stopped`` strategies."""
     metric = deciding_metric(spec)
     scored = metric if metric != spec.selection.metric.rpartition("/")[2] else ""
     records = [record_of(result, scored) for result in results]
@@ -42,14 +43,20 @@ def compare_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> Comp
         costs=spec.costs.get(head),
         metric=metric,
         margin=spec.comparison.margin,
+        raced=spec.comparison.race,
+        stopped=stopped,
     )
 
 
-def whole_trials(spec: ExperimentSpec, results: Sequence[TrialResult]) -> tuple[list[TrialResult], list[str]]:
+def whole_trials(
+    spec: ExperimentSpec, results: Sequence[TrialResult], stopped: Sequence[Stop] = ()
+) -> tuple[list[TrialResult], list[str]]:
     """The finished trials of those strategies and seeds that have all folds, and a line for each that has not.
 
-    Without folds every trial is whole.
+    Without folds every trial is whole. Strategies that were ``stopped`` are left out without a line.
     """
+    out = {stop.strategy for stop in stopped}
+    results = [result for result in results if result.id.strategy not in out]
     folds: dict[tuple[str, int], set[int | None]] = {}
     for result in results:
         folds.setdefault((result.id.strategy, result.id.seed), set()).add(result.id.fold)
@@ -163,6 +170,8 @@ def board_lines(found: Comparison, metric: str) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         verdict = found.choice.verdicts.get(row["strategy"], "")
         rows.append((row["strategy"], f"{row['seeds']:.0f}", f"{row[metric]:.3f}", interval, verdict))
+    for row in found.stopped.to_dict("records"):
+        rows.append((row["strategy"], "", "", "", row["sentence"]))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

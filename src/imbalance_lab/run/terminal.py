@@ -97,6 +97,11 @@ class Progress:
             say(text)
         self._total.update()
 
+    def drop(self, trials: int) -> None:
+        """So many trials will never begin."""
+        self._total.total = (self._total.total or 0) - trials
+        self._total.refresh()
+
     def _draw(self) -> None:
         while not self._stop.wait(0.5):
             files = sorted(self._folder.glob("*.json"), key=lambda f: -f.stat().st_mtime)
