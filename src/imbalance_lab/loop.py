@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import torch
@@ -135,18 +135,28 @@ class LoopStrategy:
         return torch.stack(total).sum()
 
 
-def collapse(outputs: ArrayLike | Tensor, target: ArrayLike | Tensor) -> PredictionSpread:
+@overload
+def collapse(
+    outputs: Mapping[str, ArrayLike | Tensor], target: Mapping[str, ArrayLike | Tensor]
+) -> dict[str, PredictionSpread]: ...
+
+
+@overload
+def collapse(outputs: ArrayLike | Tensor, target: ArrayLike | Tensor) -> PredictionSpread: ...
+
+
+def collapse(outputs: Any, target: Any) -> PredictionSpread | dict[str, PredictionSpread]:
     """How many classes a model predicts, for a loop's validation: ``collapsed`` says that it is one of several.
 
     Parameters
     ----------
-    outputs : logits or probabilities of one head, shape (..., K)
-    target : class ids of shape (...), IGNORE = -100 where masked
+    outputs : logits or probabilities, shape (..., K), or a mapping of heads
+    target : class ids of shape (...), IGNORE = -100 where masked; a mapping of the same heads where outputs are one
 
     Raises
     ------
     InputError
-        If the shapes do not fit, or a class id is not below K.
+        If the heads differ, the shapes do not fit, or a class id is not below K.
 
     Examples
     --------
@@ -155,6 +165,13 @@ def collapse(outputs: ArrayLike | Tensor, target: ArrayLike | Tensor) -> Predict
     >>> il.collapse(torch.tensor([[2.0, 1.0], [3.0, 1.0]]), torch.tensor([0, 1])).collapsed
     True
     """
+    if isinstance(outputs, Mapping) or isinstance(target, Mapping):
+        heads = [sorted(part) if isinstance(part, Mapping) else "no mapping" for part in (outputs, target)]
+        if heads[0] != heads[1]:
+            raise InputError(
+                f"collapse: found outputs of heads {heads[0]} and targets of {heads[1]}; allowed: the same"
+            )
+        return {head: collapse(outputs[head], target[head]) for head in outputs}
     z, y = (
         np.asarray(x.detach().float().cpu() if isinstance(x, Tensor) and x.is_floating_point() else _host(x))
         for x in (outputs, target)

@@ -10,8 +10,8 @@ import mlflow
 import numpy as np
 import pytest
 import torch
-from torch import nn
-from torch.utils.data import TensorDataset
+from torch import Tensor, nn
+from torch.utils.data import Dataset
 
 import imbalance_lab as il
 import mlflow_project
@@ -27,30 +27,78 @@ def recipe(title: str) -> str:
     return found[1]
 
 
-def ingredients() -> dict[str, Any]:
-    """What every recipe starts from: rows of two classes, one of them rare, and a small network."""
+class TwoHeads(nn.Module):
+    """Rows (B, 3) to logits of two places and of one: (B, 2, 2) and (B, 2)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.command, self.axis = nn.Linear(3, 4), nn.Linear(3, 2)
+
+    def forward(self, rows: Tensor) -> dict[str, Tensor]:
+        return {"command": self.command(rows).unflatten(-1, (2, 2)), "axis": self.axis(rows)}
+
+
+class Rows(Dataset[Any]):
+    """Rows with targets of one head or of several."""
+
+    def __init__(self, x: Tensor, y: Tensor | dict[str, Tensor]) -> None:
+        self.x, self.y = x, y
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __getitem__(self, row: int) -> Any:
+        return self.x[row], {h: t[row] for h, t in self.y.items()} if isinstance(self.y, dict) else self.y[row]
+
+
+def ingredients(heads: str) -> dict[str, Any]:
+    """What every recipe starts from: rows of two classes, one of them rare, and a small network.
+
+    The strategy draws both classes equally often first and as they are later; of several heads one is masked in part.
+    """
     torch.manual_seed(0)
-    y = torch.tensor([0] * 90 + [1] * 10)
-    x = torch.randn(100, 3) + y[:, None]
-    strategy = il.bind("class-balanced", targets=y.numpy(), classes=("ok", "scrap"))
-    return {"network": nn.Linear(3, 2), "dataset": TensorDataset(x, y), "x": x, "y": y, "strategy": strategy}
+    y = torch.tensor([0] * 450 + [1] * 50)
+    x = torch.randn(len(y), 3) + y[:, None]
+    if heads == "one head":
+        strategy = il.bind("curriculum", targets=y.numpy(), classes=("ok", "scrap"))
+        return {"network": nn.Linear(3, 2), "dataset": Rows(x, y), "x": x, "y": y, "strategy": strategy}
+    both = {"command": torch.stack([y, torch.full_like(y, -100)], dim=1), "axis": torch.arange(len(y)) % 2}
+    names = {"command": ("ok", "scrap"), "axis": ("X", "Y")}
+    strategy = il.bind("curriculum", targets={h: t.numpy() for h, t in both.items()}, classes=names)
+    return {"network": TwoHeads(), "dataset": Rows(x, both), "x": x, "y": both, "strategy": strategy}
 
 
 PACKAGES = {"Lightning": "lightning", "Hugging Face Trainer": "transformers", "skorch": "skorch"}
 
 
+@pytest.mark.filterwarnings("ignore:::lightning", "ignore:.*LeafSpec:FutureWarning", "ignore:::transformers")
+@pytest.mark.filterwarnings("ignore:.*pin_memory:UserWarning")
+@pytest.mark.parametrize("heads", ["one head", "two heads, one masked"])
 @pytest.mark.parametrize("title", ["Plain PyTorch", *PACKAGES])
-def test_a_recipe_trains(title: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_recipe_trains(title: str, heads: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if title in PACKAGES:
-        pytest.importorskip(PACKAGES[title], reason=f"{PACKAGES[title]} is not installed")
+        pytest.importorskip(PACKAGES[title], reason=f"{PACKAGES[title]} is not installed; pip install .[loops]")
     monkeypatch.chdir(tmp_path)
-    given = ingredients()
-    before = given["network"].weight.detach().clone()
+    given = ingredients(heads)
+    progress_of, drawn = list[float](), list[Tensor]()
+    counted = given["strategy"].loss
+
+    def loss(logits: Any, target: Any, *, progress: float) -> Tensor:
+        progress_of.append(progress)
+        drawn.append(target if isinstance(target, Tensor) else target["command"][:, 0])
+        return counted(logits, target, progress=progress)
+
+    monkeypatch.setattr(given["strategy"], "loss", loss)
+    before = {name: value.clone() for name, value in given["network"].state_dict().items()}
     exec(recipe(title), given)
-    with torch.no_grad():
-        scores = given["network"](given["x"])
-    assert (given["network"].weight != before).any()
-    assert torch.isfinite(scores).all()
+    for name, value in given["network"].state_dict().items():
+        assert torch.isfinite(value).all()
+        assert (value != before[name]).any(), name
+    assert progress_of == sorted(progress_of)
+    assert 0.0 == progress_of[0] < progress_of[-1] < 1.0
+    epochs = torch.cat(drawn).reshape(-1, len(given["dataset"])).float().mean(dim=1)
+    assert 0.4 < epochs[0] < 0.6  # both classes equally often
+    assert 0.05 < epochs[-1] < 0.15  # as they are
 
 
 def test_a_sampler_asks_for_the_progress_at_each_epoch() -> None:
@@ -72,6 +120,11 @@ def test_collapse_is_told_from_a_model_that_predicts_both() -> None:
     assert not found.collapsed
     assert found.classes_predicted == 2
     assert not il.collapse([[0.1, 0.9]], [1]).collapsed  # the labels hold one class
+    heads = il.collapse({"a": one, "b": both}, {"a": target, "b": target})
+    assert {head: spread.collapsed for head, spread in heads.items()} == {"a": True, "b": False}
+    for wrong in (target, {"a": target}):
+        with pytest.raises(InputError, match="collapse: found outputs of heads"):
+            il.collapse({"a": one, "b": both}, wrong)
     with pytest.raises(InputError, match="collapse: found outputs"):
         il.collapse(one, target[:, 0])
     with pytest.raises(InputError, match="class id outside 0 to 1"):
