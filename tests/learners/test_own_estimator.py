@@ -101,7 +101,8 @@ def test_types_that_nobody_named_are_told_and_those_of_the_package_can_be_named(
     network = (
         "estimator: 'sklearn.neural_network:MLPClassifier', options: {max_iter: 300, hidden_layer_sizes: [4], tol: 1}"
     )
-    with pytest.raises(InputError, match=f"a stored .*MLPClassifier holds {adam}, which is not trusted"):
+    told = rf"a stored .*MLPClassifier holds {adam}, which is not trusted.*: trust: \[{adam}\]$"
+    with pytest.raises(InputError, match=told):
         bind_table(spec_of(f"table: {{{network}}}"), loaded, 0)
     learner = table_trial(f"table: {{{network}, trust: [{adam}]}}", loaded)
     list(learner.train(selection(loaded)))
@@ -111,6 +112,32 @@ def test_types_that_nobody_named_are_told_and_those_of_the_package_can_be_named(
     (tmp_path / "about.json").write_text(json.dumps({**about, "trust": []}))
     with pytest.raises(InputError, match=f"holds {adam}"):
         read_model(tmp_path)
+
+
+def test_lightgbm_with_weights_and_samplers_is_stored_and_read_back(tmp_path, capfd) -> None:
+    pytest.importorskip("lightgbm", reason="lightgbm is not installed; pip install .[loops]")
+    loaded = rows()
+    own = "estimator: 'lightgbm:LGBMClassifier', options: {n_estimators: 4, min_child_samples: 2}"
+    with pytest.raises(InputError, match=r"trust: \[lightgbm.basic.Booster\]$"):
+        bind_table(spec_of(f"table: {{{own}}}"), loaded, 0)
+    own += ", trust: [lightgbm.basic.Booster]"
+    found = {}
+    for more in ("", ", class_weight: balanced", ", resample: random-over-sampling"):
+        text = f"table: {{{own}{more}}}"
+        bind_table(spec_of(text), loaded, 0)
+        assert capfd.readouterr() == ("", "")  # what it says of the made-up rows
+        learner = table_trial(text, loaded)
+        list(learner.train(selection(loaded)))
+        capfd.readouterr()
+        learner.save(tmp_path / more, {})
+        d, test = loaded.dataset, loaded.splits.test
+        inputs = [torch.from_numpy(x[test]) for x in (d.continuous, d.categorical)]
+        again = read_model(tmp_path / more).model(*inputs)
+        for head, logits in learner.predictor(*inputs).items():
+            np.testing.assert_array_equal(again[head].numpy(), logits.numpy())
+        found[more] = again["command"].numpy()
+    assert not np.allclose(found[""], found[", class_weight: balanced"])
+    assert not np.allclose(found[""], found[", resample: random-over-sampling"])
 
 
 def test_a_stored_file_cannot_widen_what_is_trusted(tmp_path) -> None:

@@ -26,6 +26,8 @@ CLASSIFIERS = "classifiers"
 """Name of the folder of stored classifiers."""
 _TRUSTED = frozenset(
     {
+        "collections.OrderedDict",
+        "collections.defaultdict",
         "imblearn.ensemble._bagging.BalancedBaggingClassifier",
         "imblearn.ensemble._easy_ensemble.EasyEnsembleClassifier",
         "imblearn.ensemble._forest.BalancedRandomForestClassifier",

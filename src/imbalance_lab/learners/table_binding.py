@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import redirect_stderr, redirect_stdout
+from io import StringIO
 from typing import Any
 
 import numpy as np
@@ -61,14 +63,18 @@ def check_estimator(own: OwnEstimator, dataset: SequenceDataset, where: str) -> 
             size=(20 * classes, len(dataset.channels) + sum(dataset.categorical_sizes))
         )
         alone = own.model_copy(update={"resample": None})
-        model, _ = fit_table_model(ESTIMATOR, alone.model_dump(), rows, np.arange(len(rows)) % classes, 0)
+        with redirect_stdout(StringIO()), redirect_stderr(StringIO()):  # what it says of made-up rows is of no use
+            model, _ = fit_table_model(ESTIMATOR, alone.model_dump(), rows, np.arange(len(rows)) % classes, 0)
         foreign = foreign_types(model, allowed)
     except InputError as error:
         raise InputError(f"{where}.{ESTIMATOR}: {error}") from None
     if foreign:
+        package = own.path.partition(":")[0].partition(".")[0]
+        named = [name for name in foreign if name.startswith(f"{package}.")]
+        way = f": trust: [{', '.join([*own.trust, *named])}]" if named == foreign else ""
         raise InputError(
             f"{where}.{ESTIMATOR}: a stored {own.path} holds {', '.join(foreign)}, which is not trusted; allowed: "
-            f"the types of the catalogue's classifiers, and classes of its own package that trust names"
+            f"the types of the catalogue's classifiers, and classes of its own package that trust names{way}"
         )
 
 
