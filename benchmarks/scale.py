@@ -4,8 +4,10 @@ Command   python benchmarks/scale.py [--size tiny|default|full] [--json FILE]
 Duration  one to three minutes at the default size on 2 cores; full: ten
 Result    per engine the seconds until workers answer and the overhead of 10, 100, 1000 trials that do nothing; the
           seconds that MLflow takes per trial as the store fills; counting positions in shards and merging the
-          counts; comparing 10 ... 300 runs; mapping a cached data set; each with its slope (exponent of a power law);
-          loading recordings and a series of 50 channels, with the peak in multiples of their float32 table
+           counts; comparing 10 ... 300 runs; mapping a cached data set; a model of series on new data (``evaluate``:
+           reading, predicting, the whole error analysis, what changed); binding a strategy to targets of one's own
+           loop; each with its slope (exponent of a power law); loading recordings and a series of 50 channels, with
+           the peak in multiples of their float32 table
 """
 
 from __future__ import annotations
@@ -32,6 +34,8 @@ from imbalance_lab.errors import InputError  # noqa: E402
 TRIALS = {"tiny": (10,), "default": (10, 100, 1000), "full": (10, 100, 1000, 10_000)}
 LOGGED = {"tiny": (5,), "default": (10, 100), "full": (10, 100, 1000)}
 POSITIONS = {"tiny": (10_000,), "default": (10**5, 10**6, 10**7), "full": (10**5, 10**6, 10**7, 10**8)}
+EVALUATED = {"tiny": (5_000,), "default": (10**4, 10**5, 10**6), "full": (10**4, 10**5, 10**6)}
+BOUND = ("focal", "class-balanced", "token-balanced")
 RUNS = {"tiny": (4,), "default": (10, 30, 100, 300), "full": (10, 30, 100, 300, 1000)}
 ROWS = {"tiny": (10_000,), "default": (10**5, 10**6), "full": (10**5, 10**6, 10**7)}
 CHANNELS = 50
@@ -255,6 +259,78 @@ def _load(source: str, n_rows: int) -> Callable[[], Any]:
     return call
 
 
+def _series(path: Path, positions: int, channels: int = 20, recordings: int = 100) -> None:
+    """Recordings of 20 channels with segments of four classes, as one Parquet file."""
+    import pandas as pd
+
+    rng = np.random.default_rng(positions)
+    length = positions // recordings
+    n = length * recordings
+    state = np.repeat(rng.choice(4, n // 10 + 1, p=[0.7, 0.2, 0.08, 0.02]), 10)[:n]
+    columns = {f"c{i}": (state * (i % 3 == 0) + rng.normal(size=n)).astype(np.float32) for i in range(channels)}
+    names = np.repeat([f"r{i}" for i in range(recordings)], length)
+    about = {"run": names, "t": np.tile(np.arange(length), recordings), "state": np.array(["a", "b", "c", "d"])[state]}
+    pd.DataFrame({**about, **columns}).to_parquet(path, index=False)
+
+
+def _evaluate(positions: int) -> Callable[[], Any]:
+    from imbalance_lab.load import load_data
+    from imbalance_lab.predictions import read_parquet
+    from imbalance_lab.run.evaluating import evaluate_model, load_new, read_trained
+    from imbalance_lab.run.trial import run_trial
+    from imbalance_lab.spec import parse_experiment
+
+    folder = Path(tempfile.mkdtemp(prefix="imbalance-lab-"))
+    _series(folder / "train.parquet", 5_000)
+    _series(folder / "new.parquet", positions)
+    data = {"source": "series", "path": str(folder / "train.parquet"), "recording": "run", "order": "t"}
+    plain = {
+        "name": "evaluate",
+        "data": {**data, "target": "state", "window": {"length": 64, "stride": 64}},
+        "model": {"name": "mm-dtae-lstm", "hidden": 64, "layers": 1},
+        "training": {"epochs": 1, "device": "cpu"},
+        "interpret": {"budget": "off"},
+        "analysis": {"trials": "light"},
+        "baseline": "cross-entropy",
+        "strategies": {"cross-entropy": {}},
+    }
+    spec = parse_experiment(plain, where="benchmark")
+    result = run_trial(spec, "cross-entropy", 0, data=load_data(spec.data), folder=folder / "trial")
+    (about,) = Path(result.folder).rglob("about.json")
+    stored, before = read_trained(about.parent, "benchmark"), read_parquet(result.predictions("test"))
+
+    def call() -> dict[str, float]:
+        begun = time.process_time()
+        loaded = load_new(plain, folder / "new.parquet", stored, where="benchmark", allow_missing=False)
+        read = time.process_time()
+        found = evaluate_model(stored, loaded, before, folder / "out", trained_in="benchmark")
+        assert len(found.predictions.heads["state"]) == positions
+        return {"read_cpu_s": read - begun, "evaluate_cpu_s": time.process_time() - read}
+
+    return call
+
+
+def _bind(targets: int) -> Callable[[], Any]:
+    from imbalance_lab.loop import bind
+
+    rng = np.random.default_rng(0)
+    names = tuple(f"class {i}" for i in range(10))
+    ids = np.minimum(rng.geometric(0.3, targets) - 1, 9)
+    texts = np.array(names)[ids]
+
+    def call() -> dict[str, float]:
+        seconds = {}
+        for strategy in BOUND:
+            for kind, given in (("ids", ids), ("texts", texts)):
+                begun = time.process_time()
+                bound = bind(strategy, targets=given, classes=names)
+                seconds[f"{strategy}, {kind}, cpu_s"] = time.process_time() - begun
+                assert not bound.bound.notes.get("excluded_classes")
+        return seconds
+
+    return call
+
+
 def _task_bytes() -> int:
     """What travels to a worker per trial: the pickled task of the G-code experiment."""
 
@@ -276,6 +352,8 @@ def _case(what: str, **case: Any) -> Callable[[], Any]:
         "compare": _compare,
         "cache": _map_cached,
         "load": _load,
+        "evaluate": _evaluate,
+        "bind": _bind,
     }
     return cases[what](**case)
 
@@ -299,7 +377,11 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     size = arguments.size
     missing: list[str] = []
     tables: dict[str, list[Row]] = {
-        name: [] for name in ("engines", "tracking", "tally in shards", "comparison", "cached data", "loading")
+        name: []
+        for name in (
+            *("engines", "tracking", "tally in shards", "comparison", "cached data"),
+            *("evaluate", "bind", "loading"),
+        )
     }
     engines = [("sequential", "local", 1), ("local", "local", 2)]
     if size != "tiny":
@@ -314,6 +396,9 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         _measured(tables["tally in shards"], missing, {"positions": n}, "tally", positions=n)
         if n <= 10**7:
             _measured(tables["cached data"], missing, {"positions": n}, "cache", positions=n)
+    for n in EVALUATED[size]:
+        _measured(tables["evaluate"], missing, {"positions": n}, "evaluate", positions=n)
+        _measured(tables["bind"], missing, {"targets": n}, "bind", targets=n)
     for n in RUNS[size]:
         _measured(tables["comparison"], missing, {"runs": n}, "compare", runs=n)
     for source in ("recordings", "series"):
@@ -329,6 +414,7 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         ("tally in shards", "positions", "peak_mib"),
         ("comparison", "runs", "wall_s"),
         ("cached data", "positions", "wall_s"),
+        ("evaluate", "positions", "evaluate_cpu_s"),
     ):
         rows = tables[table]
         facts[f"slope of {y}, {table}"] = slope([r[x] for r in rows], [r[y] for r in rows])

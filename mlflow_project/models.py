@@ -40,6 +40,8 @@ MODEL_DIGEST = "model.digest"
 _SERVED = ("imbalance_lab.learners.all_learners", "imbalance_lab.serving")  # what serving_model.py imports
 
 _REQUIREMENTS = ("mlflow", "torch", "numpy", "pydantic", "pandas", "scipy", "scikit-learn")
+_STEPS = 8
+"""Rows of the example of a model that reads recordings; MLflow writes it twice."""
 _TYPES = {"double": DataType.double, "boolean": DataType.boolean}
 
 
@@ -149,8 +151,12 @@ def logged_models(client: MlflowClient, run: Run) -> list[LoggedModel]:
 
 
 def _inputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:
-    """Columns of the file where the model reads rows of a table, arrays of windows otherwise."""
+    """Columns of the file where the model reads rows, arrays of windows otherwise."""
     coding = stored.coding
+    if coding.rows:
+        named = [name for name in (coding.rows.recording, coding.rows.order) if name is not None]
+        further = [ColSpec(AnyType(), name, required=False) for name in named]
+        return [*further, *(ColSpec(_column_type(coding, name), name) for name in coding.columns)]
     if coding.types:
         return [ColSpec(_column_type(coding, name), name) for name in coding.columns]
     shape = (-1, stored.steps)
@@ -169,11 +175,11 @@ def _column_type(coding: Coding, name: str) -> Any:
     MLflow refuses 64-bit integers for ``double`` and floats for ``long``, and whole numbers are read
     as either, depending on whether one is missing in the batch.
     """
-    kind = coding.types[name]
+    kind = coding.types.get(name)
     if name in coding.categorical_channels and kind != "boolean":
         texts = coding.categories[coding.categorical_channels.index(name)]
-        return AnyType() if _all_numbers(texts) else DataType.string
-    return _TYPES.get(kind, AnyType())
+        return AnyType() if _all_numbers(texts) or {*texts} <= {"True", "False"} else DataType.string
+    return _TYPES.get(kind or "", AnyType())
 
 
 def _numeric(coding: Coding) -> bool:
@@ -190,7 +196,7 @@ def _all_numbers(texts: Sequence[str]) -> bool:
 def _outputs(stored: StoredModel) -> list[ColSpec | TensorSpec]:
     outputs: list[ColSpec | TensorSpec] = []
     for head, classes in stored.heads.items():
-        shape = (-1, stored.target_length)
+        shape = (-1, stored.answered)
         outputs.append(TensorSpec(np.dtype(str), shape, head))
         outputs.append(TensorSpec(np.dtype(np.float32), (*shape, len(classes)), f"{head}_probabilities"))
     if stored.coding.categorical_channels:
@@ -202,6 +208,15 @@ def example_of(dataset: SequenceDataset, rows: Any) -> Any:
     """The sequences at ``rows`` as a model's user would send them: rows of the file, or windows in its units."""
     coding = dataset.coding
     columns = coding.decode(dataset.continuous[rows], dataset.categorical[rows])
+    if coding.rows:
+        import pandas as pd
+
+        real = dataset.unit_position[rows] >= 0
+        shown = {name: values[real][:_STEPS] for name, values in columns.items()}
+        if coding.rows.recording is not None:
+            names = np.broadcast_to(dataset.groups[rows][:, None], real.shape)
+            shown = {coding.rows.recording: names[real][:_STEPS], **shown}
+        return pd.DataFrame(shown).infer_objects()
     if coding.types:
         import pandas as pd
 

@@ -9,10 +9,11 @@ from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
-from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.coding import Coding, RowColumns
 from imbalance_lab.data.dataset import ByFold, LoadedData
 from imbalance_lab.data.source_options import (
     DigitsOptions,
+    EncodingOptions,
     RecordingsOptions,
     SequencesOptions,
     SeriesOptions,
@@ -94,8 +95,16 @@ def _finished(options: DataOptions, loaded: LoadedData) -> LoadedData:
     part = {"fold": f"{loaded.fold.number} (of 0 to {loaded.fold.count - 1})"} if loaded.fold else {}
     about = {"source": options.source, **place, "simulated": options.source == "simulated", **part}
     facts = {**about, **loaded.dataset.facts}
-    found = replace(loaded, dataset=replace(loaded.dataset, facts=facts))
+    found = replace(loaded, dataset=replace(loaded.dataset, facts=facts, row_columns=_row_columns(options)))
     return found if options.split.all_test else found.without_unlabelled()
+
+
+def _row_columns(options: DataOptions) -> RowColumns | None:
+    if isinstance(options, SeriesOptions):
+        return RowColumns(options.recording, options.order)
+    if isinstance(options, EncodingOptions) and options.task == "steps":
+        return RowColumns("recording")
+    return None
 
 
 def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:

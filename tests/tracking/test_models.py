@@ -14,6 +14,7 @@ from zipfile import ZipFile
 
 import mlflow
 import numpy as np
+import pandas as pd
 import pytest
 from grid_fixture import tiny_grid  # noqa: F401 - the fixture is used by its name
 
@@ -36,11 +37,11 @@ if sys.argv[4] == "without the package":
         sys.meta_path.remove(finder)
     sys.path[:] = [p for p in sys.path if not (Path(p or ".") / "imbalance_lab").is_dir()]
 import numpy as np
+import pandas as pd
 import mlflow.pyfunc
 warnings.simplefilter("error", UserWarning)
 model = mlflow.pyfunc.load_model(sys.argv[1])
-given = np.load(sys.argv[2], allow_pickle=False)
-answer = model.predict({key: given[key] for key in given.files})
+answer = model.predict(pd.read_parquet(sys.argv[2]))
 import imbalance_lab
 its_own = imbalance_lab.__file__.startswith(sys.argv[1])
 assert its_own == (sys.argv[4] == "without the package"), imbalance_lab.__file__
@@ -57,11 +58,16 @@ def model_path(grid):
 @pytest.mark.parametrize("environment", ["with the package", "without the package"])
 def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, environment):  # noqa: F811
     loaded = load_cached(tiny_grid.work / "data")
-    rows = loaded.splits.test
-    columns = loaded.dataset.coding.decode(loaded.dataset.continuous[rows], loaded.dataset.categorical[rows])
-    inputs = {"continuous": loaded.dataset.channels, "categorical": loaded.dataset.categorical_channels}
-    raw = {key: np.stack([columns[n].astype(np.float64) for n in names], axis=-1) for key, names in inputs.items()}
-    np.savez(tmp_path / "in.npz", **raw)
+    d, windows = loaded.dataset, loaded.splits.test
+    place = d.unit_position[windows]
+    real = place >= 0
+    columns = d.coding.decode(d.continuous[windows], d.categorical[windows])
+    units = np.broadcast_to(d.unit[windows][:, None], place.shape)
+    names = np.broadcast_to(d.groups[windows][:, None], place.shape)
+    raw = {"unit": units, "step": place, "recording": names, **columns}
+    frame = pd.DataFrame({name: values[real] for name, values in raw.items()})
+    frame = frame.drop_duplicates(["unit", "step"]).sort_values(["unit", "step"]).reset_index(drop=True)
+    frame.to_parquet(tmp_path / "in.parquet")
     script = tmp_path / "load.py"
     script.write_text(_LOAD, encoding="utf-8")
     done = subprocess.run(
@@ -69,7 +75,7 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, en
             sys.executable,
             str(script),
             model_path(tiny_grid),
-            *(str(tmp_path / f) for f in ("in.npz", "out.npz")),
+            *(str(tmp_path / f) for f in ("in.parquet", "out.npz")),
             environment,
         ],
         env={**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false", "OMP_NUM_THREADS": "1"},
@@ -83,15 +89,11 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, en
     answer = np.load(tmp_path / "out.npz", allow_pickle=False)
     test = read_parquet(tiny_grid.work / "trials" / "logit-adjusted-s0" / "predictions" / "test.parquet")
     for head, p in test.heads.items():
-        target = loaded.dataset.targets[head][rows]
-        row, step = np.nonzero(target >= 0)
-        unit = loaded.dataset.unit[rows][row]
-        place = loaded.dataset.unit_position[rows][row, step]
-        served = {key: i for i, key in enumerate(zip(unit.tolist(), place.tolist(), strict=True))}
+        served = {key: i for i, key in enumerate(zip(frame["unit"].tolist(), frame["step"].tolist(), strict=True))}
         at = np.array([served[key] for key in zip(p.sequence.tolist(), p.position.tolist(), strict=True)])
-        assert len(at) == len(p) > 0
-        np.testing.assert_allclose(answer[f"{head}_probabilities"][row[at], step[at]], p.probabilities, atol=1e-5)
-        np.testing.assert_array_equal(answer[head][row[at], step[at]], np.array(p.classes)[p.pred])
+        assert len(answer[head]) == len(frame) >= len(at) == len(p) > 0
+        np.testing.assert_allclose(answer[f"{head}_probabilities"][at, 0], p.probabilities, atol=1e-5)
+        np.testing.assert_array_equal(answer[head][at, 0], np.array(p.classes)[p.pred])
 
 
 def test_a_model_brings_what_serves_it_and_with_foreign_code_the_whole_library(tmp_path):

@@ -124,6 +124,7 @@ def _load_cached(folder: Path) -> LoadedData:
         categorical_channels=coding.categorical_channels,
         categories=coding.categories,
         column_types=coding.types,
+        row_columns=coding.rows,
         channel_groups={g: tuple(c) for g, c in about["channel_groups"]},
         image_shape=tuple(shape) if shape else None,
         facts=about["facts"],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -45,6 +45,20 @@ class Coded:
     facts: Mapping[str, object]
 
 
+@dataclass(frozen=True)
+class RowColumns:
+    """Columns that say which rows of a table are the steps of one recording.
+
+    Attributes
+    ----------
+    recording : names the recording of a row; None where there is no such column
+    order : numbers or times that do not fall within a recording; None where there is no such column
+    """
+
+    recording: str | None = None
+    order: str | None = None
+
+
 class MissingColumns(InputError):
     """Columns that a model reads are not in the data."""
 
@@ -62,6 +76,7 @@ class Coding:
     types : column to its type in the file: ``double``, ``long`` (whole numbers), ``boolean`` or ``string``;
         empty where a row of the file is not what a model reads (windows, images)
     allow_missing : whether a column that is not there is read as missing in every row
+    rows : where a model labels each step of a recording: the columns that tell the recordings apart
     """
 
     channels: tuple[str, ...]
@@ -70,6 +85,7 @@ class Coding:
     categories: tuple[tuple[str, ...], ...] = ()
     types: Mapping[str, str] = field(default_factory=dict)
     allow_missing: bool = False
+    rows: RowColumns | None = None
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -196,6 +212,7 @@ class Coding:
             "categorical_channels": list(self.categorical_channels),
             "categories": [list(texts) for texts in self.categories],
             "types": dict(self.types),
+            **({"rows": asdict(self.rows)} if self.rows else {}),
         }
 
     @staticmethod
@@ -213,6 +230,7 @@ class Coding:
             plain_texts(plain["categorical_channels"]),
             tuple(plain_texts(texts) for texts in plain["categories"]),
             dict(plain["types"]),
+            rows=RowColumns(**plain["rows"]) if plain.get("rows") else None,
         )
         centre, scale = coding.scaling.centre, coding.scaling.scale
         if not (centre.shape == scale.shape == (len(coding.channels),) and np.isfinite(centre).all()):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.coding import Coding
+from imbalance_lab.data.coding import Coding, RowColumns
 from imbalance_lab.data.scaling import Scaling, unscaled
 from imbalance_lab.data.window_view import Inputs, in_blocks
 from imbalance_lab.errors import InputError
@@ -53,6 +53,7 @@ class SequenceDataset:
     categories : text of the codes 1, 2, ... of each categorical channel
     scaling : centre and scale of each channel; None where ``continuous`` is in the channels' own units
     column_types : of a table, input column to its type in the file (see :class:`~imbalance_lab.data.coding.Coding`)
+    row_columns : where each step of a recording is labelled, how a file tells recordings apart; else None
     channel_groups : mapping of group name (a sensor frame) to its channels
     unit, unit_position : int64 arrays of shape (N,) and (N, L)
         The *true* sequence that a target position belongs to, and its place in it. Windows
@@ -80,6 +81,7 @@ class SequenceDataset:
     categories: tuple[tuple[str, ...], ...] = ()
     scaling: Scaling | None = None
     column_types: Mapping[str, str] = field(default_factory=dict)
+    row_columns: RowColumns | None = None
     channel_groups: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     image_shape: tuple[int, int] | None = None
     facts: Mapping[str, object] = field(default_factory=dict)
@@ -123,7 +125,8 @@ class SequenceDataset:
     def coding(self) -> Coding:
         """How further rows become inputs like these."""
         scaling = self.scaling or unscaled(len(self.channels))
-        return Coding(self.channels, scaling, self.categorical_channels, self.categories, self.column_types)
+        categories = self.categorical_channels, self.categories
+        return Coding(self.channels, scaling, *categories, self.column_types, rows=self.row_columns)
 
     def native(self, continuous: NDArray[np.float32], channels: Any = slice(None)) -> NDArray[np.float64]:
         """Values (..., C), or those of the ``channels`` at these indices, in the channels' own units."""

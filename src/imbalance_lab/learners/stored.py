@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from imbalance_lab.atomic import read_json
 from imbalance_lab.data.coding import Coding
@@ -15,6 +18,7 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.models.predictor import Predictor
 
 _ABOUT = "about.json"
+_BATCH = 1 << 16  # steps that are scored at a time
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,30 @@ class StoredModel:
     target_length: int
     heads: Mapping[str, tuple[str, ...]]
     posthoc: Mapping[str, Any]
+
+    @property
+    def answered(self) -> int:
+        """Labels of a head in the answer to one row, window or sequence: a row of a recording has one."""
+        return 1 if self.coding.rows else self.target_length
+
+    def scores(
+        self, sequences: int, inputs: Callable[[slice], tuple[NDArray[np.float32], NDArray[np.int64]]]
+    ) -> dict[str, NDArray[np.float32]]:
+        """Class scores (sequences, L, K) of each head; ``inputs`` gives (b, T, C) and (b, T, K) of some of them."""
+        import torch
+
+        if not sequences:
+            return {h: np.zeros((0, self.target_length, len(names)), np.float32) for h, names in self.heads.items()}
+        self.model.eval()
+        at_once = max(1, _BATCH // max(1, self.steps))
+        parts: dict[str, list[NDArray[np.float32]]] = {head: [] for head in self.heads}
+        with torch.inference_mode():
+            for start in range(0, sequences, at_once):
+                continuous, categorical = inputs(slice(start, start + at_once))
+                scored = self.model(torch.from_numpy(continuous), torch.from_numpy(categorical))
+                for head, logits in scored.items():
+                    parts[head].append(logits.float().cpu().numpy())
+        return {head: np.concatenate(part) for head, part in parts.items()}
 
 
 def write_about(folder: Path, about: Mapping[str, Any]) -> None:

@@ -28,7 +28,6 @@ from imbalance_lab.training.predict import to_predictions
 SPLIT = "evaluate"
 """What the predictions table says of itself, and the first part of the names of its metrics."""
 
-_BATCH = 1 << 16  # steps that are scored at a time
 _CARRIED = ("experiment", "strategy", "seed", "primary_head", "prior_correction", "temperature", "classes_in_macro")
 
 
@@ -99,7 +98,7 @@ def evaluate_model(
     """
     loaded, unknown = new_data(stored, loaded, trained_in)
     meta = {name: before.meta[name] for name in _CARRIED if name in before.meta}
-    predictions = _predict(stored, loaded, {**meta, "split": SPLIT, "run_id": trained_in})
+    predictions = predict_new(stored, loaded, {**meta, "split": SPLIT, "run_id": trained_in})
     write_parquet(predictions, predictions_file(folder, SPLIT))
     verdict = write_analysis(predictions, folder, behind=Background(dataset=loaded.dataset))
     found = changes(before, predictions)
@@ -121,20 +120,11 @@ def _notes(facts: Mapping[str, object]) -> list[str]:
     return notes if facts.get("columns_read_as_missing") else ["No column that the model reads is missing.", *notes]
 
 
-def _predict(stored: StoredModel, loaded: LoadedData, meta: Mapping[str, Any]) -> Predictions:
-    import torch
-
+def predict_new(stored: StoredModel, loaded: LoadedData, meta: Mapping[str, Any]) -> Predictions:
+    """The predictions table of all of ``loaded``, after the strategy's own post-hoc correction."""
     data, index = loaded.dataset, loaded.splits.test
-    stored.model.eval()
-    rows = max(1, _BATCH // max(1, data.continuous.shape[1]))
-    parts: dict[str, list[Any]] = {head: [] for head in stored.heads}
-    with torch.inference_mode():
-        for start in range(0, len(index), rows):
-            chosen = index[start : start + rows]
-            inputs = torch.from_numpy(data.continuous[chosen]), torch.from_numpy(data.categorical[chosen])
-            for head, scores in stored.model(*inputs).items():
-                parts[head].append(scores.float().cpu().numpy())
-    raw = to_predictions(data, loaded.splits, index, {head: np.concatenate(p) for head, p in parts.items()}, meta)
+    scores = stored.scores(len(index), lambda part: (data.continuous[index[part]], data.categorical[index[part]]))
+    raw = to_predictions(data, loaded.splits, index, scores, meta)
     heads = {}
     for head, table in raw.heads.items():
         posthoc = stored.posthoc[head]

@@ -12,6 +12,13 @@ from imbalance_lab.data.dataset import IGNORE, SequenceDataset, Splits
 from imbalance_lab.predictions import HeadPredictions, Predictions
 
 
+def softmax(scores: NDArray[np.floating[Any]]) -> NDArray[np.float32]:
+    """Class scores (..., K) as probabilities, computed in float64."""
+    z = scores.astype(np.float64)
+    z = np.exp(z - z.max(axis=-1, keepdims=True))
+    return (z / z.sum(axis=-1, keepdims=True)).astype(np.float32)
+
+
 def to_predictions(
     dataset: SequenceDataset,
     splits: Splits,
@@ -38,9 +45,7 @@ def to_predictions(
         unit, place = dataset.unit[index][row], dataset.unit_position[index][row, column]
         order = np.lexsort((place, unit))
         row, column, unit, place = row[order], column[order], unit[order], place[order]
-        z = score[row, column].astype(np.float64)
-        z = np.exp(z - z.max(axis=1, keepdims=True))
-        probabilities = (z / z.sum(axis=1, keepdims=True)).astype(np.float32)
+        probabilities = softmax(score[row, column])
         heads[head] = HeadPredictions(
             classes=dataset.heads[head],
             train_counts=dataset.class_counts(head, splits.train),
