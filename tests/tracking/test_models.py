@@ -64,9 +64,9 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, en
     columns = d.coding.decode(d.continuous[windows], d.categorical[windows])
     units = np.broadcast_to(d.unit[windows][:, None], place.shape)
     names = np.broadcast_to(d.groups[windows][:, None], place.shape)
-    raw = {"unit": units, "step": place, "recording": names, **columns}
+    raw = {"its unit": units, "its step": place, "recording": names, **columns}
     frame = pd.DataFrame({name: values[real] for name, values in raw.items()})
-    frame = frame.drop_duplicates(["unit", "step"]).sort_values(["unit", "step"]).reset_index(drop=True)
+    frame = frame.drop_duplicates(["its unit", "its step"]).sort_values(["its unit", "its step"]).reset_index(drop=True)
     frame.to_parquet(tmp_path / "in.parquet")
     script = tmp_path / "load.py"
     script.write_text(_LOAD, encoding="utf-8")
@@ -89,7 +89,7 @@ def test_a_fresh_process_predicts_what_the_run_predicted(tiny_grid, tmp_path, en
     answer = np.load(tmp_path / "out.npz", allow_pickle=False)
     test = read_parquet(tiny_grid.work / "trials" / "logit-adjusted-s0" / "predictions" / "test.parquet")
     for head, p in test.heads.items():
-        served = {key: i for i, key in enumerate(zip(frame["unit"].tolist(), frame["step"].tolist(), strict=True))}
+        served = {key: i for i, key in enumerate(zip(frame["its unit"], frame["its step"], strict=True))}
         at = np.array([served[key] for key in zip(p.sequence.tolist(), p.position.tolist(), strict=True)])
         assert len(answer[head]) == len(frame) >= len(at) == len(p) > 0
         np.testing.assert_allclose(answer[f"{head}_probabilities"][at, 0], p.probabilities, atol=1e-5)
