@@ -274,9 +274,10 @@ def _series(path: Path, positions: int, channels: int = 20, recordings: int = 10
 
 
 def _evaluate(positions: int) -> Callable[[], Any]:
+    from imbalance_lab.learners.all_learners import read_model
     from imbalance_lab.load import load_data
     from imbalance_lab.predictions import read_parquet
-    from imbalance_lab.run.evaluating import evaluate_model, load_new, read_trained
+    from imbalance_lab.run.evaluating import evaluate_model, load_new
     from imbalance_lab.run.trial import run_trial
     from imbalance_lab.spec import parse_experiment
 
@@ -297,7 +298,7 @@ def _evaluate(positions: int) -> Callable[[], Any]:
     spec = parse_experiment(plain, where="benchmark")
     result = run_trial(spec, "cross-entropy", 0, data=load_data(spec.data), folder=folder / "trial")
     (about,) = Path(result.folder).rglob("about.json")
-    stored, before = read_trained(about.parent, "benchmark"), read_parquet(result.predictions("test"))
+    stored, before = read_model(about.parent), read_parquet(result.predictions("test"))
 
     def call() -> dict[str, float]:
         begun = time.process_time()
