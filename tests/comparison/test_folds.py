@@ -70,7 +70,7 @@ def test_the_fold_with_the_median_validation_score_stands_for_all(scores, fold):
     crossed_runs = [
         replace(r, val_score=score) for r, score in zip(crossed(run("ce", 0)), (0.9, 0.5, 0.7), strict=True)
     ]
-    (pooled,) = pool_folds(crossed_runs, "command")
+    (pooled,) = pool_folds(crossed_runs)
     assert pooled.run_id == crossed_runs[2].run_id
     assert pooled.val_score == pytest.approx(0.7)
 
@@ -205,3 +205,10 @@ def test_calibration_of_pooled_folds():
         assert found[f"{name}_temperature"] == pytest.approx(np.average(each, weights=sizes), abs=1e-6)
         plain = [of(own.probabilities, own.true) for own in heads]  # the strategy corrects for no prior
         assert found[f"{name}_prior_undone"] == pytest.approx(np.average(plain, weights=sizes), abs=1e-7)
+
+
+@pytest.mark.parametrize(("folds", "said"), [(3, True), (6, False)])
+def test_few_folds_of_one_seed_are_said_to_be_few(folds, said):
+    runs = grid({"ce": {}, "b": {"noise": 0.5}}, (0,), of=folds)
+    found = compare(runs, baseline="ce", primary_head="command", resamples=100)
+    assert ("train two seeds" in found.choice.detail) == said

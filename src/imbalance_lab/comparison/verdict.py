@@ -28,6 +28,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
@@ -460,6 +461,22 @@ def _range(d: Row) -> str:
     return f" (95 % interval {d['low']:+.2f} to {d['high']:+.2f})" if np.isfinite(d["low"]) else ""
 
 
+FEW_FOLDS = 5
+"""With one seed and fewer folds, intervals were too narrow where models collapse (docs/log.md, "One seed")."""
+
+
+def _one_seed(fold: NDArray[np.int64] | None) -> str:
+    if fold is None:
+        return (
+            "Every strategy has one seed, so this compares the models that were trained, not the strategies; train at "
+            "least three seeds."
+        )
+    said = "Every strategy has one seed; each fold counts as one training with its recordings."
+    if fold.max() + 1 < FEW_FOLDS:
+        said += f" Under {FEW_FOLDS} folds the intervals are too narrow where models collapse: train two seeds."
+    return said
+
+
 def choose(
     study: Study,
     differences: pd.DataFrame,
@@ -473,12 +490,7 @@ def choose(
     found = decide(r)
     details = list(found.details)
     if not any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies):
-        details.append(
-            "Every strategy has one seed; each fold counts as one training with its recordings."
-            if study.joined.fold is not None
-            else "Every strategy has one seed, so this compares the models that were trained, not the strategies; "
-            "train at least three seeds."
-        )
+        details.append(_one_seed(study.joined.fold))
     needed = needed_of(r)
     evidence = {
         "metric": metric,
