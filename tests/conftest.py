@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytest.register_assert_rewrite("browser_server")  # before any test imports it: some take it as a plugin
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -119,7 +119,7 @@ def labeller(tmp_path) -> StoredModel:
     d = loaded.dataset
     config = ModelConfig(name="mm-dtae-lstm", hidden=8, layers=1, attention_heads=2)
     blueprint = make_blueprint(d, config, dict.fromkeys(d.heads, "linear"), {})
-    flat = d.continuous.reshape(-1, len(d.channels))
+    flat = np.asarray(d.continuous[:]).reshape(-1, len(d.channels))
     network = build_network(blueprint, np.nanmean(flat, 0), np.nanstd(flat, 0), d, loaded.splits.train, 0)
     posthoc = {head: {"steps": {}, "train_counts": [1] * len(names)} for head, names in d.heads.items()}
     write_network(tmp_path / "network", network, blueprint, posthoc)

@@ -359,6 +359,7 @@ def open_parquet(path: Path) -> Predictions:
     try:
         with pq.ParquetFile(path) as file:
             schema = file.schema_arrow
+            info = read_metadata(schema.metadata, path)
             check_columns(schema, str(path))
             head_of_row = file.read(columns=["head"], use_threads=False)
         head_of_row.validate(full=True)
@@ -366,7 +367,6 @@ def open_parquet(path: Path) -> Predictions:
         raise InputError(f"{path}: no such file; expected a predictions table (Parquet)") from None
     except (pa.ArrowException, OSError, UnicodeError) as error:
         raise InputError(f"{path}: not a readable Parquet file ({' '.join(str(error).split())})") from None
-    info = read_metadata(schema.metadata, path)
     found = set(pc.unique(head_of_row["head"].cast(pa.string())).to_pylist())
     if unknown := found - set(info["heads"]):
         names = head_of_row["head"].to_pylist()

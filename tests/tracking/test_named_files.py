@@ -23,6 +23,7 @@ from imbalance_lab.simulator.mill_options import SimulatedOptions
 from imbalance_lab.spec import ExperimentSpec
 from imbalance_lab.strategies.language.registry import REGISTRY
 from mlflow_project.__main__ import _COMMANDS, main, module_of
+from mlflow_project.models import model_of
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
 
@@ -350,10 +351,10 @@ NONE = "f" * 32
         (["analyze", "--predictions", "garbage.parquet"], "garbage.parquet"),
         (["analyze", "--predictions", "."], "."),
         (["interpret", "--run_id", NONE], "--run_id: no run"),
-        (["interpret", "--run_id", "PARENT"], "only trained child runs can be interpreted"),
+        (["interpret", "--run_id", "PARENT"], "holds no model: it trained none"),
         (["evaluate", "--model", f"runs:/{NONE}", "--data", "x"], "--model: no run"),
         (["evaluate", "--model", "models:/none/1", "--data", "x"], "--model: no model 'models:/none/1'"),
-        (["evaluate", "--model", "runs:/PARENT", "--data", "x"], "trained no model"),
+        (["evaluate", "--model", "runs:/PARENT", "--data", "x"], "holds no model: it trained none"),
         (["compare", "--run_ids", NONE], "--run_ids: no run"),
         (["compare", "--experiment_name", "none"], "--experiment_name: no experiment 'none'"),
         (["compare", "--run_ids", "PARENT", "--costs", "none.csv"], "none.csv: no such file"),
@@ -390,7 +391,12 @@ def test_a_damaged_file_of_a_run(
 ) -> None:
     client = mlflow.MlflowClient(tracking_uri=grid.uri)
     run_id, _, inner = called(grid, [file])[0].partition("/")
-    path = Path(client.get_run(run_id).info.artifact_uri.removeprefix("file://")) / inner
+    run = client.get_run(run_id)
+    model = inner.startswith("network/")
+    root = f"{model_of(client, run).artifact_location}/artifacts" if model else run.info.artifact_uri
+    path = Path(str(root).removeprefix("file://")) / inner
+    if (file, damage) == ("CHILD/spec.yaml", "cut"):
+        pytest.skip("half a YAML file may be a whole one")
     kept = path.read_bytes()
     try:
         damaged(path, damage, kept)

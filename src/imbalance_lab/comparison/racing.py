@@ -30,6 +30,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from imbalance_lab.comparison.bootstrap import SIGN_RECORDINGS, contrasts, together
+from imbalance_lab.comparison.folds import recoded
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.run_counts import MAX_CLUSTERS, Joined, join
 from imbalance_lab.comparison.study import build
@@ -134,8 +135,8 @@ def _joined(runs: Sequence[RunRecord], baseline: str, head: str) -> Joined:
     joined = join([_of_fold(run, head, len({r.fold for r in runs})) for run in runs], baseline=baseline, head=head)
     if joined.fold is None:
         return joined
-    h = head_of(joined.runs[0], head)
-    names = [h.group_names[i].partition(_IN)[2] for i in np.unique(h.group)]
+    cells, group = recoded([(h.group_names, h.group) for h in (head_of(run, head) for run in joined.runs[0].trained)])
+    names = [cells[i].partition(_IN)[2] for i in np.unique(group)]
     unit = np.unique(names, return_inverse=True)[1].astype(np.int64)
     return replace(joined, unit=unit, n_recordings=len(set(names)))
 

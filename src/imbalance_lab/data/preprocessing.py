@@ -57,7 +57,7 @@ def fit(dataset: SequenceDataset, index: NDArray[np.int64] | None, on: str = "tr
     if isinstance(inputs, WindowView):
         table, rows = inputs.table, _rows_of_view(dataset, inputs, chosen)
     else:
-        table, rows = inputs.reshape(-1, channels), _rows_once(dataset, chosen)
+        table, rows = inputs.reshape(inputs.shape[0] * inputs.shape[1], channels), _rows_once(dataset, chosen)
     at = rows[rows >= 0]
     mean, std = np.zeros(channels, dtype=np.float32), np.ones(channels, dtype=np.float32)
     for channel in range(channels):  # one channel at a time: float64 without a float64 copy of all

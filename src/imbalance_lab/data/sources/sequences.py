@@ -266,9 +266,14 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
 
 def _check_members(path: Path) -> None:
     """Refuse a ``.pt`` file that was packed, which ``torch.save`` does not do, where it would fill the memory."""
-    if zipfile.is_zipfile(path):
+    if not zipfile.is_zipfile(path):
+        return
+    try:
         with zipfile.ZipFile(path) as archive:
-            require_room(f"{path}: what is packed in it", sum(m.file_size for m in archive.infolist()), path)
+            size = sum(m.file_size for m in archive.infolist())
+    except Exception as error:  # of the directory; PyTorch reads some of these, and gives what lay in memory
+        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
+    require_room(f"{path}: what is packed in it", size, path)
 
 
 def _check_list(value: Sequence[Any], name: str, path: Path) -> None:
