@@ -106,8 +106,9 @@ def evaluate_found(
     out = folder / "out"
     found = evaluate_model(stored, loaded, before, out, trained_in=run_id)
     store = tracking.open_store(experiment or runs.store_of(client, trained.run).experiment_name)
-    strategy = trained.run.data.tags.get("strategy", trained.run.info.run_name or "model")
-    with tracking.run(store, f"evaluation of {strategy} on {path.name}", _tags(trained, model, data)) as logger:
+    tags = _tags(trained, model, data)
+    strategy = tags.get("strategy", trained.run.info.run_name or "model")
+    with tracking.run(store, f"evaluation of {strategy} on {path.name}", tags) as logger:
         _log_inputs(logger, trained, found)
         logger.metrics(prediction_metrics(found.predictions), model_id=trained.model_id, data=dataset_of(found.loaded))
         logger.folder(out)

@@ -13,6 +13,7 @@ import pandas as pd
 import pytest
 import yaml
 
+from imbalance_lab.predictions import HeadPredictions, Predictions, read_parquet
 from imbalance_lab.simulator.mill import simulate
 from imbalance_lab.simulator.mill_options import SimulatedOptions
 from mlflow_project.__main__ import main
@@ -23,11 +24,12 @@ pytestmark = [
     pytest.mark.filterwarnings("ignore:::mlflow"),
 ]
 
+TRAINING = {"epochs": 2, "batch_size": 16, "device": "cpu", "learning_rate": 1e-2}
 COMMON = {
     "audit": {"budget": "off"},
     "interpret": {"budget": "off"},
     "model": {"hidden": 16, "layers": 1, "attention_heads": 2},
-    "training": {"epochs": 2, "batch_size": 16, "device": "cpu", "learning_rate": 1e-2},
+    "training": TRAINING,
     "seeds": [0],
 }
 SOURCES = {
@@ -60,6 +62,12 @@ SOURCES = {
         "data": {"source": "recordings", "path": "x", "window": {"length": 32, "stride": 32}, "task": "steps"},
         "strategies": {"cross-entropy": {}},
     },
+    "sequences": {
+        "data": {"source": "sequences", "path": "x", "split": {"fractions": [0.34, 0.33, 0.33]}},
+        "strategies": {"cross-entropy": {}},
+        "selection": {"metric": "tool/macro_f1"},
+        "training": {**TRAINING, "epochs": 16, "batch_size": 4},
+    },
 }
 
 
@@ -80,6 +88,21 @@ def rows(seed: int, rare: int = 2, runs: int = 9) -> pd.DataFrame:
     )
 
 
+def arrays(seed: int, runs: int = 12) -> dict[str, np.ndarray]:
+    """Sequences of 6 steps, four of each recording; a channel tells the tool, which alone tells the wear."""
+    rng = np.random.default_rng(seed)
+    tool = rng.integers(0, 3, (4 * runs, 6))
+    wear = (tool > 0).astype(int)
+    wear[:, 5] = -100
+    return {
+        "continuous": (2.0 * tool[..., None] + rng.normal(size=(*tool.shape, 2)) * 0.3).astype(np.float32),
+        "categorical": rng.integers(0, 3, (*tool.shape, 1)),
+        "tool_targets": tool,
+        "wear_targets": wear,
+        "recording": np.repeat([f"r{seed}_{i:02d}" for i in range(runs)], 4),
+    }
+
+
 def recordings(seed: int) -> pd.DataFrame:
     return simulate(SimulatedOptions(source="simulated", n_recordings=9, seed=seed).mill())
 
@@ -93,8 +116,12 @@ class Store:
     def trained(self, source: str) -> str:
         """The run that trained on a source; it is run when it is asked for."""
         if source not in self.run_ids:
-            data, experiment = self.folder / f"{source}.parquet", self.folder / f"{source}.yaml"
-            (recordings(0) if source == "recordings" else rows(0)).to_parquet(data, index=False)
+            suffix = "npz" if source == "sequences" else "parquet"
+            data, experiment = self.folder / f"{source}.{suffix}", self.folder / f"{source}.yaml"
+            if source == "sequences":
+                np.savez(data, **arrays(0))
+            else:
+                (recordings(0) if source == "recordings" else rows(0)).to_parquet(data, index=False)
             experiment.write_text(yaml.safe_dump({"name": source, **COMMON, **SOURCES[source]}))
             assert main(["run", "--experiment", str(experiment), "--data", str(data), "--jobs", "1"]) == 0
             where = self.client.get_experiment_by_name(source).experiment_id
@@ -193,6 +220,63 @@ def test_missing_and_unknown(store: Store, capsys: pytest.CaptureFixture[str], s
     assert "mode: 9 rows hold categories that train does not (z 9)" in said
     about = mlflow.artifacts.load_dict(f"runs:/{store.latest().info.run_id}/changes.json")
     assert about["unknown_classes"] == {"state": {"alarm": 9}}
+
+
+def test_sequences(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """Every head is told of: the tool is never 2 and once unknown, and wear is labelled the other way round."""
+    later = arrays(1)
+    true = later["tool_targets"]
+    later["wear_targets"] = np.where(later["wear_targets"] >= 0, 1 - later["wear_targets"], -100)
+    later["tool_targets"] = np.where(true == 2, -100, true)
+    later["tool_targets"][0, 0] = 7
+    np.savez(store.folder / "later.npz", **later)
+    model = f"runs:/{store.trained('sequences')}"
+    assert main(["evaluate", "--model", model, "--data", str(store.folder / "later.npz")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    scored = int((later["tool_targets"] >= 0).sum()) - 1
+    assert f"tool: {scored} positions of 12 recordings" in said
+    assert "(mean of the classes that occur: 3 before, 2 now)" in said
+    assert "classes that the model does not know, not scored: '7' 1" in said
+    run = store.latest()
+    frame = pd.DataFrame(**mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/tables/changes.json"))
+    wear = frame[(frame["head"] == "wear") & (frame["measure"] == "accuracy")].iloc[0]
+    assert wear["verdict"] == "lower"
+    assert f"wear: accuracy {wear['before']:.3f} before, {wear['after']:.3f} now" in said
+    served = mlflow.pyfunc.load_model(f"models:/{run.inputs.model_inputs[0].model_id}")
+    answer = served.predict({name: later[name].astype(np.float64) for name in ("continuous", "categorical")})
+    right = np.asarray(answer["wear"]).astype(int) == later["wear_targets"]
+    assert wear["after"] == pytest.approx(right[:, :5].mean())
+
+
+def answers(run_id: str, split: str) -> Predictions:
+    return read_parquet(Path(mlflow.artifacts.download_artifacts(f"runs:/{run_id}/predictions/{split}.parquet")))
+
+
+def by_place(head: HeadPredictions) -> dict[tuple[str, int], np.ndarray]:
+    groups = [head.group_names[code] for code in head.group]
+    return dict(zip(zip(groups, head.position.tolist(), strict=True), head.probabilities, strict=True))
+
+
+def test_a_promoted_correction(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    """It answers as its corrected test report did, and is compared with that."""
+    trained, corrected = store.trained("series"), "cross-entropy + free lunch"
+    parent = store.client.get_run(trained).data.tags["mlflow.parentRunId"]
+    assert main(["promote", "--parent_run_id", parent, "--strategy", corrected, "--model_name", "corrected"]) == 0
+    data = str(store.folder / "series.parquet")
+    assert main(["evaluate", "--model", "models:/corrected@champion", "--data", data]) == 0
+    capsys.readouterr()
+    run = store.latest()
+    assert run.data.tags["strategy"] == corrected
+    assert run.info.run_name == f"evaluation of {corrected} on series.parquet"
+    plain = answers(trained, "test")
+    own, now = plain.free_lunch().heads["state"], answers(run.info.run_id, "evaluate").heads["state"]
+    assert np.abs(own.probabilities - plain.heads["state"].probabilities).max() > 0.01
+    found = by_place(now)
+    for place, p in by_place(own).items():
+        np.testing.assert_allclose(found[place], p, atol=1e-5)
+    frame = pd.DataFrame(**mlflow.artifacts.load_dict(f"runs:/{run.info.run_id}/tables/changes.json"))
+    before = frame.set_index("measure").loc["accuracy", "before"]
+    assert before == pytest.approx((own.true == own.pred).mean())
 
 
 def test_one_recording_has_no_interval(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

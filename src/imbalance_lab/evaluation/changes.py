@@ -12,7 +12,15 @@ from numpy.typing import NDArray
 
 from imbalance_lab.formats import percent, plural
 from imbalance_lab.metrics import counts as m
-from imbalance_lab.metrics.clusters import MIN_RECORDINGS, bootstrap_weights, clusters_of, ratio, resampled
+from imbalance_lab.metrics.clusters import (
+    MIN_POSITIONS,
+    MIN_RECORDINGS,
+    bootstrap_weights,
+    clusters_of,
+    ratio,
+    resampled,
+    verdicts,
+)
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.metrics.intervals import percentile_interval
 from imbalance_lab.predictions import HeadPredictions, Predictions
@@ -47,10 +55,11 @@ def changes(before: Predictions, after: Predictions) -> pd.DataFrame:
     """Measures of each head on both tables, and their differences.
 
     Both sets of recordings are resampled on their own, since they share none; intervals are 95 % percentile
-    intervals, widened for few recordings, of one measure at a time; with fewer than three recordings on a side there is
-    none (NaN). Heads without a position on either side are left
-    out. ``overconfidence`` is mean confidence minus accuracy: a mean, whose bootstrap is sound, unlike that of binned
-    errors.
+    intervals, widened for few recordings, of one measure at a time. There is none (NaN) with fewer than three
+    recordings on a side, nor for recall (precision) of a class that on a side is true (predicted) at fewer than 20
+    positions or in fewer than three recordings: a rate of one recording looks exact to the bootstrap. Heads without a
+    position on either side are left out. ``overconfidence`` is mean confidence minus accuracy: a mean, whose bootstrap
+    is sound, unlike that of binned errors.
 
     Returns
     -------
@@ -117,7 +126,17 @@ def _difference(first: _Sums, second: _Sums, k: int) -> tuple[Floats, Floats]:
         resampled(s.counts, w, lambda x: _measures(x, k)) for s, w in ((first, first.weights), (second, second.weights))
     ]
     fewest = min(first.weights.shape[1], second.weights.shape[1])
-    return percentile_interval(drawn[1] - drawn[0], n_groups=fewest)
+    ends = percentile_interval(drawn[1] - drawn[0], n_groups=fewest)
+    enough = _enough(first.counts, k) & _enough(second.counts, k)
+    return np.where(enough, ends[0], np.nan), np.where(enough, ends[1], np.nan)
+
+
+def _enough(counts: Floats, k: int) -> NDArray[np.bool_]:
+    """(clusters, K * K + 2) -> (4 + 3 K,): the measures whose denominators have enough positions and recordings."""
+    confusion = counts[:, : k * k].reshape(-1, k, k)
+    of_class = np.concatenate([confusion.sum(axis=2), confusion.sum(axis=1)], axis=1)
+    found = verdicts(of_class.sum(axis=0), (of_class > 0).sum(axis=0))
+    return np.array([*[True] * (len(_OVERALL) + k), *(word == "ok" for word in found)])
 
 
 def sentences(
@@ -135,30 +154,15 @@ def sentences(
     unknown : head to the classes that the model does not know, with their positions
     notes : sentences on columns and categories
     """
-    head = after.primary
-    own = table[table["head"] == head]
-    new = after.heads[head]
-    old = before.heads.get(head)
-    recordings = len(np.unique(new.group))
-    lines = [f"{head}: {plural(len(new), 'position')} of {plural(recordings, 'recording')}."]
-    if old is None or own.empty:
-        lines.append("The model's test report has no positions of this head, so nothing can be compared.")
-    else:
-        lines[0] = (
-            f"{lines[0][:-1]}; the test report has {len(old):,} of {plural(len(np.unique(old.group)), 'recording')}."
-        )
-        if own["low"].isna().all():
-            lines.append(
-                f"With fewer than {MIN_RECORDINGS} recordings on a side there is no interval, so no difference can be "
-                "told from chance."
-            )
-        lines += [_overall(row) for row in own[own["class"] == ""].to_dict("records")]
-        for measure, what in (("share", "class shares"), ("recall", "recall"), ("precision", "precision")):
-            lines.append(_of_classes(own[own["measure"] == measure], what))
+    lines = []
+    for head in (after.primary, *(name for name in after.heads if name != after.primary)):
+        lines += _of_head(head, table[table["head"] == head], before, after, main=head == after.primary)
+    measured = int(table["low"].notna().sum())
+    if measured:
         told = int((table["verdict"] != "cannot tell").sum())
         lines.append(
-            f"{told} of {len(table)} intervals of a difference leave out 0; each is of one number at a time, so about "
-            "one in twenty would by chance alone."
+            f"{told} of {plural(measured, 'interval')} of a difference leave out 0; each is of one number at a time, "
+            "so about one in twenty would by chance alone."
         )
     for name, classes in unknown.items():
         listed = ", ".join(f"{c!r} {n:,}" for c, n in list(classes.items())[:_SHOWN])
@@ -167,26 +171,62 @@ def sentences(
     return [*lines, *notes]
 
 
-def _overall(row: Mapping[Any, Any]) -> str:
-    what = _WORDS[str(row["measure"])]
-    return f"{what[0].upper()}{what[1:]}: {_number(row)}"
+def _of_head(head: str, rows: pd.DataFrame, before: Predictions, after: Predictions, *, main: bool) -> list[str]:
+    """What changed of one head: the main head in full, of another accuracy, macro F1 and the classes that moved."""
+    new, old = after.heads[head], before.heads.get(head)
+    size = f"{head}: {plural(len(new), 'position')} of {plural(len(np.unique(new.group)), 'recording')}"
+    if old is None or rows.empty:
+        lacking = "The data have no labels" if old else "The model's test report has no positions"
+        return [f"{size}.", f"{lacking} of this head, so nothing can be compared."]
+    plain = rows[rows["class"] == ""].to_dict("records")
+    overall = {row["measure"]: f"{_WORDS[str(row['measure'])]} {_number(row)}" for row in plain}
+    shares = rows[rows["measure"] == "share"]
+    occur = [int((shares[side] > 0).sum()) for side in ("before", "after")]
+    if occur[0] != occur[1]:
+        overall["macro_f1"] += f" (mean of the classes that occur: {occur[0]} before, {occur[1]} now)"
+    by_class = [
+        _of_classes(rows[rows["measure"] == measure], what if main else f"{what} of {head}", main=main)
+        for measure, what in (("share", "class shares"), ("recall", "recall"), ("precision", "precision"))
+    ]
+    if not main:
+        return [f"{head}: {overall['accuracy']}; {overall['macro_f1']}.", *filter(None, by_class)]
+    lines = [f"{size}; the test report has {len(old):,} of {plural(len(np.unique(old.group)), 'recording')}."]
+    if rows["low"].isna().all():
+        lines.append(
+            f"With fewer than {MIN_RECORDINGS} recordings on a side there is no interval, so no difference can be "
+            "told from chance; those of the classes are in tables/changes.json."
+        )
+        by_class = []
+    return [*lines, *(f"{_capital(words)}." for words in overall.values()), *by_class]
+
+
+def _capital(words: str) -> str:
+    return words[0].upper() + words[1:]
 
 
 def _number(row: Mapping[Any, Any]) -> str:
     a, b, low, high = (float(row[name]) for name in ("before", "after", "low", "high"))
     interval = f" (difference {low:+.3f} to {high:+.3f})" if np.isfinite(low) else ""
-    return f"{a:.3f} before, {b:.3f} now{interval}: {row['verdict']}."
+    return f"{a:.3f} before, {b:.3f} now{interval}: {row['verdict']}"
 
 
-def _of_classes(rows: pd.DataFrame, what: str) -> str:
+def _of_classes(rows: pd.DataFrame, what: str, *, main: bool) -> str:
+    """The classes that moved; of the main head also that none did, and which have no interval."""
     moved = rows[rows["verdict"] != "cannot tell"]
+    thin = _listed(rows.loc[rows["low"].isna(), "class"].tolist()) if main else ""
+    few = f"; without an interval, for fewer than {MIN_POSITIONS} positions or {MIN_RECORDINGS} recordings: {thin}"
     if moved.empty:
-        return f"{what[0].upper()}{what[1:]}: no class differs by more than its interval."
+        none = f"{_capital(what)}: no class differs by more than its interval{few if thin else ''}."
+        return none if main else ""
     order = moved["difference"].abs().sort_values(ascending=False).index
     parts = [
         f"{row['class']} {percent(row['before'], 1)} -> {percent(row['after'], 1)} "
         f"({row['low'] * 100:+.1f} to {row['high'] * 100:+.1f} points)"
-        for row in moved.loc[order].head(_SHOWN).to_dict("records")
+        for row in moved.loc[order].to_dict("records")
     ]
-    more = f", and {len(moved) - _SHOWN} more" if len(moved) > _SHOWN else ""
-    return f"{what[0].upper()}{what[1:]}: {', '.join(parts)}{more}."
+    return f"{_capital(what)}: {_listed(parts)}{few if thin else ''}."
+
+
+def _listed(parts: list[str]) -> str:
+    more = f", and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
+    return ", ".join(parts[:_SHOWN]) + more
