@@ -195,6 +195,17 @@ def test_numbers_of_a_table_are_no_negative_zero_and_keep_their_interval() -> No
     assert view.rows[0][2].detail == "-0.0004 to 0.600"
 
 
+def test_an_interval_is_of_the_value_before_it() -> None:
+    table = pd.DataFrame({"reach": [3], "probability": 0.5, "low": 0.4, "high": 0.7, "accuracy": 0.55, "n": 9})
+    (row,) = table_view(table, "context").rows
+    assert [(cell.text, cell.detail) for cell in row] == [
+        ("3", ""),
+        ("0.500", "0.400 to 0.700"),
+        ("55.0 %", ""),
+        ("9", ""),
+    ]
+
+
 def test_pictures_have_one_scale_whatever_their_width() -> None:
     wide, narrow = (figure_view("a", new_figure(width=w, height=3.0)[0]) for w in (8.0, 4.0))
     assert wide.width == 2 * narrow.width

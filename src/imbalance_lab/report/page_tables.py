@@ -27,7 +27,7 @@ _SCORES = frozenset(
 _P_VALUES = frozenset(("p", "q"))
 _VALUES = (
     *("rate", "share", "wrong_rate", "accuracy", "error_rate", "ece", "difference", "delta", "mean", "value"),
-    *("drop", "left"),
+    *("drop", "left", "probability", "correlation", "weight", "slope"),
 )
 _VERDICTS = frozenset(
     ("fail", "warn", "pass", "insufficient", "not applicable", "better", "worse", "cannot distinguish")
@@ -47,7 +47,7 @@ def table_view(
 ) -> TableView:
     """A DataFrame as a table of a page, in its own order.
 
-    Columns ``x_low, x_high`` (or ``low, high`` beside ``rate``, ``share``, ``mean`` ...) are the ends of
+    Columns ``x_low, x_high`` (or ``low, high`` behind ``rate``, ``share``, ``mean`` ...) are the ends of
     ``x``'s interval and are written into its cell. Shares in [0, 1] get a bar. NaN reads "n/a".
 
     Parameters
@@ -87,7 +87,9 @@ def _linked(cell: Cell, href: str) -> Cell:
 
 def _interval_columns(names: Sequence[Any]) -> dict[Any, tuple[tuple[str, str], ...]]:
     """Column to the pairs of columns that hold its interval, the preferred pair first."""
-    owner = next((v for v in _VALUES if v in names), None)
+    ends = [i for i, name in enumerate(names) if name in ("low", "wilson_low")]
+    before = [name for name in names[: min(ends, default=0)] if name in _VALUES]
+    owner = before[-1] if before else next((v for v in _VALUES if v in names), None)
     found: dict[Any, list[tuple[str, str]]] = {}
     for kind in ("", "wilson_"):
         low, high = f"{kind}low", f"{kind}high"
