@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imbalance_lab.formats import number, percent, share
+from imbalance_lab.formats import listed, number, percent, share
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,3 +81,12 @@ def test_shares_are_written_by_one_function():
 
 def test_percent_takes_numpy():
     assert percent(np.float32(0.25), 1) == "25.0 %"
+
+
+def test_a_list_has_as_many_names_as_fit():
+    assert listed(["a", "b"]) == "a, b"
+    assert listed([str(i) for i in range(10)]) == "0, 1, 2, 3, 4, 5, 6, 7 and 2 more"
+    long = [f"{i} {'x' * 100}" for i in range(40)]
+    assert listed(long) == f"{long[0]}, {long[1]} and 38 more"
+    assert listed([300 * "y", "z"]) == f"{300 * 'y'} and 1 more"
+    assert listed([]) == ""

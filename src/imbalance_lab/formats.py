@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 _MOST_DIGITS = 4  # of a percentage; nearer to 0 or 100 it is written as a bound
 _ROUNDING = 1e-9  # of a percentage: a sum of shares that misses 100 by less is 100
@@ -60,3 +61,15 @@ def plural(n: int, noun: str) -> str:
     """``1 position``, ``12,345 positions``."""
     ending = "" if n == 1 else "es" if noun.endswith("s") else "s"
     return f"{n:,} {noun}{ending}"
+
+
+def listed(names: Sequence[str], most: int = 8, room: int = 240) -> str:
+    """``a, b and 3 more``: the first ``most`` names; of long ones as many as ``room`` characters take, at least one."""
+    shown, length = 0, 0
+    for name in names[:most]:
+        length += len(name) + 2
+        if shown and length > room:
+            break
+        shown += 1
+    rest = len(names) - shown
+    return ", ".join(names[:shown]) + (f" and {rest:,} more" if rest else "")

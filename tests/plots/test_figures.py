@@ -363,6 +363,14 @@ def test_flows_and_costs_say_net_and_range() -> None:
     assert text_outside(fig) == []
 
 
+def test_flows_of_many_long_classes_fit_and_halves_are_written() -> None:
+    names = [f"a class with a long name, number {i:02d} of forty" for i in range(40)]
+    table = pd.DataFrame({"class": names, "n": 20, "fixed": 0.5, "broken": 0.5, "still_wrong": 2.0})
+    fig = drawn(bill.flows(table, SCOPE, first="base", second="focal"))
+    assert text_outside(fig) == []
+    assert {t.get_text() for t in fig.axes[0].texts} == {"−0.5", "+0.5, 2 still"}
+
+
 def test_audit_figures() -> None:
     table = pd.DataFrame(
         [

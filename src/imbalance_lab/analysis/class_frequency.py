@@ -93,7 +93,7 @@ def _rare_classes(found: ClassFrequency, _: Mapping[str, Any]) -> Advice | None:
         f"Classes below 1 % of training are wrong {percent(few['rate'], 1)} of the time (n = {few['n']}), frequent "
         f"ones {percent(many['rate'], 1)}.",
         "Train with a correction of the class prior, and compare with the post-hoc correction, which costs nothing.",
-        "Higher recall of rare classes; watch the false rare commands it buys.",
+        "Higher recall of rare classes; watch the false rare predictions it buys.",
         judged,
         "interval of the rare group's error rate above that of the frequent group",
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from enum import StrEnum
 
 from imbalance_lab.audit.finding import Finding, Verdict
+from imbalance_lab.formats import listed
 
 _SAID_AT_MOST = 4
 
@@ -70,7 +71,7 @@ def sentence(findings: Sequence[Finding], left_out: Sequence[str] = ()) -> str:
     given = answers(findings, left_out)
     text = " ".join(said[answer](findings, answer) for answer in given)
     if left_out and Answer.OPEN not in given:
-        text += f" Checks that did not run: {_list(left_out)}."
+        text += f" Checks that did not run: {listed(left_out, 12)}."
     return text
 
 
@@ -85,16 +86,16 @@ def _unjudged(findings: Sequence[Finding]) -> list[Finding]:
 
 def _what_is_open(findings: Sequence[Finding], left_out: Sequence[str]) -> str:
     """Which checks did not run, and what others could not judge."""
-    parts = [f"{_list(left_out)} did not run"] if left_out else []
+    parts = [f"{listed(left_out, 12)} did not run"] if left_out else []
     unjudged = list(dict.fromkeys(_about(f) for f in _unjudged(findings)))
     if unjudged:
-        parts.append(f"{_list(unjudged, 6)} could not be judged")
+        parts.append(f"{listed(unjudged, 6)} could not be judged")
     return " and ".join(parts)
 
 
 def _warned(findings: Sequence[Finding]) -> str:
     warned = list(dict.fromkeys(_about(f) for f in findings if f.verdict is Verdict.WARN))
-    return f" (warned of: {_list(warned, 6)})" if warned else ""
+    return f" (warned of: {listed(warned, 6)})" if warned else ""
 
 
 def _about(finding: Finding) -> str:
@@ -125,7 +126,7 @@ def _artefact(findings: Sequence[Finding], answer: Answer) -> str:
     causes = sorted(_failed(findings, "artefact"), key=_gravity)
     first = causes[0]
     also = sorted({f"{f.check} ({f.subject})" for f in causes[1:]})
-    rest = f" Also: {', '.join(also[:6])}{f' and {len(also) - 6} more' if len(also) > 6 else ''}." if also else ""
+    rest = f" Also: {listed(also, 6)}." if also else ""
     warned = [f for f in findings if f.kind == "artefact" and f.verdict is Verdict.WARN]
     if warned:
         rest += f" Warned of: {', '.join(sorted({f'{f.check} ({f.subject})' for f in warned})[:6])}."
@@ -146,16 +147,12 @@ def _imbalance(findings: Sequence[Finding], answer: Answer) -> str:
     silent = [f.subject for f in probed if f.verdict is not Verdict.PASS]
     text = f"{_capital(answer)}: " + " ".join(f.message for f in heads[:_SAID_AT_MOST])
     if signal:
-        text += f" A probe finds signal for {_list(signal)}."
+        text += f" A probe finds signal for {listed(signal, 12)}."
     if silent:
-        text += f" It finds none for {_list(silent)}: no strategy can help these with the present inputs."
+        text += f" It finds none for {listed(silent, 12)}: no strategy can help these with the present inputs."
     if not probed:
         text += " Whether the classes can be learned was not measured."
     return text
-
-
-def _list(names: Sequence[str], most: int = 12) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _metric(findings: Sequence[Finding], answer: Answer) -> str:

@@ -125,7 +125,7 @@ def bill(study: Study, differences: pd.DataFrame) -> pd.DataFrame:
         ``rare_missed``, ``false_rare`` (rare class predicted, wrongly), ``majority_errors`` (the
         majority class predicted as another) and, with a cost matrix, ``expected_cost``; each with
         ``_low``, ``_high`` (95 %). ``false_rare_per_gain`` and ``majority_errors_per_gain`` are false
-        rare commands and majority errors bought with each rare position gained; NaN where none is
+        rare predictions and majority errors bought with each rare position gained; NaN where none is
         gained. Negative differences of errors and costs are savings.
     """
     metrics = [
@@ -152,7 +152,7 @@ def bill(study: Study, differences: pd.DataFrame) -> pd.DataFrame:
 def cost_ranges(study: Study, *, seed: int = 0) -> pd.DataFrame:
     """The range of the cost ratio in which each strategy is the cheapest.
 
-    With r the cost of missing a rare command in units of one false rare command, a strategy costs
+    With r the cost of missing a rare position in units of one false rare prediction, a strategy costs
     r * rare_missed + false_rare per 1,000 positions: a line in r. The candidates are every
     strategy, its free-lunch control and always-majority (which is the cheapest near r = 0).
 

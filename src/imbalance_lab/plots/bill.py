@@ -61,16 +61,21 @@ def flows(table: pd.DataFrame, scope: Scope, *, first: str, second: str) -> Figu
     room = 0.012 * (right + left)
     for i, row in enumerate(top.to_dict("records")):
         if row["broken"]:
-            ax.text(-float(broken.iloc[i]) - room, i, f"−{row['broken']:,.0f}", va="center", ha="right", size=9)
-        text = f"+{row['fixed']:,.0f}" + (f", {row['still_wrong']:,.0f} still" if row["still_wrong"] else "")
+            ax.text(-float(broken.iloc[i]) - room, i, f"−{_count(row['broken'])}", va="center", ha="right", size=9)
+        text = f"+{_count(row['fixed'])}" + (f", {_count(row['still_wrong'])} still" if row["still_wrong"] else "")
         ax.text(float((fixed + wrong).iloc[i]) + room, i, text, va="center", size=9)
     fig.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
     if len(ordered) > len(top):
-        ax.set_xlabel(f"{ax.get_xlabel()}; and {len(ordered) - len(top)} more in the table")
+        ax.set_xlabel(f"{ax.get_xlabel()}\nand {len(ordered) - len(top)} more in the table")
     gained, lost = round(table["fixed"].sum()), round(table["broken"].sum())
     gain = plural(gained, "position")
     title = f"{label(second)} fixes {gain} of {label(first)} and breaks {lost:,} (net {_signed(gained - lost)})"
     return titles(fig, title, scope.subtitle(f"still wrong: {round(table['still_wrong'].sum()):,}"))
+
+
+def _count(mean: float) -> str:
+    """A mean of counts over seeds: a half is not written as nothing."""
+    return f"{mean:,.0f}" if float(mean).is_integer() else f"{mean:,.1f}"
 
 
 def _signed(n: int) -> str:
@@ -138,7 +143,7 @@ def cost_ranges(
         )
     ax.set_xscale("log")
     ax.set_xlim(left, right)
-    ax.set_xlabel("cost of a missed rare command in false alarms")
+    ax.set_xlabel("cost of a missed rare position, in false alarms")
     rows_axis(ax, labels(rows, 30), 40)
     silent = [n for n in names if n not in rows]
     widest = ranges.iloc[int(np.argmax(ranges["high"].clip(upper=right) / ranges["low"].clip(lower=left)))]

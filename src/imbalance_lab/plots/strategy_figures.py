@@ -120,7 +120,9 @@ def recall_against_false_alarms(table: pd.DataFrame, scope: Scope, *, baseline: 
     """
     if table.empty:
         return empty_figure(
-            "No class with recall and false alarms.", "Recall and false alarms: nothing to show", scope.subtitle()
+            "Drawn for heads of 2 to 12 classes; recall and precision of each class are in the table of differences.",
+            "Recall and false alarms: nothing to show",
+            scope.subtitle(),
         )
     classes = list(dict.fromkeys(table["class"]))
     shown = classes[:9]

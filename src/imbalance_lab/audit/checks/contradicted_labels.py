@@ -14,7 +14,7 @@ from imbalance_lab.audit.rate_intervals import rate_interval
 from imbalance_lab.audit.raw_words import MOTION, controller_motion, join_rows, modal_motion, motion_head
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData
-from imbalance_lab.formats import percent
+from imbalance_lab.formats import listed, percent
 
 CHECK = "label noise"
 _SURE = 0.9
@@ -116,11 +116,11 @@ def _probed(loaded: LoadedData, head: str, probe: Probe, context: AuditContext) 
     message = (
         f"{head}: {method} suspects {int(suspect.sum()):,} of {len(sample):,} labels looked at; "
         + (
-            ", ".join(f"{r['class']} {percent(r['rate'], 1)}" for r in sorted(noisy, key=lambda r: -r["rate"])[:8])
+            listed([f"{r['class']} {percent(r['rate'], 1)}" for r in sorted(noisy, key=lambda r: -r["rate"])])
             if noisy
             else f"no class surely above {percent(limits.label_noise, 0)}"
         )
-        + (f"; not judged, as the probe hardly knows them: {', '.join(unknown[:8])}" if unknown else "")
+        + (f"; not judged, as the probe hardly knows them: {listed(unknown)}" if unknown else "")
         + "."
     )
     verdict = Verdict.WARN if noisy else Verdict.PASS

@@ -22,7 +22,7 @@ from imbalance_lab.audit.raw_words import (
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.target_positions import count_table, group_counts, scored_positions
 from imbalance_lab.data.dataset import LoadedData, RawText
-from imbalance_lab.formats import percent, plural
+from imbalance_lab.formats import listed, percent, plural
 
 CHECK = "frequencies"
 
@@ -75,8 +75,8 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     message = (
         f"{head}: {classes[largest]} holds {percent(counts[largest] / n, 2)} and {classes[rarest]} "
         f"{percent(share, 2)} of {n:,} positions (ratio {ratio:,.0f})"
-        + (f"; below {percent(limits.rare_share, 0)}: {plural(len(rare), 'class')} ({_names(rare)})" if rare else "")
-        + (f"; never seen: {_names(never)}" if never else "")
+        + (f"; below {percent(limits.rare_share, 0)}: {plural(len(rare), 'class')} ({listed(rare)})" if rare else "")
+        + (f"; never seen: {listed(never)}" if never else "")
         + "."
     )
     some = trained[trained > 0]
@@ -113,10 +113,6 @@ def _never_trained(head: str, counts: Mapping[str, int]) -> Finding:
         mend=f"split so that train holds labels of {head}, or leave the head out",
         kind="unfit",
     )
-
-
-def _names(names: list[str], most: int = 8) -> str:
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
 
 
 def _sources(loaded: LoadedData, raw: RawText, context: AuditContext) -> list[Finding]:

@@ -9,6 +9,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.probe import Probe
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import listed
 
 CHECK = "learnability"
 _BINS = 256
@@ -42,8 +43,7 @@ def _insufficient(probe: Probe, classes: tuple[str, ...], context: AuditContext)
     )
     message = (
         f"{len(few)} classes of {probe.head} have fewer than {limits.min_positions} positions or "
-        f"{limits.min_recordings} recordings in train and val: {', '.join(classes[c] for c in few[:8])}"
-        f"{' ...' if len(few) > 8 else ''}."
+        f"{limits.min_recordings} recordings in train and val: {listed([classes[c] for c in few])}."
     )
     return [
         Finding(

@@ -9,6 +9,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.target_positions import group_counts, scored_positions
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import listed
 from imbalance_lab.metrics.needed_evidence import recordings_before_training
 
 CHECK = "power"
@@ -94,10 +95,10 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
         for c in order[:50]
     )
     weak = [c for c in order if difference[c] > limits.detectable_difference]
-    named = ", ".join(f"{classes[c]} {difference[c]:.2f}" for c in (weak or order[:1])[:8])
+    named = listed([f"{classes[c]} {difference[c]:.2f}" for c in weak or order[:1]])
     message = (
         f"{head}: {where} a difference in recall can be seen from "
-        f"{named}{f' and {len(weak) - 8} more' if len(weak) > 8 else ''} on"
+        f"{named} on"
         + (
             f" ({len(weak)} of {len(present)} classes need more than {limits.detectable_difference:.2f})."
             if weak

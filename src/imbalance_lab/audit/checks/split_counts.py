@@ -9,6 +9,7 @@ from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.swaps import Assignment, assignment, mending_swap
 from imbalance_lab.audit.target_positions import count_table, group_counts, scored_positions
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import listed
 
 CHECK = "splits"
 SPLITS = ("train", "val", "test")
@@ -97,7 +98,7 @@ def _head(loaded: LoadedData, head: str, given: Assignment, context: AuditContex
         names = [f"{classes[c]} ({recordings[c]} recordings)" for c in np.flatnonzero(missing)]
         message = (
             f"{name} lacks {int(missing.sum())} of the {int(expected.sum())} classes of {head}: "
-            f"{', '.join(names[:8])}{f' and {len(names) - 8} more' if len(names) > 8 else ''}; "
+            f"{listed(names)}; "
             + (
                 f"{int(avoidable.sum())} of them could have been there."
                 if avoidable.any()
