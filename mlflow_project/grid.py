@@ -428,7 +428,7 @@ def _train(grid: Grid, run_ids: Mapping[str, str]) -> Ledger:
     begun, left = time.perf_counter(), len(tracked) - len(kept)
     at_once = left if grid.plan.devices else grid.engine.jobs
     with Progress(workspace.progress, left, at_once) as progress:
-        ledger = Ledger(spec.selection.metric, kept, progress.done)
+        ledger = Ledger(spec.selected(grid.loaded.dataset.heads), kept, progress.done)
 
         def train(trials: Sequence[TrialId]) -> None:
             due = [tracked[trial.name] for trial in trials if trial.name not in ledger.results]

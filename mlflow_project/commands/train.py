@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> int:
         trial = Trial(one, spec.to_mapping(), str(workspace.root), plan.threads)
         result = run_alone(TrackedTrial(trial, store, logger.run_id, logger.run_id))
     say(
-        f"{one.name}: {spec.selection.metric} {result.val_score:.3f} on validation, best epoch "
+        f"{one.name}: {spec.selected(loaded.dataset.heads)} {result.val_score:.3f} on validation, best epoch "
         f"{result.best_epoch} of {result.epochs}, {result.seconds:.0f} s"
     )
     say(tracking.open_line(store, logger.run_id))

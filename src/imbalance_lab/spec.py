@@ -197,6 +197,10 @@ class ExperimentSpec(_Section):
         head = self.selection.metric.rpartition("/")[0]
         return primary_head(heads) if head == "auto" else head
 
+    def selected(self, heads: Iterable[str]) -> str:
+        """``head/metric`` that is maximised on validation, with the head's own name."""
+        return f"{self.main_head(heads)}/{self.selection.metric.rpartition('/')[2]}"
+
     @property
     def folds(self) -> tuple[int | None, ...]:
         """The folds of the cross-validation; (None,) where there is none."""

@@ -182,6 +182,14 @@ def unsorted(table: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([table[:40], table[41:42], table[40:41], table[42:]])
 
 
+def text_at(row: int, text: str, times: bool = False) -> Callable[[pd.DataFrame], pd.DataFrame]:
+    def spoil(table: pd.DataFrame) -> pd.DataFrame:
+        order = pd.to_datetime(table["t"], unit="s").astype(str) if times else table["t"]
+        return table.assign(t=order.astype(object).where(np.arange(len(table)) != row, text))
+
+    return spoil
+
+
 def without_recording(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(run=table["run"].where(np.arange(len(table)) != 4))
 
@@ -192,6 +200,8 @@ def without_recording(table: pd.DataFrame) -> pd.DataFrame:
         (interleaved, {}, r"all.csv, row 42, column 'run': recording 'r0' goes on after rows of 'r1'"),
         (unsorted, {}, r"row 43, column 't': found 1000000010 after 1000000011 in recording 'r1'"),
         (change(t="soon"), {}, r"row 2, column 't': found the text 'soon', expected numbers or times"),
+        (text_at(40, "later"), {}, r"row 42, column 't': found the text 'later', expected numbers or times"),
+        (text_at(40, "later", times=True), {}, r"row 42, column 't': found the text 'later', expected numbers"),
         (without_recording, {}, r"row 6, column 'run': found nothing, expected the name of the recording"),
         (None, {"target": "stat"}, r"has no column 'stat'"),
         (None, {"recording": "missing"}, r"has no column 'missing'"),

@@ -97,7 +97,16 @@ def test_a_served_network_gives_the_labels_of_the_run(text, precision, device, t
 
 
 @pytest.mark.parametrize(
-    "text", ["table: plain", "{table: balanced-random-forest, posthoc: {logit-adjust: {tau: auto}}}"]
+    "text",
+    [
+        "table: plain",
+        "{table: balanced-random-forest, posthoc: {logit-adjust: {tau: auto}}}",
+        # classifiers by import path
+        "{table: {estimator: 'sklearn.ensemble:HistGradientBoostingClassifier', options: {max_iter: 5}}, "
+        "posthoc: {logit-adjust: {tau: auto}}}",
+        "table: {estimator: 'sklearn.naive_bayes:GaussianNB', class_weight: balanced}",
+        "table: {estimator: 'sklearn.linear_model:LogisticRegression', resample: random-over-sampling}",
+    ],
 )
 def test_a_served_classical_model_gives_the_labels_of_the_run(text, tmp_path):
     loaded = rows()

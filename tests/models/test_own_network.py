@@ -254,6 +254,14 @@ BAD = {
     ),
     "integers": (replaced("layer(hidden) for", "layer(hidden).argmax(-1) for"), "as torch.int64, expected a tensor"),
     "nan": (replaced("layer(hidden) for", "layer(hidden) / 0 * 0 for"), "that are NaN or infinite on the first rows"),
+    "nan in training": (
+        replaced("hidden = torch.tanh(self.body(continuous))", "hidden = self.body(continuous) / (not self.training)"),
+        "in training mode .* gives logits that are NaN or infinite",
+    ),
+    "nan in a gradient": (
+        replaced("torch.tanh(self.body(continuous))", "(self.body(continuous) * 0).abs().sqrt()"),
+        "in training mode .* gives gradients that are NaN or infinite",
+    ),
     "detached": (replaced("layer(hidden) for", "layer(hidden).detach() for"), "have no gradient"),
     "raises in forward": (
         replaced("self.body(continuous)", "self.body(categorical)"),

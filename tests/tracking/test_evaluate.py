@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import redirect_stdout
 from dataclasses import dataclass, field
+from io import StringIO
 from pathlib import Path
 
 import mlflow
@@ -123,7 +125,10 @@ class Store:
             else:
                 (recordings(0) if source == "recordings" else rows(0)).to_parquet(data, index=False)
             experiment.write_text(yaml.safe_dump({"name": source, **COMMON, **SOURCES[source]}))
-            assert main(["run", "--experiment", str(experiment), "--data", str(data), "--jobs", "1"]) == 0
+            with redirect_stdout(StringIO()) as said:
+                assert main(["run", "--experiment", str(experiment), "--data", str(data), "--jobs", "1"]) == 0
+            head = {"sequences": "tool", "recordings": "command"}.get(source, "state")
+            assert f"-s0: {head}/macro_f1 0." in said.getvalue()
             where = self.client.get_experiment_by_name(source).experiment_id
             self.run_ids[source] = self.client.search_runs([where], "tags.role = 'trial'")[0].info.run_id
         return self.run_ids[source]

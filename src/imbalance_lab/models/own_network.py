@@ -121,11 +121,18 @@ def probe(network: OwnNetwork, inputs: Prepared, factory: str) -> None:
             if network.has_features:
                 _check_features(network, inputs, factory)
             network.train()
-            loss = sum(z.float().square().mean() for z in network.run(inputs).logits.values())
+            found = network.run(inputs).logits
+            loss = sum(z.float().square().mean() for z in found.values())
             if not isinstance(loss, Tensor) or not loss.requires_grad:
                 raise InputError(f"{KEY}: the logits of {factory!r} have no gradient; it must not detach them")
             loss.backward()
             grads = [p.grad for p in network.parameters() if p.grad is not None]
+            for what, values in (("logits", [*found.values()]), ("gradients", grads)):
+                if not all(bool(torch.isfinite(x).all()) for x in values):
+                    raise InputError(
+                        f"{KEY}: in training mode {factory!r} gives {what} that are NaN or infinite on the first rows "
+                        "of train"
+                    )
             if not any(bool((g != 0).any()) for g in grads) and any(bool((z != 0).any()) for z in logits.values()):
                 raise InputError(f"{KEY}: no gradient of the logits of {factory!r} reaches a parameter")
     finally:

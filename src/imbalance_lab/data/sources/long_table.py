@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -201,6 +202,18 @@ def _join(parts: list[NDArray[Any]]) -> NDArray[Any]:
     return np.concatenate(parts) if len(parts) > 1 else parts[0]
 
 
+def _first_odd(column: Any) -> int:
+    """The row that makes a column text: the first that is no number among numbers, or no time among times."""
+    import pandas as pd
+
+    texts = column.to_pandas().astype(str)
+    for read in (pd.to_numeric, partial(pd.to_datetime, format="ISO8601")):
+        known = read(texts, errors="coerce").notna()
+        if known.any():
+            return int((~known).to_numpy().argmax())
+    return 0
+
+
 def _order(column: Any, name: str, table: Table) -> NDArray[Any]:
     import pyarrow as pa
 
@@ -215,8 +228,9 @@ def _order(column: Any, name: str, table: Table) -> NDArray[Any]:
         wide = pa.int32() if kind.bit_width == 32 else pa.int64()
         return np.asarray(column.cast(wide).to_numpy())
     if not _is_number(kind):
+        row = _first_odd(column)
         raise InputError(
-            f"{place(0)}: found the text {str(column[0].as_py())!r}, expected numbers or times (data.order)"
+            f"{place(row)}: found the text {str(column[row].as_py())!r}, expected numbers or times (data.order)"
         )
     values = series_of(column).to_numpy()
     bad = ~np.isfinite(values)
