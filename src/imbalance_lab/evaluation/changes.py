@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.formats import percent, plural
+from imbalance_lab.formats import listed, percent, plural
 from imbalance_lab.metrics import counts as m
 from imbalance_lab.metrics.clusters import (
     MIN_POSITIONS,
@@ -165,9 +165,8 @@ def sentences(
             "so about one in twenty would by chance alone."
         )
     for name, classes in unknown.items():
-        listed = ", ".join(f"{c!r} {n:,}" for c, n in list(classes.items())[:_SHOWN])
-        more = " ..." if len(classes) > _SHOWN else ""
-        lines.append(f"{name}: positions of classes that the model does not know, not scored: {listed}{more}.")
+        counted = listed([f"{c!r} {n:,}" for c, n in classes.items()], _SHOWN)
+        lines.append(f"{name}: positions of classes that the model does not know, not scored: {counted}.")
     return [*lines, *notes]
 
 
@@ -213,7 +212,7 @@ def _number(row: Mapping[Any, Any]) -> str:
 def _of_classes(rows: pd.DataFrame, what: str, *, main: bool) -> str:
     """The classes that moved; of the main head also that none did, and which have no interval."""
     moved = rows[rows["verdict"] != "cannot tell"]
-    thin = _listed(rows.loc[rows["low"].isna(), "class"].tolist()) if main else ""
+    thin = listed(rows.loc[rows["low"].isna(), "class"].tolist(), _SHOWN) if main else ""
     few = f"; without an interval, for fewer than {MIN_POSITIONS} positions or {MIN_RECORDINGS} recordings: {thin}"
     if moved.empty:
         none = f"{_capital(what)}: no class differs by more than its interval{few if thin else ''}."
@@ -224,9 +223,4 @@ def _of_classes(rows: pd.DataFrame, what: str, *, main: bool) -> str:
         f"({row['low'] * 100:+.1f} to {row['high'] * 100:+.1f} points)"
         for row in moved.loc[order].to_dict("records")
     ]
-    return f"{_capital(what)}: {_listed(parts)}{few if thin else ''}."
-
-
-def _listed(parts: list[str]) -> str:
-    more = f", and {len(parts) - _SHOWN} more" if len(parts) > _SHOWN else ""
-    return ", ".join(parts[:_SHOWN]) + more
+    return f"{_capital(what)}: {listed(parts, _SHOWN)}{few if thin else ''}."

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -206,11 +205,11 @@ def _first_odd(column: Any) -> int:
     """The row that makes a column text: the first that is no number among numbers, or no time among times."""
     import pandas as pd
 
-    texts = column.to_pandas().astype(str)
-    for read in (pd.to_numeric, partial(pd.to_datetime, format="ISO8601")):
-        known = read(texts, errors="coerce").notna()
-        if known.any():
-            return int((~known).to_numpy().argmax())
+    texts = pd.Series(column.to_pandas()).astype(str)
+    numbers, times = pd.to_numeric(texts, errors="coerce"), pd.to_datetime(texts, errors="coerce", format="ISO8601")
+    for read in (numbers, times):
+        if read.notna().any():
+            return int(read.isna().to_numpy().argmax())
     return 0
 
 
