@@ -352,3 +352,13 @@ def test_baseline_alone_is_a_comparison_too():
     out = comparison([run("ce", 0), run("ce", 1)])
     assert out.choice.strategy == "ce" or out.choice.use_free_lunch
     assert out.flows["net"].eq(0).all()
+
+
+def test_a_value_lies_in_its_interval_on_every_scale(three):
+    board = three.leaderboard
+    for low in (name for name in board.columns if name.endswith("_low") and "difference" not in name):
+        metric = low.removesuffix("_low")
+        known = board[[metric, low, f"{metric}_high"]].dropna()
+        assert (known[low] <= known[metric] + 1e-12).all(), metric
+        assert (known[metric] <= known[f"{metric}_high"] + 1e-12).all(), metric
+    assert (board["false_rare"] > 1).any()

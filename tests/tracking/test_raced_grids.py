@@ -23,7 +23,7 @@ def raced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowClie
     """Client, experiment and parent of a grid of three folds, in which ``bad`` is stopped after the second."""
     folder = tmp_path_factory.mktemp("raced")
     mapping = tiny_mapping() | {"name": "raced", "seeds": [0, 1], "comparison": {"race": True}}
-    mapping["data"] = {**mapping["data"], "n_recordings": 30, "rows_per_recording": 100}
+    mapping["data"] = {**mapping["data"], "n_recordings": 60, "rows_per_recording": 100}
     mapping["training"] = {"epochs": 6, "batch_size": 16, "learning_rate": 1.0e-2, "device": "cpu"}
     mapping["strategies"] = {"cross-entropy": {}, "bad": {"loss": {"logit-adjusted": {"tau": 8.0}}}}
     file = folder / "raced.yaml"

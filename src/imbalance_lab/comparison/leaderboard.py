@@ -18,7 +18,8 @@ KIND_STRATEGY, KIND_CONTROL, KIND_TRIVIAL = 0, 1, 2
 VERDICT_CODE = {BETTER: 1.0, CANNOT: 0.0, WORSE: -1.0}
 MAX_CLASS_COLUMNS = 12
 
-_RANGE = {"mcc": (-1.0, 1.0), COST: (0.0, float("inf"))}
+_PER_1000 = dict.fromkeys(("rare_missed", "false_rare", "majority_errors"), (0.0, 1000.0))
+_RANGE = {"mcc": (-1.0, 1.0), COST: (0.0, float("inf")), **_PER_1000}
 """Scale of the metrics that do not lie in [0, 1]."""
 
 
