@@ -117,10 +117,11 @@ def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
         read_parquet(tmp_path / "missing.parquet")
 
 
-def test_cache_gives_the_same_data(tmp_path: Path) -> None:
-    loaded = load_data(
-        parse_options({"source": "simulated", "n_recordings": 6, "window": {"length": 32, "stride": 32}})
-    )
+@pytest.mark.parametrize("task", ["steps", "tokens"])
+def test_cache_gives_the_same_data(tmp_path: Path, task: str) -> None:
+    window = {"length": 32, "stride": 32}
+    loaded = load_data(parse_options({"source": "simulated", "n_recordings": 6, "task": task, "window": window}))
+    loaded = replace(loaded, left_out={"never": {"train": 0, "val": 2, "test": 1}})
     save_loaded(loaded, tmp_path / "data")
     save_loaded(loaded, tmp_path / "data")  # replaces
     again = load_cached(tmp_path / "data")
@@ -130,6 +131,14 @@ def test_cache_gives_the_same_data(tmp_path: Path) -> None:
     assert again.raw is not None
     assert loaded.raw is not None
     np.testing.assert_array_equal(again.raw.block, loaded.raw.block)
+    assert dict(again.dataset.facts) == dict(loaded.dataset.facts)
+    # The audit of a grid, begun or resumed, is made of the copy.
+    assert again.left_out == loaded.left_out
+    assert (again.presence is None) == (loaded.presence is None) == (task == "steps")
+    if again.presence is not None and loaded.presence is not None:
+        np.testing.assert_array_equal(again.presence.names, loaded.presence.names)
+        np.testing.assert_equal(again.presence.train, loaded.presence.train)
+        np.testing.assert_equal(again.presence.held_out, loaded.presence.held_out)
 
 
 def test_every_experiment_parses_and_round_trips() -> None:

@@ -130,6 +130,8 @@ def test_the_data_of_all_folds_are_kept_or_none(tmp_path, monkeypatch):
     with kept_data(spec) as kept:
         assert kept.first.fold.number == 0
         assert any("one seed" in line for line in kept.said)
+        held = (kept.first.dataset.continuous.table, *kept.first.dataset.targets.values())
+        assert all(isinstance(array, np.memmap) for array in held)  # what the workers map, not a copy of it
         assert not own.has_data
         own.take_data(kept.place)
     assert own.has_data

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 
 from imbalance_lab.atomic import read_json, reading_own, replacing
 from imbalance_lab.data.coding import Coding, plain_texts
-from imbalance_lab.data.dataset import Fold, LoadedData, RawText, SequenceDataset, Splits
+from imbalance_lab.data.dataset import Fold, LoadedData, Presence, RawText, SequenceDataset, Splits
 from imbalance_lab.data.window_view import Inputs, WindowView
 
 _WORDS = ("recording", "block", "controller", "encoded")
+_SIDES = ("train", "held_out")
 _ROWS = 1 << 16  # that are written at a time
 
 
@@ -40,6 +41,10 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         for name in _WORDS:
             words = pd.Categorical(getattr(loaded.raw, name))
             arrays |= {f"raw.{name}": words.codes, f"raw.{name}.names": words.categories.to_numpy(dtype=np.str_)}
+    if loaded.presence is not None:
+        arrays["presence.names"] = loaded.presence.names
+        for side in _SIDES:
+            arrays |= {f"presence.{side}.{i}": v for i, v in enumerate(getattr(loaded.presence, side).values())}
     about = {
         "heads": [[h, list(c)] for h, c in d.heads.items()],
         "slices": list(d.slices),
@@ -52,6 +57,8 @@ def save_loaded(loaded: LoadedData, folder: Path) -> None:
         "digest": d.digest,
         "fold": asdict(loaded.fold) if loaded.fold is not None else None,
         "vocabulary": dict(loaded.raw.vocabulary) if loaded.raw is not None else None,
+        "presence": list(loaded.presence.train) if loaded.presence is not None else None,
+        "left_out": {head: dict(counts) for head, counts in loaded.left_out.items()},
     }
     with replacing(folder) as partial:
         partial.mkdir()
@@ -136,5 +143,10 @@ def _load_cached(folder: Path) -> LoadedData:
     if about["vocabulary"] is not None:
         words = {n: pd.Categorical.from_codes(array(f"raw.{n}"), array(f"raw.{n}.names").tolist()) for n in _WORDS}
         raw = RawText(row=array("raw.row"), vocabulary=about["vocabulary"], **words)
+    presence = None
+    if about["presence"] is not None:
+        sides = ({h: array(f"presence.{s}.{i}") for i, h in enumerate(about["presence"])} for s in _SIDES)
+        presence = Presence(array("presence.names"), *sides)
+    left_out = {head: {split: int(n) for split, n in counts.items()} for head, counts in about["left_out"].items()}
     fold = Fold(**about["fold"]) if about["fold"] is not None else None
-    return LoadedData(dataset, splits, raw, about["scaler_fitted_on"], fold=fold)
+    return LoadedData(dataset, splits, raw, about["scaler_fitted_on"], presence, left_out, fold)

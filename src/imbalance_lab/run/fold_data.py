@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imbalance_lab.data.cache import save_loaded
+from imbalance_lab.data.cache import load_cached, save_loaded
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.data.freed import give_back
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, load_folds
 from imbalance_lab.run.binding import check_spec_against_data
@@ -23,7 +24,7 @@ class Kept:
 
     Attributes
     ----------
-    first : the data, or those of the first fold
+    first : the data, or those of the first fold, as the workers have them: mapped files, not a copy beside those
     said : what is to be known of them before anything is trained
     place : a folder whose data :meth:`imbalance_lab.run.workspace.Workspace.take_data` takes over
     """
@@ -46,7 +47,7 @@ def kept_data(spec: ExperimentSpec) -> Iterator[Kept]:
         If the data cannot be read, or the experiment does not fit them; names the fold.
     """
     said: dict[str, None] = {}
-    first = place = None
+    place = None
     holder = None
     try:
         for loaded in load_folds(spec.data):
@@ -55,10 +56,12 @@ def kept_data(spec: ExperimentSpec) -> Iterator[Kept]:
                 root = made_root()
                 forget_loading(root)
                 holder = loading_in(root)
-                first, place = loaded, Workspace(Path(holder.name))
+                place = Workspace(Path(holder.name))
             save_loaded(loaded, place.data_of(None if loaded.fold is None else loaded.fold.number))
-        assert first is not None
+            del loaded  # else it is there while the next fold is made
         assert place is not None
+        give_back()
+        first = load_cached(place.data_of(spec.folds[0]))
         if spec.folds != (None,) and len(spec.seeds) == 1:
             said["one seed: each fold counts as one training with its recordings; more seeds tell the two apart"] = None
         yield Kept(first, tuple(said), place)
