@@ -37,10 +37,12 @@ from imbalance_lab.interpretation.scored import (
     choose_windows,
     cluster_mean,
     make_scored,
+    subset,
 )
 from imbalance_lab.interpretation.temporal import block_importance, context_curve, offset_importance
 from imbalance_lab.learners.classical_learner import prepare_classical
 from imbalance_lab.learners.table_binding import bind_table
+from imbalance_lab.load import load_data, parse_options
 from imbalance_lab.metrics.counts import metric_by_name
 from imbalance_lab.metrics.curves import enough
 from imbalance_lab.models.build import build_network, make_blueprint
@@ -51,6 +53,7 @@ from imbalance_lab.report.interpretation_report import headline
 from imbalance_lab.strategies.language.parse import parse_strategy
 from imbalance_lab.training.course import selection_of
 from imbalance_lab.training.precision import matrix_products
+from imbalance_lab.training.resident import SharedRows
 
 MACRO = metric_by_name("macro_f1")
 
@@ -302,6 +305,29 @@ def test_attribution_names_the_causal_channel_and_its_moment(scored, cases, data
     picture = heat(found, INTEGRATED, 1, 3)
     assert picture.shape == (4, 7)
     assert np.unravel_index(picture.argmax(), picture.shape)[0] == 1
+
+
+def test_windows_that_share_rows_are_scored_as_held_ones_are():
+    shared = load_data(parse_options({"source": "simulated", "n_recordings": 6, "window": {"length": 16, "stride": 4}}))
+    held = replace(
+        shared.dataset,
+        continuous=np.asarray(shared.dataset.continuous),
+        categorical=np.asarray(shared.dataset.categorical),
+    )
+    network, rows = network_of(held), shared.splits.test
+    one, other = make_scored(network, held, rows), make_scored(network, shared.dataset, rows)
+    assert isinstance(other.source, SharedRows)
+    assert other.source.continuous.data_ptr() == shared.dataset.continuous.table.ctypes.data  # no copy of a row
+    assert one.shape == other.shape == (16, *(x.shape[2] for x in (held.continuous, held.categorical)))
+    for part, whole in zip(subset(other, np.arange(0, len(rows), 3)).inputs, one.inputs, strict=True):
+        assert torch.equal(part, whole[::3])
+    cases = choose_cases(one.targets["command"].numpy(), one.recording, 4, 6, 0)
+    found = [attribute(data, "command", cases, steps=2).values[INTEGRATED] for data in (one, other)]
+    assert found[0].any()
+    np.testing.assert_array_equal(*found)
+    pd.testing.assert_frame_equal(
+        *(offset_importance(d, "command", cases, [-1, 0], repeats=1, seed=0) for d in (one, other))
+    )
 
 
 def test_a_slow_channel_without_influence_gets_no_attribution():

@@ -46,7 +46,7 @@ from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.predictions import primary_head
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.predict import to_predictions
-from imbalance_lab.training.resident import Held, Resident
+from imbalance_lab.training.resident import Resident
 from imbalance_lab.training.validating import predict_scores
 
 _CORRELATION_ROWS = 4000
@@ -125,7 +125,7 @@ def interpret(
         # A row of a table is one position, a window is many.
         most = BUDGETS[budget].windows * max(1, _POSITIONS // data.steps)
         few = subset(data, choose_windows(data.recording, most, seed))
-        scores = predict_scores(network, Resident(Held(data.inputs), data.targets))
+        scores = predict_scores(network, Resident(data.source, data.targets))
         predictions = to_predictions(dataset, loaded.splits, rows, scores, {"split": split})
     target = data.targets[chosen].cpu().numpy()
     setting = _Setting(
@@ -218,7 +218,7 @@ def _attribution(s: _Setting, absent: dict[str, str]) -> Attribution | None:
     if not names or k < 2:
         absent["attribution"] = "there is no continuous channel" if not names else "the head has one class"
         return None
-    if s.data.inputs.categorical.shape[2]:
+    if s.data.shape[2]:
         absent["attribution of categorical channels"] = "codes have no gradient; permutation measures them"
     cases = choose_cases(s.target, s.data.recording, k, s.budget.cases, s.seed)
     counts = s.loaded.dataset.class_counts(s.head, s.loaded.splits.train)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -14,7 +15,7 @@ from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
 from imbalance_lab.models.inputs import Prepared
 from imbalance_lab.models.predictor import Predictor
 from imbalance_lab.randomness import derive_seed
-from imbalance_lab.training.resident import make_prepared, targets_of
+from imbalance_lab.training.resident import Held, Source, make_resident
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,19 +26,19 @@ _MAX_CLUSTERS = 200
 
 @dataclass(frozen=True)
 class ScoredSet:
-    """Windows with prepared inputs on the network's device.
+    """Windows whose inputs are prepared on the network's device: once, or where they share rows when they are taken.
 
     Attributes
     ----------
     network : the trained model, in evaluation mode
-    inputs, targets : as in :class:`imbalance_lab.training.resident.Resident`, n windows
+    source, targets : as in :class:`imbalance_lab.training.resident.Resident`, n windows
     rows : int64 array of shape (n,), rows of the data set
     recording : int64 array of shape (n,), code of each window's recording, ``0 .. recordings - 1``
     recordings : number of recordings
     """
 
     network: Predictor
-    inputs: Prepared
+    source: Source
     targets: dict[str, torch.Tensor]
     rows: Ints
     recording: Ints
@@ -49,12 +50,23 @@ class ScoredSet:
     @property
     def device(self) -> torch.device:
         """Where the inputs lie."""
-        return self.inputs.values.device
+        return self.source.device
+
+    @cached_property
+    def shape(self) -> tuple[int, int, int]:
+        """T steps, C continuous and K categorical channels of a window."""
+        values, _, categorical = self.take(np.zeros(1, dtype=np.int64))
+        return values.shape[1], values.shape[2], categorical.shape[2]
 
     @property
     def steps(self) -> int:
         """T, the number of input steps."""
-        return self.inputs.values.shape[1]
+        return self.shape[0]
+
+    @property
+    def inputs(self) -> Prepared:
+        """Inputs of all windows; where they share rows, they are in memory as often as they overlap."""
+        return self.source.inputs if isinstance(self.source, Held) else self.take(np.arange(len(self)))
 
     @property
     def per_step(self) -> bool:
@@ -63,14 +75,14 @@ class ScoredSet:
 
     def take(self, index: Ints) -> Prepared:
         """Inputs of the windows at ``index`` (m,)."""
-        at = torch.from_numpy(index).to(self.device)
-        return Prepared(*(x.index_select(0, at) for x in self.inputs))
+        return self.source.take(torch.from_numpy(index).to(self.device))
 
     def rows_per_pass(self) -> int:
         """Windows of one forward pass: as many as stay in the cache of a CPU, far more on a GPU."""
         if self.network.rows_per_call is not None:
             return self.network.rows_per_call
-        cells = max(1, self.steps * (self.inputs.values.shape[2] + self.inputs.categorical.shape[2]))
+        steps, continuous, categorical = self.shape
+        cells = max(1, steps * (continuous + categorical))
         return max(1, min(8192, 2**28 // cells) if self.device.type == "cuda" else min(256, 2**23 // cells))
 
 
@@ -91,20 +103,20 @@ class Cases:
 
 
 def make_scored(network: Predictor, dataset: SequenceDataset, rows: Ints) -> ScoredSet:
-    """Prepare the sequences at ``rows`` on the network's device."""
+    """The sequences at ``rows`` on the network's device."""
     network.eval()
-    inputs = make_prepared(network, dataset, rows, network.device)
-    targets = targets_of(dataset, rows, network.device)
+    resident = make_resident(network, dataset, rows, network.device)
     names, recording = np.unique(dataset.groups[rows], return_inverse=True)
-    return ScoredSet(network, inputs, targets, rows, recording.astype(np.int64), len(names))
+    return ScoredSet(network, resident.source, resident.targets, rows, recording.astype(np.int64), len(names))
 
 
 def subset(data: ScoredSet, index: Ints) -> ScoredSet:
-    """The windows of ``data`` at ``index``; recordings are coded afresh."""
+    """The windows of ``data`` at ``index``, all of them prepared; recordings are coded afresh."""
     at = torch.from_numpy(index).to(data.device)
     names, recording = np.unique(data.recording[index], return_inverse=True)
     targets = {head: target.index_select(0, at) for head, target in data.targets.items()}
-    return ScoredSet(data.network, data.take(index), targets, data.rows[index], recording.astype(np.int64), len(names))
+    source, rows = Held(data.take(index)), data.rows[index]
+    return ScoredSet(data.network, source, targets, rows, recording.astype(np.int64), len(names))
 
 
 def choose_windows(recording: Ints, limit: int, seed: int) -> Ints:

@@ -151,8 +151,7 @@ def block_importance(
     DataFrame with first_step, last_step, drop, low, high
     """
     bounds = np.linspace(0, data.steps, min(blocks, data.steps) + 1).round().astype(int)
-    continuous = tuple(range(data.inputs.values.shape[2]))
-    categorical = tuple(range(data.inputs.categorical.shape[2]))
+    continuous, categorical = (tuple(range(width)) for width in data.shape[1:])
     jobs = [Job()]
     for b, (first, last) in enumerate(pairwise(bounds)):
         rng = np.random.default_rng(derive_seed(seed, "block", b))
