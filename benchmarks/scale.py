@@ -7,12 +7,13 @@ Result    per engine the seconds until workers answer and the overhead of 10, 10
            counts; comparing 10 ... 300 runs; mapping a cached data set; a model of series on new data (``evaluate``:
            reading, predicting, the whole error analysis, what changed); binding a strategy to targets of one's own
            loop; each with its slope (exponent of a power law); loading recordings and a series of 50 channels, with
-           the peak in multiples of their float32 table
+           the peak in multiples of their float32 table; the same as a grid does it, which writes its cache and maps it
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import pickle
 import sys
 import tempfile
@@ -226,12 +227,10 @@ def _map_cached(positions: int) -> Callable[[], Any]:
     return call
 
 
-def _load(source: str, n_rows: int) -> Callable[[], Any]:
-    """Load a Parquet file of ``n_rows`` rows: numbers of a normal distribution, recordings of 10,000 rows."""
+def _file(source: str, n_rows: int) -> dict[str, Any]:
+    """Options of a Parquet file of ``n_rows`` rows: numbers of a normal distribution, recordings of 10,000 rows."""
     import pyarrow as pa
     import pyarrow.parquet as pq
-
-    from imbalance_lab.load import load_data, parse_options
 
     part, length = min(n_rows, 10**6), min(10_000, n_rows // 10)
     path = Path(tempfile.mkdtemp(prefix="imbalance-lab-")) / "rows.parquet"
@@ -250,11 +249,36 @@ def _load(source: str, n_rows: int) -> Callable[[], Any]:
     assert writer is not None
     writer.close()
     given = {"split": {"stratify": "none"}} if source == "recordings" else {"recording": "recording", "target": label}
-    options = parse_options({"source": source, "path": str(path), **given})
+    return {"source": source, "path": str(path), **given}
+
+
+def _load(source: str, n_rows: int) -> Callable[[], Any]:
+    from imbalance_lab.load import load_data, parse_options
+
+    options = parse_options(_file(source, n_rows))
 
     def call() -> dict[str, float]:
         windows = len(load_data(options).dataset)
         return {"windows": windows, "table_mib": n_rows * CHANNELS * 4 / 2**20}
+
+    return call
+
+
+def _keep(source: str, n_rows: int) -> Callable[[], Any]:
+    """What a grid does with its data before it trains: load, check, write the cache, map it."""
+    from imbalance_lab.run.fold_data import kept_data
+    from imbalance_lab.spec import parse_experiment
+
+    os.environ["IMBALANCE_LAB_WORK"] = tempfile.mkdtemp(prefix="imbalance-lab-")
+    plain = {"name": "keep", "data": _file(source, n_rows), "baseline": "focal", "strategies": {"focal": {}}}
+    spec = parse_experiment(plain, where="benchmark")
+
+    def call() -> dict[str, float]:
+        before = memory_mib()[0]
+        with kept_data(spec) as kept:
+            held = memory_mib()[0] - before
+            assert len(kept.first.dataset)
+        return {"held_mib": held, "table_mib": n_rows * CHANNELS * 4 / 2**20}
 
     return call
 
@@ -353,6 +377,7 @@ def _case(what: str, **case: Any) -> Callable[[], Any]:
         "compare": _compare,
         "cache": _map_cached,
         "load": _load,
+        "keep": _keep,
         "evaluate": _evaluate,
         "bind": _bind,
     }
@@ -381,7 +406,7 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         name: []
         for name in (
             *("engines", "tracking", "tally in shards", "comparison", "cached data"),
-            *("evaluate", "bind", "loading"),
+            *("evaluate", "bind", "loading", "data of a grid"),
         )
     }
     engines = [("sequential", "local", 1), ("local", "local", 2)]
@@ -404,7 +429,8 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         _measured(tables["comparison"], missing, {"runs": n}, "compare", runs=n)
     for source in ("recordings", "series"):
         for n in ROWS[size]:
-            _measured(tables["loading"], missing, {"source": source, "rows": n}, "load", source=source, n_rows=n)
+            for table, what in (("loading", "load"), ("data of a grid", "keep")):
+                _measured(tables[table], missing, {"source": source, "rows": n}, what, source=source, n_rows=n)
     facts: dict[str, Any] = {"bytes of a task": _task_bytes()}
     for shown, _, _ in engines:
         rows = [r for r in tables["engines"] if r["engine"] == shown]
