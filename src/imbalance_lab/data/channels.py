@@ -50,11 +50,27 @@ class Inputs:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
+def matches(column: str, patterns: Sequence[str]) -> bool:
+    """Whether a column is meant by one of the patterns."""
+    return any(fnmatchcase(column, pattern) for pattern in patterns)
+
+
 def group_of(channel: str) -> str:
     """Sensor frame of a channel (what stands before the dot), or the kind of read-out it is."""
     if "." in channel:
         return channel.split(".", 1)[0]
-    return next((name for name, patterns in _GROUPS if any(fnmatchcase(channel, p) for p in patterns)), "other")
+    return next((name for name, patterns in _GROUPS if matches(channel, patterns)), "other")
+
+
+def channel_groups(
+    channels: Sequence[str], given: Mapping[str, Sequence[str]] | None = None
+) -> dict[str, tuple[str, ...]]:
+    """Group to its channels: the first ``given`` group with a pattern of theirs, else :func:`group_of`."""
+    groups: dict[str, list[str]] = {}
+    for channel in channels:
+        named = next((name for name, patterns in (given or {}).items() if matches(channel, patterns)), None)
+        groups.setdefault(named or group_of(channel), []).append(channel)
+    return {name: tuple(listed) for name, listed in groups.items()}
 
 
 def _order(channel: str) -> tuple[int, str, str]:
@@ -102,9 +118,6 @@ def select_inputs(
             del frame[name]
     coded = coding.encode(columns, spend=spend)
     continuous = coded.continuous
-    groups: dict[str, list[str]] = {}
-    for channel in channels:
-        groups.setdefault(group_of(channel), []).append(channel)
     facts = {
         **facts,
         "constant_channels": ", ".join(_constant(continuous, channels)),
@@ -112,8 +125,7 @@ def select_inputs(
         "missing_share_of_inputs": round(_missing_share(continuous), 6),
         **coded.facts,
     }
-    members = {name: tuple(listed) for name, listed in groups.items()}
-    return Inputs(continuous, coded.categorical, coding, members, facts)
+    return Inputs(continuous, coded.categorical, coding, channel_groups(channels), facts)
 
 
 def _missing_share(values: NDArray[np.float32]) -> float:
@@ -130,7 +142,7 @@ def _choose(
 ) -> tuple[Coding, dict[str, object]]:
     """The coding of the channels that enough train recordings have, and what was left out."""
     patterns = (*exclude, *LABELS)
-    columns = [c for c in frame.columns if c not in {"recording", "gcode_string"} and not _matches(c, patterns)]
+    columns = [c for c in frame.columns if c not in {"recording", "gcode_string"} and not matches(c, patterns)]
     unused = [p for p in exclude if not any(fnmatchcase(c, p) for c in frame.columns)]
     states = [c for c in CONTROLLER_STATES if c in columns]
     candidates = sorted((c for c in columns if c not in states), key=_order)
@@ -154,10 +166,6 @@ def _coverage(column: pd.Series, starts: NDArray[np.int64], train: NDArray[np.bo
     """Share of train recordings in which the column has a finite value."""
     has = np.logical_or.reduceat(np.isfinite(column.to_numpy(dtype=np.float64, na_value=np.nan)), starts)
     return float(has[train].mean())
-
-
-def _matches(column: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(column, pattern) for pattern in patterns)
 
 
 def _by_frame(channels: Sequence[str], coverage: NDArray[np.float64], dropped: NDArray[np.bool_]) -> str:

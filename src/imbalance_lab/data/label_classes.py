@@ -1,8 +1,9 @@
-"""The classes of a column of labels, and how a column that holds no classes is told."""
+"""Labels of rows: the classes of a column of them, and how a column that holds no classes is told."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,22 @@ MOST_CLASSES = 10_000
 _FRACTIONS = 20  # more distinct values with fractions than this are a measured quantity
 _WHOLE = 50  # and so are more whole numbers than this, where they are also many for the rows
 _ROWS_PER_CLASS = 10
+
+
+@dataclass(frozen=True)
+class RowLabels:
+    """What a labeller says about n rows.
+
+    Attributes
+    ----------
+    heads : mapping of head to its class names
+    targets : mapping of head to int64 array of shape (n,), class index, or IGNORE without a label
+    facts : what to record of the labels
+    """
+
+    heads: Mapping[str, tuple[str, ...]]
+    targets: Mapping[str, NDArray[np.int64]]
+    facts: Mapping[str, object] = field(default_factory=dict)
 
 
 def classes_of(

@@ -184,12 +184,13 @@ def class_counts(
 ) -> sparse.csr_array:
     """Scored positions of each class of each head in each group, sparse int64 array of shape (G, sum of K).
 
-    ``widths`` are the numbers of classes of the heads, by default up to the largest that occurs.
+    ``targets`` have shape (n,) or (n, L); ``widths`` are the numbers of classes of the heads, by default up to the
+    largest that occurs.
     """
     columns = [sparse.csr_array((n_groups, 0), dtype=np.int64)]
     for head, target in enumerate(targets):
         scored = target >= 0
-        rows, label = np.broadcast_to(group[:, None], target.shape)[scored], target[scored]
+        rows, label = np.broadcast_to(group, target.T.shape).T[scored], target[scored]
         shape = (n_groups, int(target.max(initial=-1)) + 1 if widths is None else widths[head])
         columns.append(sparse.csr_array((np.ones(len(rows), dtype=np.int64), (rows, label)), shape=shape))
     return sparse.csr_array(sparse.hstack(columns, format="csr"))

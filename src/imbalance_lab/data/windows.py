@@ -145,6 +145,11 @@ def take(windows: Windows, keep: NDArray[np.bool_]) -> Windows:
     return Windows(windows.recording[keep], windows.position[keep], windows.scored[keep])
 
 
+def most_frequent_of(codes: Ints, rows: Ints) -> Ints:
+    """Most frequent code of each window; ``codes`` are those of the table's rows, ``rows`` is :meth:`Windows.rows`."""
+    return most_frequent(np.where(rows >= 0, codes[rows], -1))
+
+
 def most_frequent(codes: Ints) -> Ints:
     """Most frequent code of each row of ``codes`` (N, T), the first to occur on ties; -1 is no code.
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,29 +25,22 @@ from imbalance_lab.data.dataset import (
     Splits,
 )
 from imbalance_lab.data.gcode.blocks import BlockColumn, parse_column
-from imbalance_lab.data.gcode.labels import (
-    COMMANDS,
-    address_rows,
-    command_rows,
-    controller_motion,
-    require_targets,
-    unknown_motion,
-)
+from imbalance_lab.data.gcode.labels import COMMANDS, controller_motion, motion_labels
 from imbalance_lab.data.gcode.tokens import TokenTable, legacy_table, masked_table
 from imbalance_lab.data.gcode.vocabulary import Vocabulary, build_vocabulary, read_vocabulary
 from imbalance_lab.data.source_options import EncodingOptions
+from imbalance_lab.data.sources.labelled_rows import LabelledRows, count_labels, data_of_windows
+from imbalance_lab.data.sources.recording_rows import RecordingRows, recordings_of_rows
 from imbalance_lab.data.sources.recordings import Recordings, tidy
-from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, Plan, plan_split, sides_of_words
+from imbalance_lab.data.split_plan import TRAIN, Groups, Plan, plan_split, sides_of_words, splits_of
 from imbalance_lab.data.splits import assign_groups, class_counts
-from imbalance_lab.data.window_view import view_of
 from imbalance_lab.data.windows import (
     Windows,
     apart_starts,
     covering_starts,
     cut,
     join,
-    most_frequent,
-    step_windows,
+    most_frequent_of,
     take,
     whole_starts,
 )
@@ -61,20 +55,12 @@ class _Table:
     """A tidy recordings table with what every encoding needs of it."""
 
     frame: pd.DataFrame
-    names: NDArray[np.str_]  # (R,) recordings, sorted
-    recording: NDArray[np.int64]  # (n,) index of each row's recording
-    starts: NDArray[np.int64]  # (R,) first row of each recording
-    lengths: NDArray[np.int64]  # (R,) rows of each recording
+    rows: RecordingRows  # sorted by name
     operation: NDArray[np.str_]  # (R,)
     blocks: BlockColumn
     facts: dict[str, object]
     coding: Coding | None  # of a model that exists
     given: NDArray[np.int64] | None  # (R,) side that a file or a column gives, -1 where it is drawn
-
-    def place(self, row: int) -> str:
-        """Recording and row of a row of the table."""
-        r = self.recording[row]
-        return f"recording {str(self.names[r])!r}, row {row - int(self.starts[r])} (from 0)"
 
 
 def encode_recordings(
@@ -109,38 +95,31 @@ def encode_recordings(
 def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | None) -> _Table:
     column = options.split.column
     tidied = tidy(recordings.frame, recordings.facts, (column,) if column else ())
-    frame, names = tidied.frame, tidied.frame["recording"].to_numpy(dtype=object)
-    change = np.append(True, names[1:] != names[:-1]) if len(names) else np.zeros(0, dtype=bool)
-    starts = np.flatnonzero(change).astype(np.int64)
-    if len(starts) < 3 and options.split.by == "recording" and not options.split.all_test:
+    frame = tidied.frame
+    rows = recordings_of_rows(len(frame), frame["recording"].to_numpy(dtype=object), lambda row: f"row {row} (from 0)")
+    if len(rows.names) < 3 and options.split.by == "recording" and not options.split.all_test:
         raise InputError(
-            f"{len(starts)} recording(s) found, at least 3 are needed to split by recording (train, val, test)"
+            f"{len(rows.names)} recording(s) found, at least 3 are needed to split by recording (train, val, test)"
         )
-    recording = (np.cumsum(change) - 1).astype(np.int64)
     try:
         blocks = parse_column(frame["gcode_string"])
     except InputError as error:
         match = re.match(r"row (\d+): (.*)", str(error), re.DOTALL)
         if match is None:
             raise
-        row = int(match.group(1))
-        place = row - int(starts[recording[row]])
-        raise InputError(f"recording {str(names[row])!r}, row {place} (from 0): {match.group(2)}") from error
+        raise InputError(f"{rows.place(int(match.group(1)))}: {match.group(2)}") from error
     known = dict(tidied.facts)
-    lengths = np.diff(np.append(starts, len(names))).astype(np.int64)
     known["rows_without_text"] = int((blocks.codes < 0).sum())
-    names = names[starts].astype(np.str_)
-    operation, unmatched = _operations(names, options.operation)
+    operation, unmatched = _operations(rows.names, options.operation)
     if unmatched:
         known["recordings_without_operation"] = unmatched
     of_file = recordings.sides
-    given = np.array([of_file[n] for n in names.tolist()], dtype=np.int64) if of_file else None
-    table = _Table(frame, names, recording, starts, lengths, operation, blocks, known, coding, given)
-    if not column:
-        return table
-    words = frame[column].to_numpy()
-    given = sides_of_words(words, recording, table.names, lambda row: f"{table.place(row)}, column {column!r}")
-    return replace(table, given=given, frame=frame.drop(columns=column))
+    given = np.array([of_file[n] for n in rows.names.tolist()], dtype=np.int64) if of_file else None
+    if column:
+        words = frame[column].to_numpy()
+        given = sides_of_words(words, rows.of_row, rows.names, lambda row: f"{rows.place(row)}, column {column!r}")
+        frame = frame.drop(columns=column)
+    return _Table(frame, rows, operation, blocks, known, coding, given)
 
 
 def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_], int]:
@@ -158,10 +137,10 @@ def _plan(
 ) -> Plan:
     """Side of each recording; all of them train where the windows are shuffled later."""
     if options.split.by == "sequence":
-        return Plan(np.zeros((1, len(table.names)), dtype=np.int64))
-    strata = table.operation if options.split.stratify == "operation" else np.full(len(table.names), "all")
+        return Plan(np.zeros((1, len(table.rows.names)), dtype=np.int64))
+    strata = table.operation if options.split.stratify == "operation" else np.full(len(table.rows.names), "all")
     classes = tuple((head, str(name)) for head, names in heads.items() for name in names)
-    groups = Groups(table.names, strata, counts, classes, held_out, table.given)
+    groups = Groups(table.rows.names, strata, counts, classes, held_out, table.given)
     plan = plan_split(groups, options.split, options.split.fractions)
     return plan.of_data(table.frame[name].to_numpy() for name in table.frame.columns)
 
@@ -176,18 +155,17 @@ def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDA
         side = assign_groups(strata, nothing, options.split.fractions, options.split.seed, tries=1)
     else:
         side = part[windows.recording]
-    train, val, test = (np.flatnonzero(side == p).astype(np.int64) for p in (TRAIN, VAL, TEST))
-    for name, index in (("train", train), ("val", val), ("test", test)):
+    splits = splits_of(side, np.arange(len(windows)))
+    for name, index in splits.items():
         if not len(index) and not (options.split.all_test and name != "test"):
             raise InputError(f"the {name} split holds no window; give more recordings or a shorter window")
-    return Splits(train, val, test)
+    return splits
 
 
-def _inputs(table: _Table, options: EncodingOptions, part: NDArray[np.int64]) -> Inputs:
-    train = part == TRAIN
+def _inputs(table: _Table, options: EncodingOptions, train: NDArray[np.bool_]) -> Inputs:
     spend = options.split.folds is None  # else the next fold reads the columns again
     return select_inputs(
-        table.frame, options.exclude, table.recording, train, options.min_coverage, table.coding, spend=spend
+        table.frame, options.exclude, table.rows.of_row, train, options.min_coverage, table.coding, spend=spend
     )
 
 
@@ -198,9 +176,9 @@ def _raw_text(
     vocabulary: Mapping[str, int] | None = None,
 ) -> RawText:
     """The text of the table; ``encoded`` is the place in ``names`` of each row's class, -1 where it has none."""
-    rows = np.arange(len(table.recording)) - table.starts[table.recording]
+    rows = np.arange(len(table.rows.of_row)) - table.rows.starts[table.rows.of_row]
     return RawText(
-        recording=_words(table.names.tolist(), table.recording),
+        recording=_words(table.rows.names.tolist(), table.rows.of_row),
         row=rows.astype(np.int64),
         block=_words([block.text for block in table.blocks.blocks], table.blocks.codes),
         controller=_words(COMMANDS, controller_motion(table.frame)),
@@ -218,82 +196,30 @@ def _words(names: Sequence[str], codes: NDArray[np.int64]) -> pd.Categorical:
 
 
 def _encode_steps(table: _Table, options: EncodingOptions) -> ByFold:
-    if options.labels == "controller":
-        _require_known_motion(table)
-    command, source = command_rows(table.frame, table.blocks, table.starts, options.labels)
-    addresses, address_classes = address_rows(table.blocks)
-    by_row = {"command": command, "addresses": addresses}
-    require_targets(by_row)
-    if table.coding is None and (command == IGNORE).all():
-        raise InputError(
-            f"no row has a command, which is taken from the {source}; expected motion modes 0 to 3 in column 'momo', "
-            "or motion commands (G0 to G3) in the text with data.labels: text"
-        )
-    _require_labels(table, options, np.all([target == IGNORE for target in by_row.values()], axis=0))
-    heads = {"command": COMMANDS, "addresses": address_classes or ("none",)}
-    targets = [t[:, None] for t in by_row.values()]
-    counts = class_counts(table.recording, len(table.names), targets, [len(c) for c in heads.values()])
-    plan = _plan(table, options, counts, heads)
-    raw = _raw_text(table, COMMANDS, np.where(command == IGNORE, -1, command))
-    length, stride = options.window.length, options.window.stride
-
-    def of(fold: int | None) -> LoadedData:
-        part = plan.side(fold)
-        inputs = _inputs(table, options, part)  # before the windows: columns and coded columns are the most
-        windows = step_windows(table.lengths, part == TRAIN, length, stride)
-        rows = windows.rows(table.starts)
-        dataset = SequenceDataset(
-            continuous=view_of(inputs.continuous, windows, table.starts, np.nan),
-            categorical=view_of(inputs.categorical, windows, table.starts, 0),
-            targets={head: windows.targets(target, rows, IGNORE) for head, target in by_row.items()},
-            heads=heads,
-            groups=table.names[windows.recording],
-            channels=inputs.coding.channels,
-            unit=windows.recording,
-            unit_position=windows.position,
-            unit_length=table.lengths,
-            slices={"operation": table.operation[windows.recording]},
-            categorical_channels=inputs.coding.categorical_channels,
-            categories=inputs.coding.categories,
-            scaling=inputs.coding.scaling,
-            channel_groups=inputs.groups,
-            facts={
-                **table.facts,
-                **inputs.facts,
-                **plan.facts,
-                "labels": source,
-                "rows_without_command": int((command == IGNORE).sum()),
-                "windows": len(windows),
-            },
-        )
-        return LoadedData(dataset, _splits(table, options, windows, part), raw, fold=plan.fold(fold))
-
-    return of
-
-
-def _require_known_motion(table: _Table) -> None:
-    unknown = unknown_motion(table.frame)
-    if unknown.any():
-        row = int(unknown.argmax())
-        raise InputError(
-            f"{table.place(row)}: found the motion mode {table.frame['momo'].iloc[row]:g} in column 'momo' "
-            f"({int(unknown.sum())} such rows), allowed: 0 to 3, 4 (none), or nothing; data.labels: text takes the "
-            "commands from the text"
-        )
+    labels = motion_labels(
+        table.frame, table.blocks, table.rows.starts, options.labels, table.rows.place, table.coding is not None
+    )
+    _require_labels(table, options, np.all([target == IGNORE for target in labels.targets.values()], axis=0))
+    command = labels.targets["command"]
+    return LabelledRows(
+        table.rows,
+        labels,
+        partial(_inputs, table, options),
+        lambda windows, _: {"operation": table.operation[windows.recording]},
+        _plan(table, options, count_labels(table.rows, labels), labels.heads),
+        partial(_splits, table, options),
+        options.window,
+        table.facts,
+        _raw_text(table, COMMANDS, np.where(command == IGNORE, -1, command)),
+    ).of
 
 
 def _require_labels(table: _Table, options: EncodingOptions, without: NDArray[np.bool_]) -> None:
     if options.unlabelled == "error" and without.any():
         raise InputError(
-            f"{table.place(int(without.argmax()))}: the label is missing ({int(without.sum())} such rows); "
+            f"{table.rows.place(int(without.argmax()))}: the label is missing ({int(without.sum())} such rows); "
             "set data.unlabelled: mask to leave them unscored"
         )
-
-
-def _window_labels(table: _Table, windows: Windows) -> NDArray[np.int64]:
-    """Most frequent block of each window, int64 (N,), -1 where it holds no text."""
-    rows = windows.rows(table.starts)
-    return most_frequent(np.where(rows >= 0, table.blocks.codes[rows], -1))
 
 
 def _vocabulary(table: _Table, options: EncodingOptions, base_dir: Path | None) -> Vocabulary:
@@ -330,15 +256,15 @@ def _encode_tokens(table: _Table, options: EncodingOptions, base_dir: Path | Non
         tokens = masked_table(table.blocks.blocks, vocabulary)
     length, stride = options.window.length, options.window.stride
     starts_of = whole_starts if legacy else covering_starts
-    cuts = [cut(table.lengths, starts_of, length, stride, centre=False)]
+    cuts = [cut(table.rows.lengths, starts_of, length, stride, centre=False)]
     if options.split.by == "recording":
-        cuts.append(cut(table.lengths, apart_starts, length, length, centre=False))
-    labels = [_window_labels(table, windows) for windows in cuts]
+        cuts.append(cut(table.rows.lengths, apart_starts, length, length, centre=False))
+    labels = [most_frequent_of(table.blocks.codes, windows.rows(table.rows.starts)) for windows in cuts]
     counts, held_out = (_token_counts(table, cuts[i], labels[i], tokens) for i in (0, -1))
     plan = _plan(table, options, counts, tokens.heads, held_out)
     ends = np.cumsum([len(classes) for classes in tokens.heads.values()])[:-1]
     sides = [dict(zip(tokens.heads, np.split(c.toarray() > 0, ends, axis=1), strict=True)) for c in (counts, held_out)]
-    presence = Presence(table.names, *sides) if options.split.by == "recording" else None
+    presence = Presence(table.rows.names, *sides) if options.split.by == "recording" else None
     in_train = np.repeat([True, False], [len(cuts[0]), sum(map(len, cuts[1:]))])
     candidates = _TokenWindows(join(cuts), np.concatenate(labels), in_train)
     raw = _raw_text(table, tokens.first_command, table.blocks.codes, vocabulary.tokens)
@@ -357,7 +283,7 @@ def _token_counts(table: _Table, windows: Windows, label: NDArray[np.int64], tok
     told = label >= 0
     targets = [tokens.targets[head][label[told]] for head in tokens.heads]
     widths = [len(classes) for classes in tokens.heads.values()]
-    return class_counts(windows.recording[told], len(table.names), targets, widths)
+    return class_counts(windows.recording[told], len(table.rows.names), targets, widths)
 
 
 def _token_data(
@@ -377,22 +303,15 @@ def _token_data(
     lengths = np.where(told, tokens.lengths[candidates.label], 0)  # a unit is a window, whether it is used or not
     longest = int(lengths.max(initial=1))
     place = np.arange(longest)
-    inputs = _inputs(table, options, part)
-    dataset = SequenceDataset(
-        continuous=view_of(inputs.continuous, windows, table.starts, np.nan),
-        categorical=view_of(inputs.categorical, windows, table.starts, 0),
-        targets={head: target[label][:, :longest] for head, target in tokens.targets.items()},
+    inputs = _inputs(table, options, part == TRAIN)
+    dataset = data_of_windows(
+        table.rows,
+        inputs,
+        windows,
         heads=tokens.heads,
-        groups=table.names[windows.recording],
-        channels=inputs.coding.channels,
-        unit=np.flatnonzero(kept),
-        unit_position=np.where(place < tokens.lengths[label][:, None], place, -1),
-        unit_length=lengths,
+        targets={head: target[label][:, :longest] for head, target in tokens.targets.items()},
+        units=(np.flatnonzero(kept), np.where(place < tokens.lengths[label][:, None], place, -1), lengths),
         slices={"operation": table.operation[windows.recording]},
-        categorical_channels=inputs.coding.categorical_channels,
-        categories=inputs.coding.categories,
-        scaling=inputs.coding.scaling,
-        channel_groups=inputs.groups,
         facts={**table.facts, **inputs.facts, **facts},
     )
     return dataset, windows

@@ -35,6 +35,11 @@ class RecordingRows:
     starts: Ints
     lengths: Ints
 
+    def place(self, row: int) -> str:
+        """Recording of a row, and its row there."""
+        r = self.of_row[row]
+        return f"recording {str(self.names[r])!r}, row {row - int(self.starts[r])} (from 0)"
+
 
 def recordings_of(read: LongTable, column: str | None, files: Sequence[Path], least: int = 3) -> RecordingRows:
     """The recordings that ``column`` names, or the ``files`` where it is None.
@@ -123,7 +128,7 @@ def check_order(order: NDArray[Any], recordings: RecordingRows, read: LongTable,
     if len(repeated):
         facts["steps_repeated"] = (
             f"{len(repeated):,} steps have the {name} of the step before them, the first in "
-            f"{_where(int(repeated[0]) + 1, recordings)}"
+            f"{recordings.place(int(repeated[0]) + 1)}"
         )
     forward = step[inside & (step > zero)].astype(np.float64)
     usual = float(np.median(forward)) if len(forward) else 0.0
@@ -133,7 +138,7 @@ def check_order(order: NDArray[Any], recordings: RecordingRows, read: LongTable,
         facts["gaps"] = (
             f"{len(gaps):,} steps of {name} are more than {_GAP:g} times as long as the usual one; the longest is "
             f"{float(step[longest - 1].astype(np.float64)) / usual:,.0f} times as long, before "
-            f"{_where(longest, recordings)}; windows run across them"
+            f"{recordings.place(longest)}; windows run across them"
         )
     return facts
 
@@ -154,8 +159,3 @@ def refuse_falling(order: NDArray[Any], recordings: RecordingRows, place: Callab
             f"{place(row)}: found {order[row]} after {order[row - 1]} in recording "
             f"{str(recordings.names[recordings.of_row[row]])!r}; expected the steps of a recording in their order"
         )
-
-
-def _where(row: int, recordings: RecordingRows) -> str:
-    r = recordings.of_row[row]
-    return f"recording {str(recordings.names[r])!r}, row {row - int(recordings.starts[r])} (from 0)"

@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.channels import group_of
+from imbalance_lab.data.channels import Inputs, channel_groups, matches
 from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
 from imbalance_lab.data.columns import input_column, number_values, series_of
-from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset, Splits
+from imbalance_lab.data.dataset import IGNORE, ByFold
 from imbalance_lab.data.files import Format
-from imbalance_lab.data.label_classes import classes_of
+from imbalance_lab.data.label_classes import RowLabels, classes_of
 from imbalance_lab.data.source_options import SeriesOptions
+from imbalance_lab.data.sources.labelled_rows import LabelledRows, count_labels
 from imbalance_lab.data.sources.long_table import LongTable, Wanted, files_at, read_long
 from imbalance_lab.data.sources.recording_rows import RecordingRows, check_order, recordings_of
-from imbalance_lab.data.split_plan import TEST, TRAIN, VAL, Groups, plan_split, sides_of_words
-from imbalance_lab.data.splits import class_counts
-from imbalance_lab.data.window_view import view_of
-from imbalance_lab.data.windows import Windows, most_frequent, step_windows
+from imbalance_lab.data.split_plan import Groups, plan_split, sides_of_words, splits_of
+from imbalance_lab.data.windows import most_frequent_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.formats import percent
 
@@ -31,7 +31,7 @@ Ints = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class _Inputs:
+class _Columns:
     """Input columns of n rows."""
 
     numbers: dict[str, NDArray[Any]]
@@ -39,7 +39,7 @@ class _Inputs:
     facts: Mapping[str, object]
 
     @property
-    def columns(self) -> dict[str, NDArray[Any]]:
+    def all(self) -> dict[str, NDArray[Any]]:
         return {**self.numbers, **self.categories}
 
 
@@ -72,42 +72,20 @@ def load_series(options: SeriesOptions, base: Path, coding: Coding | None = None
     missing = {head: int((target == IGNORE).sum()) for head, target in targets.items()}
     if any(missing.values()):
         facts["unlabelled"] = ", ".join(f"{head}: {k}" for head, k in missing.items() if k)
-    inputs = _inputs(read, options, coding)
+    labels = RowLabels(heads, targets)
+    columns = _columns(read, options, coding)
     slices = {name: _slice_codes(read.texts[name]) for name in options.slices}
-    groups = _groups(recordings, targets, heads, options, given)
-    plan = plan_split(groups, options.split, options.split.fractions)
-    plan = plan.of_data([recordings.of_row, *targets.values(), *inputs.columns.values()])
-    length, stride = options.window.length, options.window.stride
-
-    def of(fold: int | None) -> LoadedData:
-        part = plan.side(fold)
-        chosen, left_out = (coding, {}) if coding else _fitted(inputs, recordings, part == TRAIN, options)
-        columns = chosen.needed(inputs.columns)
-        if options.split.folds is None:  # nothing reads them again
-            inputs.numbers.clear()
-        coded = chosen.encode(columns, spend=True)
-        windows = step_windows(recordings.lengths, part == TRAIN, length, stride)
-        rows = windows.rows(recordings.starts)
-        dataset = SequenceDataset(
-            continuous=view_of(coded.continuous, windows, recordings.starts, np.nan),
-            categorical=view_of(coded.categorical, windows, recordings.starts, 0),
-            targets={head: windows.targets(target, rows, IGNORE) for head, target in targets.items()},
-            heads=heads,
-            groups=recordings.names[windows.recording],
-            channels=chosen.channels,
-            unit=windows.recording,
-            unit_position=windows.position,
-            unit_length=recordings.lengths,
-            slices={name: _of_windows(codes, names, rows) for name, (codes, names) in slices.items()},
-            categorical_channels=chosen.categorical_channels,
-            categories=chosen.categories,
-            scaling=chosen.scaling,
-            channel_groups=_channel_groups(chosen.channels, options.channel_groups),
-            facts={**facts, **inputs.facts, **left_out, **coded.facts, **plan.facts, "windows": len(windows)},
-        )
-        return LoadedData(dataset, _splits(windows, part), fold=plan.fold(fold))
-
-    return of
+    plan = plan_split(_groups(recordings, labels, options, given), options.split, options.split.fractions)
+    return LabelledRows(
+        recordings,
+        labels,
+        partial(_inputs, columns, recordings, options, coding),
+        lambda _, rows: {name: names[most_frequent_of(codes, rows)] for name, (codes, names) in slices.items()},
+        plan.of_data([recordings.of_row, *targets.values(), *columns.all.values()]),
+        lambda windows, part: splits_of(part, windows.recording),
+        options.window,
+        facts,
+    ).of
 
 
 def _wanted(options: SeriesOptions, coding: Coding | None) -> Wanted:
@@ -122,22 +100,18 @@ def _wanted(options: SeriesOptions, coding: Coding | None) -> Wanted:
         return Wanted(needed, options.order, known.__contains__, form, frozenset(texts & optional))
 
     def is_input(name: str) -> bool:
-        return _matches(name, options.include) and not _matches(name, options.exclude)
+        return matches(name, options.include) and not matches(name, options.exclude)
 
     return Wanted(frozenset(texts), options.order, is_input, Format(missing=options.missing))
 
 
-def _matches(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
-
-
-def _inputs(read: LongTable, options: SeriesOptions, coding: Coding | None) -> _Inputs:
+def _columns(read: LongTable, options: SeriesOptions, coding: Coding | None) -> _Columns:
     if coding:
         numbers = {n: read.numbers[n] for n in coding.channels if n in read.numbers}
         loose = {n: read.loose[n] for n in coding.channels if n in read.loose}
         numbers |= {n: number_values(c, n, read.table).to_numpy(np.float64, na_value=np.nan) for n, c in loose.items()}
         texts = {n: _category(read, n) for n in coding.categorical_channels if n in _all_columns(read)}
-        return _Inputs(numbers, texts, {})
+        return _Columns(numbers, texts, {})
     named: dict[str, list[str]] = {}
     numbers = {}
     for name in list(read.numbers):
@@ -159,7 +133,7 @@ def _inputs(read: LongTable, options: SeriesOptions, coding: Coding | None) -> _
             what = "holds times" if kind == "time" else "looks like an identifier"
             named.setdefault("columns_left_out", []).append(f"column {name!r} left out: it {what}")
     _check_patterns(options, {*numbers, *categories, *named.get("empty_columns_dropped", ())}, read)
-    return _Inputs(numbers, categories, {fact: ", ".join(words) for fact, words in named.items()})
+    return _Columns(numbers, categories, {fact: ", ".join(words) for fact, words in named.items()})
 
 
 def _all_columns(read: LongTable) -> set[str]:
@@ -188,15 +162,11 @@ def _check_patterns(options: SeriesOptions, names: set[str], read: LongTable) ->
 
 
 def _slice_codes(texts: Texts) -> tuple[Ints, NDArray[np.str_]]:
+    """Code of each row, -1 without a text, and the name of each code; the last name is that of -1."""
     import pandas as pd
 
     codes, distinct = pd.factorize(texts)
     return codes.astype(np.int64), np.array([*distinct.tolist(), "none"], dtype=np.str_)
-
-
-def _of_windows(codes: Ints, names: NDArray[np.str_], rows: Ints) -> NDArray[np.str_]:
-    """Name that most steps of each window have, shape (N,); the last name where none has one."""
-    return names[most_frequent(np.where(rows >= 0, codes[rows], -1))]
 
 
 def _given(read: LongTable, recordings: RecordingRows, options: SeriesOptions, side_of_file: Ints) -> Ints | None:
@@ -220,17 +190,10 @@ def _given(read: LongTable, recordings: RecordingRows, options: SeriesOptions, s
     return side_of_file[first].astype(np.int64)
 
 
-def _groups(
-    recordings: RecordingRows,
-    targets: Mapping[str, Ints],
-    heads: Mapping[str, tuple[str, ...]],
-    options: SeriesOptions,
-    given: Ints | None,
-) -> Groups:
+def _groups(recordings: RecordingRows, labels: RowLabels, options: SeriesOptions, given: Ints | None) -> Groups:
     n = len(recordings.names)
-    columns = [target[:, None] for target in targets.values()]
-    counts = class_counts(recordings.of_row, n, columns, [len(heads[head]) for head in targets])
-    classes = tuple((head, name) for head in targets for name in heads[head])
+    counts = count_labels(recordings, labels)
+    classes = tuple((head, name) for head, names in labels.heads.items() for name in names)
     strata = np.full(n, "all", dtype="<U24")
     if options.split.stratify == "target":
         # most steps of every recording are of the common classes: the rarest that it holds tells more
@@ -241,16 +204,33 @@ def _groups(
     return Groups(recordings.names, strata, counts, classes, given=given)
 
 
+def _inputs(
+    columns: _Columns,
+    recordings: RecordingRows,
+    options: SeriesOptions,
+    coding: Coding | None,
+    train: NDArray[np.bool_],
+) -> Inputs:
+    """Inputs of every row, fitted on the recordings of ``train`` (R,) unless a ``coding`` is known."""
+    chosen, left_out = (coding, {}) if coding else _fitted(columns, recordings, train, options)
+    needed = chosen.needed(columns.all)
+    if options.split.folds is None:  # nothing reads them again
+        columns.numbers.clear()
+    coded = chosen.encode(needed, spend=True)
+    groups = channel_groups(chosen.channels, options.channel_groups)
+    return Inputs(coded.continuous, coded.categorical, chosen, groups, {**columns.facts, **left_out, **coded.facts})
+
+
 def _fitted(
-    inputs: _Inputs, recordings: RecordingRows, train: NDArray[np.bool_], options: SeriesOptions
+    columns: _Columns, recordings: RecordingRows, train: NDArray[np.bool_], options: SeriesOptions
 ) -> tuple[Coding, dict[str, object]]:
     """The coding of the channels that enough recordings of train have, and what was left out."""
     shares = {
         name: float(np.logical_or.reduceat(np.isfinite(values), recordings.starts)[train].mean())
-        for name, values in inputs.numbers.items()
+        for name, values in columns.numbers.items()
     }
-    kept = {n: v for n, v in inputs.numbers.items() if shares[n] >= options.min_coverage and shares[n] > 0}
-    if not kept and not inputs.categories:
+    kept = {n: v for n, v in columns.numbers.items() if shares[n] >= options.min_coverage and shares[n] > 0}
+    if not kept and not columns.categories:
         raise InputError(
             f"no input channel is left: data.min_coverage {options.min_coverage:g} drops all of {len(shares)} columns"
         )
@@ -261,18 +241,4 @@ def _fitted(
     constant = [n for n, values in kept.items() if np.fmin.reduce(values) == np.fmax.reduce(values)]
     if constant:
         facts["constant_columns"] = ", ".join(constant)
-    return fit_coding(kept, inputs.categories, train[recordings.of_row]), facts
-
-
-def _splits(windows: Windows, part: Ints) -> Splits:
-    side = part[windows.recording]
-    return Splits(*(np.flatnonzero(side == number).astype(np.int64) for number in (TRAIN, VAL, TEST)))
-
-
-def _channel_groups(channels: Sequence[str], patterns: Mapping[str, Sequence[str]]) -> dict[str, tuple[str, ...]]:
-    """Group to its channels: the first group with a pattern of theirs, else what stands before the dot."""
-    groups: dict[str, list[str]] = {}
-    for channel in channels:
-        given = next((name for name, listed in patterns.items() if _matches(channel, listed)), None)
-        groups.setdefault(given or group_of(channel), []).append(channel)
-    return {name: tuple(listed) for name, listed in groups.items()}
+    return fit_coding(kept, columns.categories, train[recordings.of_row]), facts
