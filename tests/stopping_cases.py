@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -45,7 +46,13 @@ def start(folder: Path, *flags: str, store: Path | None = None, **environment: s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        preexec_fn=_heed_sigint,
     )
+
+
+def _heed_sigint() -> None:
+    """What a shell starts in the background ignores SIGINT, and so do its children."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 def wait_for(folder: Path, pattern: str, process: subprocess.Popen[str], count: int = 1, seconds: float = 120) -> None:

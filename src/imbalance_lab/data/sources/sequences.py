@@ -266,9 +266,9 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
 
 def _check_members(path: Path) -> None:
     """Refuse a ``.pt`` file that was packed, which ``torch.save`` does not do, where it would fill the memory."""
-    if not zipfile.is_zipfile(path):
-        return
     try:
+        if not zipfile.is_zipfile(path):
+            return
         with zipfile.ZipFile(path) as archive:
             size = sum(m.file_size for m in archive.infolist())
     except Exception as error:  # of the directory; PyTorch reads some of these, and gives what lay in memory
