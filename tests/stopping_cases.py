@@ -46,7 +46,7 @@ def start(folder: Path, *flags: str, store: Path | None = None, **environment: s
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
-        preexec_fn=_heed_sigint,
+        preexec_fn=_heed_sigint,  # noqa: PLW1509 - it sets a signal, nothing else
     )
 
 
