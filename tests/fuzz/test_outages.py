@@ -114,7 +114,7 @@ def numbers(uri: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
         found[run.info.run_name] = {
             key: [(point.step, point.value) for point in history]
             for key, history in histories.items()
-            if "seconds" not in key
+            if "second" not in key  # nor steps per second
         }
     return found
 
