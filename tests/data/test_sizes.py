@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from size_cases import N, arrays
 
 from imbalance_lab.data import files
 from imbalance_lab.data.dataset import LoadedData
@@ -17,18 +18,7 @@ from imbalance_lab.data.files import Format, read_arrow
 from imbalance_lab.errors import InputError
 from imbalance_lab.load import load_data, parse_options
 
-N, T = 30, 4
 MIB = 1 << 20
-
-
-def arrays() -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(0)
-    return {
-        "continuous": rng.normal(size=(N, T, 2)),
-        "categorical": rng.integers(0, 3, (N, T, 1)),
-        "mode_targets": rng.integers(0, 3, (N, 1)),
-        "groups": np.array([f"g{i // 3}" for i in range(N)]),
-    }
 
 
 def sequences(path: Path, **options: object) -> LoadedData:

@@ -30,7 +30,9 @@ def existing(path: Path, what: str) -> Path:
 
 
 def check_archive(path: Path) -> None:
-    """Refuse a zip archive whose members are not as they were written; other files are not looked at.
+    """Refuse a zip archive whose members would fill the memory, or are not as they were written.
+
+    Other files are not looked at, as PyTorch takes a file for an archive by the same four bytes.
 
     PyTorch compares neither the checksums nor the sizes of what it reads: of a damaged ``.pt`` file it returns tensors
     with what lay in memory.
@@ -45,7 +47,10 @@ def check_archive(path: Path) -> None:
             return
     try:
         with zipfile.ZipFile(path) as archive:
+            require_room(f"{path}: what is packed in it", sum(m.file_size for m in archive.infolist()), path)
             bad = archive.testzip()
+    except InputError:
+        raise
     except Exception as error:  # of the directory, a header or a way of packing
         raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if bad is not None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from imbalance_lab.comparison.racing import Round, Stop, look
 from imbalance_lab.comparison.records import RunRecord
-from imbalance_lab.predictions import read_parquet
+from imbalance_lab.predictions import open_parquet
 from imbalance_lab.run.comparison_files import deciding_metric
 from imbalance_lab.run.workspace import TrialResult
 from imbalance_lab.spec import ExperimentSpec, TrialId
@@ -81,7 +81,7 @@ def _looked(
     runs = []
     for trial in done:
         if trial.strategy not in out:
-            val = read_parquet(results[trial.name].predictions("val"))
+            val = open_parquet(results[trial.name].predictions("val"))
             runs.append(RunRecord(trial.strategy, trial.seed, results[trial.name].run_id, val, fold=trial.fold))
     head = runs[0].test.primary
     return look(runs, at, baseline=spec.baseline, head=head, metric=deciding_metric(spec))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import re
-import zipfile
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -218,7 +217,6 @@ def _check_sizes(path: Path, headers: Mapping[str, _Header]) -> None:
 def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
     import torch
 
-    _check_members(path)
     check_archive(path)
     try:
         with torch.serialization.safe_globals(_numpy_globals()):
@@ -262,18 +260,6 @@ def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
         elif value is not None and _of_use(str(name), wanted):
             raise InputError(f"{path}, {str(name)!r}: found a {type(value).__name__}, expected a tensor or a list")
     return _Arrays(path, plain, tuple(pickled))
-
-
-def _check_members(path: Path) -> None:
-    """Refuse a ``.pt`` file that was packed, which ``torch.save`` does not do, where it would fill the memory."""
-    try:
-        if not zipfile.is_zipfile(path):
-            return
-        with zipfile.ZipFile(path) as archive:
-            size = sum(m.file_size for m in archive.infolist())
-    except Exception as error:  # of the directory; PyTorch reads some of these, and gives what lay in memory
-        raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
-    require_room(f"{path}: what is packed in it", size, path)
 
 
 def _check_list(value: Sequence[Any], name: str, path: Path) -> None:
