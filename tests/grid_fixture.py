@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
+import yaml
+
+if TYPE_CHECKING:
+    from mlflow.entities import Run
+    from mlflow.tracking import MlflowClient
+
+    from imbalance_lab.run.workspace import Workspace
 
 NAME = "tiny"
 STRATEGIES = ("cross-entropy", "logit-adjusted")
@@ -94,3 +105,55 @@ def undrawn(patch: pytest.MonkeyPatch) -> None:
     patch.setattr("imbalance_lab.plots.style.png_bytes", lambda _: written.getvalue())
     patch.setattr("imbalance_lab.report.run_report.figures_of", lambda *_, **__: ({}, {}))
     patch.setattr("imbalance_lab.run.trial_files.galleries", lambda *_, **__: ({}, ""))
+
+
+@dataclass(frozen=True)
+class FoldGrid:
+    """A finished grid with folds: its client, its experiment file, and the parent run."""
+
+    client: MlflowClient
+    file: str
+    experiment_id: str
+    parent: str
+
+    @property
+    def workspace(self) -> Workspace:
+        from imbalance_lab.run.workspace import Workspace
+
+        return Workspace.of_run(self.parent)
+
+    def children(self, role: str) -> dict[str, Run]:
+        wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.role = '{role}'"
+        return {run.info.run_name: run for run in self.client.search_runs([self.experiment_id], wanted)}
+
+    def text(self, path: str) -> str:
+        import mlflow
+
+        return mlflow.artifacts.load_text(f"runs:/{self.parent}/{path}")
+
+    def json(self, path: str) -> Any:
+        return json.loads(self.text(path))
+
+
+@contextmanager
+def run_with_folds(folder: Path, mapping: Mapping[str, Any]) -> Iterator[FoldGrid]:
+    """Run the experiment of ``mapping`` with ``--folds 3`` in a store of its own, which is the active one inside."""
+    import mlflow
+
+    from mlflow_project.__main__ import main
+
+    name = str(mapping["name"])
+    file = folder / f"{name}.yaml"
+    file.write_text(yaml.safe_dump(dict(mapping)), encoding="utf-8")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
+        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
+        patch.delenv("MLFLOW_RUN_ID", raising=False)
+        undrawn(patch)
+        client = mlflow.MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
+        experiment_id = client.create_experiment(name, artifact_location=(folder / "artifacts").as_uri())
+        assert main(["run", "--experiment", str(file), "--folds", "3", "--jobs", "1"]) == 0
+        (parent,) = client.search_runs([experiment_id], "tags.role = 'grid'")
+        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
+        yield FoldGrid(client, str(file), experiment_id, parent.info.run_id)
+    mlflow.set_tracking_uri("")

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import mlflow
@@ -13,9 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from grid_fixture import tiny_mapping, undrawn
-from mlflow.entities import Run
-from mlflow.tracking import MlflowClient
+from grid_fixture import FoldGrid, run_with_folds, tiny_mapping
 
 from imbalance_lab.comparison.folds import pool_predictions
 from imbalance_lab.data.cache import load_cached
@@ -23,7 +19,6 @@ from imbalance_lab.load import load_data
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.predictions import read_parquet
 from imbalance_lab.run.scores import head_metrics
-from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import TrialId, parse_experiment
 from mlflow_project.__main__ import main
 from mlflow_project.views import TAG, GridFacts, view_state
@@ -34,46 +29,12 @@ STRATEGIES = ("cross-entropy", "logit-adjusted")
 FOLDS, SEEDS = (0, 1, 2), (0, 1)
 
 
-@dataclass(frozen=True)
-class FoldGrid:
-    """A finished grid with folds: its client, its experiment file, and the parent run."""
-
-    client: MlflowClient
-    file: str
-    experiment_id: str
-    parent: str
-
-    @property
-    def workspace(self) -> Workspace:
-        return Workspace.of_run(self.parent)
-
-    def children(self, role: str) -> dict[str, Run]:
-        wanted = f"tags.`mlflow.parentRunId` = '{self.parent}' and tags.role = '{role}'"
-        return {run.info.run_name: run for run in self.client.search_runs([self.experiment_id], wanted)}
-
-    def json(self, path: str) -> dict:
-        return json.loads(mlflow.artifacts.load_text(f"runs:/{self.parent}/{path}"))
-
-
 @pytest.fixture(scope="module")
 def grid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoldGrid]:
     """Run once: the file names another way to split, ``--folds`` cross-validates."""
-    folder = tmp_path_factory.mktemp("folds")
     mapping = tiny_mapping() | {"name": "folds", "seeds": list(SEEDS), "comparison": {"margin": 0.07}}
-    file = folder / "folds.yaml"
-    file.write_text(yaml.safe_dump(mapping), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        undrawn(patch)
-        client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-        experiment_id = client.create_experiment("folds", artifact_location=(folder / "artifacts").as_uri())
-        assert main(["run", "--experiment", str(file), "--folds", "3", "--jobs", "1"]) == 0
-        (parent,) = client.search_runs([experiment_id], "tags.role = 'grid'")
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        yield FoldGrid(client, str(file), experiment_id, parent.info.run_id)
-    mlflow.set_tracking_uri("")
+    with run_with_folds(tmp_path_factory.mktemp("folds"), mapping) as found:
+        yield found
 
 
 def mapping_of(grid: FoldGrid) -> dict:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Iterator
 
 import mlflow
 import pytest
-import yaml
-from grid_fixture import tiny_mapping, undrawn
-from mlflow.tracking import MlflowClient
+from grid_fixture import FoldGrid, run_with_folds, tiny_mapping
 
 from mlflow_project.__main__ import main
 from mlflow_project.commands.promote import choose_candidate
@@ -19,41 +16,18 @@ pytestmark = [pytest.mark.filterwarnings("ignore:::mlflow"), pytest.mark.filterw
 
 
 @pytest.fixture(scope="module")
-def raced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[MlflowClient, str, str]]:
-    """Client, experiment and parent of a grid of three folds, in which ``bad`` is stopped after the second."""
-    folder = tmp_path_factory.mktemp("raced")
+def raced(tmp_path_factory: pytest.TempPathFactory) -> Iterator[FoldGrid]:
+    """A grid of three folds, in which ``bad`` is stopped after the second."""
     mapping = tiny_mapping() | {"name": "raced", "seeds": [0, 1], "comparison": {"race": True}}
     mapping["data"] = {**mapping["data"], "n_recordings": 60, "rows_per_recording": 100}
     mapping["training"] = {"epochs": 6, "batch_size": 16, "learning_rate": 1.0e-2, "device": "cpu"}
     mapping["strategies"] = {"cross-entropy": {}, "bad": {"loss": {"logit-adjusted": {"tau": 8.0}}}}
-    file = folder / "raced.yaml"
-    file.write_text(yaml.safe_dump(mapping), encoding="utf-8")
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{folder}/mlflow.db")
-        patch.setenv("IMBALANCE_LAB_WORK", str(folder / "outputs"))
-        patch.delenv("MLFLOW_RUN_ID", raising=False)
-        undrawn(patch)
-        client = MlflowClient(os.environ["MLFLOW_TRACKING_URI"])
-        experiment = client.create_experiment("raced", artifact_location=(folder / "artifacts").as_uri())
-        assert main(["run", "--experiment", str(file), "--folds", "3", "--jobs", "1"]) == 0
-        (parent,) = client.search_runs([experiment], "tags.role = 'grid'")
-        mlflow.set_tracking_uri(os.environ["MLFLOW_TRACKING_URI"])
-        yield client, experiment, parent.info.run_id
-    mlflow.set_tracking_uri("")
-
-
-def children(raced, role):
-    client, experiment, parent = raced
-    wanted = f"tags.`mlflow.parentRunId` = '{parent}' and tags.role = '{role}'"
-    return {run.info.run_name: run for run in client.search_runs([experiment], wanted)}
-
-
-def loaded(raced, path):
-    return json.loads(mlflow.artifacts.load_text(f"runs:/{raced[2]}/{path}"))
+    with run_with_folds(tmp_path_factory.mktemp("raced"), mapping) as found:
+        yield found
 
 
 def test_trials_that_were_never_begun_have_no_run_and_the_others_say_why(raced):
-    trials = children(raced, "trial")
+    trials = raced.children("trial")
     assert sorted(name for name in trials if name.startswith("bad")) == [
         f"bad-s{s}-f{f}" for s in (0, 1) for f in (0, 1)
     ]
@@ -61,7 +35,7 @@ def test_trials_that_were_never_begun_have_no_run_and_the_others_say_why(raced):
     assert {run.info.status for run in trials.values()} == {"FINISHED"}
     for name, run in trials.items():
         assert run.data.tags.get("stopped") == ("after 2 of 3 folds" if name.startswith("bad") else None)
-    parent = raced[0].get_run(raced[2])
+    parent = raced.client.get_run(raced.parent)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["trials/never_begun"] == 2
     assert parent.data.metrics["trials/failed"] == 0
@@ -69,11 +43,11 @@ def test_trials_that_were_never_begun_have_no_run_and_the_others_say_why(raced):
 
 
 def test_the_run_of_a_stopped_strategy_says_so_and_has_no_score_beside_the_others(raced):
-    runs = children(raced, "strategy")
+    runs = raced.children("strategy")
     assert set(runs) == {"cross-entropy", "bad"}
     bad = runs["bad"]
     assert (bad.info.status, bad.data.tags["stopped"]) == ("KILLED", "after 2 of 3 folds")
-    (stop,) = loaded(raced, "race.json")
+    (stop,) = raced.json("race.json")
     assert bad.data.tags["mlflow.note.content"].startswith("`bad` was stopped after 2 of 3 folds: worse than")
     assert bad.data.metrics["race/macro_f1/high"] == pytest.approx(stop["high"])
     assert stop["high"] < 0
@@ -83,39 +57,39 @@ def test_the_run_of_a_stopped_strategy_says_so_and_has_no_score_beside_the_other
 
 
 def test_verdict_leaderboard_and_page_name_it(raced):
-    verdict, note = loaded(raced, "verdict.json"), raced[0].get_run(raced[2]).data.tags["mlflow.note.content"]
+    verdict, note = raced.json("verdict.json"), raced.client.get_run(raced.parent).data.tags["mlflow.note.content"]
     assert verdict["facts"]["family_wise_error"] == 0.04
     assert verdict["evidence"]["stopped"] == {"bad": "after 2 of 3 folds"}
     assert "A race on validation stopped 1 strategy as worse than cross-entropy" in note
     assert "stopped after 2 of 3" in note
-    assert children(raced, "strategy")["bad"].info.run_id in note
-    table = loaded(raced, "tables/stopped.json")
+    assert raced.children("strategy")["bad"].info.run_id in note
+    table = raced.json("tables/stopped.json")
     assert [row[0] for row in table["data"]] == ["bad"]
-    page = mlflow.artifacts.load_text(f"runs:/{raced[2]}/comparison/index.html")
+    page = raced.text("comparison/index.html")
     assert "stopped after 2 of 3" in page
 
 
 def test_compare_and_promote_cope_with_it(raced, capsys):
-    assert main(["compare", "--run_ids", raced[2]]) == 0
+    assert main(["compare", "--run_ids", raced.parent]) == 0
     assert "bad is not compared: the race stopped it after 2 of 3 folds" in capsys.readouterr().out
-    (run,) = raced[0].search_runs([raced[1]], "tags.role = 'comparison'")
+    (run,) = raced.client.search_runs([raced.experiment_id], "tags.role = 'comparison'")
     again = json.loads(mlflow.artifacts.load_text(f"runs:/{run.info.run_id}/verdict.json"))
     assert again["facts"]["family_wise_error"] == 0.04
-    alone = children(raced, "trial")["bad-s0-f0"].info.run_id
+    alone = raced.children("trial")["bad-s0-f0"].info.run_id
     assert main(["compare", "--run_ids", alone]) == 2
     assert "which a race stopped" in capsys.readouterr().err
-    table = loaded(raced, "tables/runs.json")
+    table = raced.json("tables/runs.json")
     rows = [dict(zip(table["columns"], row, strict=True)) for row in table["data"]]
     with pytest.raises(ValueError, match="found 'bad', which a race stopped after 2 of 3 folds"):
-        choose_candidate(loaded(raced, "verdict.json"), rows, "bad")
+        choose_candidate(raced.json("verdict.json"), rows, "bad")
 
 
 def test_a_grid_that_is_taken_up_again_decides_alike(raced, capsys):
-    before, stop = children(raced, "strategy"), loaded(raced, "race.json")
-    assert main(["run", "--resume", raced[2], "--jobs", "1"]) == 0
+    before, stop = raced.children("strategy"), raced.json("race.json")
+    assert main(["run", "--resume", raced.parent, "--jobs", "1"]) == 0
     assert "bad: stopped after 2 of 3 folds" in capsys.readouterr().out
-    assert loaded(raced, "race.json") == stop
-    after = children(raced, "strategy")
+    assert raced.json("race.json") == stop
+    after = raced.children("strategy")
     assert {n: r.info.run_id for n, r in after.items()} == {n: r.info.run_id for n, r in before.items()}
     assert after["bad"].info.status == "KILLED"
-    assert len(children(raced, "trial")) == 10
+    assert len(raced.children("trial")) == 10
