@@ -171,7 +171,7 @@ def resume_grid(wanted: Resumption, jobs: int | None, engine: str = "local", clu
     with owning(workspace.root, force=wanted.force, say=say) as owner:
         loaded, said = _data_of_grid(spec, workspace)  # a grid that is refused stays as it is
         for result in workspace.results().values():  # the comparison reads them again when the others are trained
-            record_of(result)
+            dict(record_of(result).test.heads)
         with (
             open_engine(plan) as opened,
             tracking.run(store, "", {}, resume=run_id) as logger,

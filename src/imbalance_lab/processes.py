@@ -109,7 +109,7 @@ def began(pid: int) -> str:
         return ""
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return ""
     except OSError:
         return "?"

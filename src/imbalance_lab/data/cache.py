@@ -86,7 +86,8 @@ def _parts(name: str, inputs: Inputs[Any]) -> dict[str, Any]:
 
 
 def load_cached(folder: Path, *, verify: bool = False) -> LoadedData:
-    """The data set of :func:`save_loaded`; arrays are memory-mapped read-only.
+    """The data set of :func:`save_loaded`; arrays are memory-mapped, and what is written to them stays in
+    memory.
 
     ``verify`` reads all of them once and holds them against the digest.
 

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from imbalance_lab.processes import here
+from imbalance_lab.processes import began, here
 
 
 @contextmanager
@@ -47,19 +47,9 @@ def forget_loading(root: Path) -> None:
     """Remove the folders below ``root`` whose process is gone; those of other machines stay."""
     for folder in root.glob(f"{_loading()}*-*"):
         pid = folder.name.removeprefix(_loading()).partition("-")[0]
-        if pid.isdecimal() and not _lives(int(pid)):
+        if pid.isdecimal() and not began(int(pid)):
             shutil.rmtree(folder, ignore_errors=True)
 
 
 def _loading() -> str:
     return f"loading-{sha256(here().encode()).hexdigest()[:8]}-"
-
-
-def _lives(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, OverflowError):
-        return False
-    except OSError:  # of another user
-        return True
-    return True
