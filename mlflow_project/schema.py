@@ -369,22 +369,22 @@ def _board_rows(found: Comparison, linked: Compared) -> list[str]:
         interval = f"{low:.3f} to {high:.3f}" if _known(low) else ""
         seeds = f"{row['seeds']:.0f}" if _known(row.get("seeds")) and row["seeds"] else ""
         runs = found.runs[found.runs["strategy"] == row["strategy"]]
-        name = escaped(row["strategy"])
-        if row["strategy"] in linked.strategies:
-            run_id = linked.strategies[row["strategy"]]
-            name = f"[{name}]({run_path(experiments[run_id], run_id)})"
-        elif experiments and len(runs):
+        if row["strategy"] not in linked.strategies and experiments and len(runs):
             named = zip(runs["seed"], runs["run_id"].astype(str), strict=True)
             seeds = " ".join(f"[s{seed}]({run_path(experiments[run_id], run_id)})" for seed, run_id in named)
-        cells = (name, seeds, f"{row[metric]:.3f}", interval, f"{row[other]:.3f}", verdict)
-        rows.append(_row(cells))
+        name = _strategy_cell(row["strategy"], linked)
+        rows.append(_row((name, seeds, f"{row[metric]:.3f}", interval, f"{row[other]:.3f}", verdict)))
     for row in found.stopped.to_dict("records"):
-        name = escaped(row["strategy"])
-        if row["strategy"] in linked.strategies:
-            run_id = linked.strategies[row["strategy"]]
-            name = f"[{name}]({run_path(experiments[run_id], run_id)})"
-        rows.append(_row((name, "", "", "", "", f"stopped after {row['after']} of {row['of']}")))
+        stopped = f"stopped after {row['after']} of {row['of']}"
+        rows.append(_row((_strategy_cell(row["strategy"], linked), "", "", "", "", stopped)))
     return rows
+
+
+def _strategy_cell(strategy: str, linked: Compared) -> str:
+    """The name of a strategy, which leads to its run over the folds where there is one."""
+    run_id = linked.strategies.get(strategy)
+    name = escaped(strategy)
+    return name if run_id is None else f"[{name}]({run_path(linked.experiments[run_id], run_id)})"
 
 
 def _row(cells: Sequence[str]) -> str:
