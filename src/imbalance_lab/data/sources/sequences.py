@@ -1,10 +1,8 @@
-"""Processed sequences: ``.npz`` and ``.pt`` files. Nothing in them is ever unpickled freely."""
+"""Processed sequences: arrays of ``.npz`` and ``.pt`` files to targets, splits and inputs."""
 
 from __future__ import annotations
 
-import math
-import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -15,39 +13,20 @@ from numpy.typing import NDArray
 
 from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
 from imbalance_lab.data.dataset import IGNORE, ByFold, LoadedData, SequenceDataset
-from imbalance_lab.data.files import check_archive, existing
+from imbalance_lab.data.files import existing
 from imbalance_lab.data.gcode.targets import decode_masked, head_classes, token_targets
 from imbalance_lab.data.gcode.vocabulary import read_vocabulary
 from imbalance_lab.data.label_classes import MOST_CLASSES
 from imbalance_lab.data.source_options import SequencesOptions
+from imbalance_lab.data.sources.array_files import OF_HEAD, SUFFIXES, Arrays, needed, read_arrays
 from imbalance_lab.data.split_plan import Plan, groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
-from imbalance_lab.memory import require_room
 
-SUFFIXES = (".npz", ".pt", ".pth")
-_LARGE = 1 << 24  # bytes of an array from which on it is not even read where its length is wrong
-_LONGEST = 40_000  # bytes of a name
-_MOST_ITEMS = 2_000_000  # of a list
-_SUFFIX = "_targets"
-_NESTED = ("targets", "labels")
 _GROUPS = ("groups", "group", "recordings", "recording")
 _SLICES = ("operation", "operation_type")
 _MASKS = ("mask", "masks")
 _NAMES = {"continuous": ("channels", "channel_names"), "categorical": ("categorical_channels", "categorical_names")}
 _KNOWN = {"continuous", "categorical", "tokens", *_GROUPS, *_SLICES, *_MASKS, *(n for v in _NAMES.values() for n in v)}
-
-
-@dataclass(frozen=True)
-class _Arrays:
-    """Plain arrays of one file, and the names of those that would have needed unpickling or are of no use."""
-
-    path: Path
-    plain: Mapping[str, NDArray[Any]]
-    pickled: tuple[str, ...]
-    unused: tuple[str, ...] = ()
-
-    def first(self, names: tuple[str, ...]) -> NDArray[Any] | None:
-        return next((self.plain[n] for n in names if n in self.plain), None)
 
 
 def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None = None) -> ByFold:
@@ -65,7 +44,7 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     files = _split_files(path) if path.is_dir() else [path]
     further = {side: existing(base / other, "file") for side, other in options.split.files.items()}
     wanted = {*_KNOWN, *options.target, options.split.column}
-    parts = [_with_heads(_read(file, wanted), options.target) for file in (*files, *further.values())]
+    parts = [_with_heads(read_arrays(file, wanted), options.target) for file in (*files, *further.values())]
     vocabulary = read_vocabulary(base / options.vocabulary) if options.vocabulary else None
     masked = options.unlabelled == "mask"
     found = [_targets(part, masked) for part in parts]
@@ -73,14 +52,14 @@ def load_sequences(options: SequencesOptions, base: Path, coding: Coding | None 
     if not targets:
         if any("tokens" not in part.plain for part in parts):
             raise InputError(
-                f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {_holds(parts[0])}; "
+                f"{files[0]} holds neither '<head>_targets' nor 'tokens'; {parts[0].holds}; "
                 "data.target names arrays of labels that are called otherwise"
             )
         if vocabulary is None:
             raise InputError(f"{files[0]} holds 'tokens' but no '<head>_targets': give data.vocabulary, a JSON file")
-        targets = token_targets(_joined_targets([{"t": _needed(p, "tokens", 2)} for p in parts])["t"], vocabulary, path)
+        targets = token_targets(_joined_targets([{"t": needed(p, "tokens", 2)} for p in parts])["t"], vocabulary, path)
     heads = head_classes(targets, vocabulary)
-    sizes = [len(_needed(part, "continuous", 3)) for part in parts]
+    sizes = [len(needed(part, "continuous", 3)) for part in parts]
     if 0 in sizes:
         raise InputError(f"{parts[sizes.index(0)].path} holds no sequences")
     facts = _facts(parts, options)
@@ -119,30 +98,13 @@ def _split_files(folder: Path) -> list[Path]:
     return out
 
 
-def _read(path: Path, wanted: Collection[str | None]) -> _Arrays:
-    """The arrays of a file that are called as in ``wanted`` or as heads are; of the others the names."""
-    if path.suffix not in SUFFIXES:
-        raise InputError(f"{path} ends in {path.suffix or 'nothing'!r}, allowed: {', '.join(SUFFIXES)}")
-    if path.stat().st_size == 0:
-        raise InputError(f"{path} is an empty file")
-    if path.suffix == ".npz":
-        return _read_npz(path, wanted)
-    part = _read_pt(path, wanted)
-    unused = tuple(name for name in part.plain if not _of_use(name, wanted))
-    return replace(part, plain={n: a for n, a in part.plain.items() if n not in unused}, unused=unused)
-
-
-def _of_use(name: str, wanted: Collection[str | None]) -> bool:
-    return name in wanted or name.endswith(_SUFFIX)
-
-
-def _with_heads(part: _Arrays, target: tuple[str, ...]) -> _Arrays:
+def _with_heads(part: Arrays, target: tuple[str, ...]) -> Arrays:
     """The arrays with those of ``target`` called as heads are."""
     plain = dict(part.plain)
     for name in target:
         if name not in plain and name not in part.pickled:
-            raise InputError(f"{part.path} has no array {name!r} (data.target); {_holds(part)}")
-        head = name.removesuffix(_SUFFIX) + _SUFFIX
+            raise InputError(f"{part.path} has no array {name!r} (data.target); {part.holds}")
+        head = name.removesuffix(OF_HEAD) + OF_HEAD
         if head != name and head in plain:
             raise InputError(f"{part.path} has {name!r} (data.target) and {head!r}; allowed: one of them for a head")
         plain[head] = _numbers_or_needed(part, name)
@@ -151,177 +113,15 @@ def _with_heads(part: _Arrays, target: tuple[str, ...]) -> _Arrays:
     return replace(part, plain=plain)
 
 
-def _numbers_or_needed(part: _Arrays, name: str) -> NDArray[Any]:
+def _numbers_or_needed(part: Arrays, name: str) -> NDArray[Any]:
     array = part.plain.get(name)
-    return _needed(part, name, 2) if array is None or array.dtype.kind not in "iufb" else array
+    return needed(part, name, 2) if array is None or array.dtype.kind not in "iufb" else array
 
 
-def _read_npz(path: Path, wanted: Collection[str | None]) -> _Arrays:
-    plain, pickled, unused = {}, [], []
-    try:
-        # np.load leaves a file open that it fails to read, unless it did not open it itself.
-        with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise InputError(f"{path} holds one array, expected an .npz archive of named arrays")
-            headers = {name: _header(archive, name) for name in archive.files}
-            _check_sizes(path, {n: h for n, h in headers.items() if h is not None and _of_use(n, wanted)})
-            for name, header in headers.items():
-                if header is not None and header[1].hasobject:
-                    pickled.append(name)
-                elif _of_use(name, wanted):
-                    plain[name] = archive[name]
-                else:  # a small file may hold gigabytes of zeros
-                    unused.append(name)
-    except InputError:
-        raise
-    except Exception as error:  # NumPy, zipfile, zlib and the tokenizer each fail in their own way
-        raise InputError(f"{path} cannot be read as npz: {' '.join(str(error).split())}") from error
-    return _Arrays(path, plain, tuple(pickled), tuple(unused))
-
-
-_Header = tuple[tuple[int, ...], "np.dtype[Any]"]
-"""Shape and type of an array."""
-
-
-def _header(archive: np.lib.npyio.NpzFile, name: str) -> _Header | None:
-    """What an array says of itself, before it is read; None of a member that is no array of np.savez."""
-    member = f"{name}.npy"
-    assert archive.zip is not None
-    if member not in archive.zip.namelist():
-        return None
-    with archive.zip.open(member) as stream:
-        version = np.lib.format.read_magic(stream)
-        read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-        shape, _, dtype = read(stream)
-    return shape, dtype
-
-
-def _check_sizes(path: Path, headers: Mapping[str, _Header]) -> None:
-    """Refuse needed arrays that are too large for their file, for the memory, or beside ``continuous``.
-
-    What is only a little too long or too short is told later, with what else may be wrong with it.
-    """
-    sizes = {name: math.prod(shape) * dtype.itemsize for name, (shape, dtype) in headers.items()}
-    shape, _ = headers.get("continuous", ((), None))
-    for name, ((first, *_), dtype) in ((n, ((*h[0], 1), h[1])) for n, h in headers.items()):
-        if shape and sizes[name] > _LARGE and first not in (shape[0], shape[-1]):
-            raise InputError(f"{path}, array {name!r} has {first} sequences, 'continuous' has {shape[0]}")
-        if dtype.kind in "SU" and dtype.itemsize > _LONGEST:
-            raise InputError(
-                f"{path}, array {name!r} holds texts of {dtype.itemsize:,} bytes each; allowed are {_LONGEST:,}"
-            )
-    largest = max(sizes, key=lambda name: sizes[name], default="")
-    require_room(f"{path}: its arrays (the largest is {largest!r})", sum(sizes.values()), path)
-
-
-def _read_pt(path: Path, wanted: Collection[str | None]) -> _Arrays:
-    import torch
-
-    check_archive(path)
-    try:
-        with torch.serialization.safe_globals(_numpy_globals()):
-            content = torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # a broken pickle makes PyTorch raise whatever its next step happens to raise
-        # PyTorch's own text advises to load the file unsafely; only the culprit is passed on.
-        culprit = re.search(r"GLOBAL (\S+)", str(error))
-        reason = f"it holds a {culprit.group(1)}" if culprit else "it is broken, or no file of torch.save"
-        raise InputError(
-            f"{path} cannot be read with weights_only=True (allowed: tensors, NumPy arrays of numbers or text, "
-            f"plain values): {reason}"
-        ) from error
-    if not isinstance(content, dict):
-        raise InputError(f"{path} holds a {type(content).__name__}, expected a mapping of names to arrays")
-    plain, pickled = {}, []
-    tensors = {name: value for name, value in _flat(content).items() if isinstance(value, torch.Tensor)}
-    # A tensor may repeat one value along its shape, or name the few that are not zero.
-    require_room(f"{path}: its tensors", sum(t.numel() * t.element_size() for t in tensors.values()), path)
-    for name, value in _flat(content).items():
-        if isinstance(value, torch.Tensor):
-            try:
-                dense = value.detach().to_dense().resolve_conj()
-                # NumPy has no bfloat16
-                plain[str(name)] = (dense.float() if dense.dtype is torch.bfloat16 else dense).numpy()
-            except (RuntimeError, TypeError) as error:  # of a kind that NumPy does not have: quantised, nested, ...
-                raise InputError(
-                    f"{path}, array {str(name)!r}: found a tensor of type {value.dtype} and layout {value.layout} that "
-                    "holds no plain numbers; allowed are dense tensors of numbers"
-                ) from error
-        elif isinstance(value, list | tuple | np.ndarray):
-            if not isinstance(value, np.ndarray):
-                _check_list(value, str(name), path)
-            try:
-                array = np.asarray(value)
-            except ValueError:
-                array = np.empty(0, dtype=object)
-            if array.dtype == object:
-                pickled.append(str(name))
-            else:
-                plain[str(name)] = array
-        elif value is not None and _of_use(str(name), wanted):
-            raise InputError(f"{path}, {str(name)!r}: found a {type(value).__name__}, expected a tensor or a list")
-    return _Arrays(path, plain, tuple(pickled))
-
-
-def _check_list(value: Sequence[Any], name: str, path: Path) -> None:
-    """Refuse lists of lists that are short in the file, because it names one of them many times."""
-    left, items = [value], 0
-    while left:
-        items += len(part := left.pop())
-        if items > _MOST_ITEMS:
-            raise InputError(f"{path}, list {name!r}: found more than {_MOST_ITEMS:,} items; save it as an array")
-        left += [inner for inner in part if isinstance(inner, list | tuple)]
-
-
-def _flat(content: Mapping[Any, Any]) -> dict[Any, Any]:
-    """The values by name, with a mapping ``targets`` of head to labels spread out as ``<head>_targets``."""
-    out = {name: value for name, value in content.items() if not (name in _NESTED and isinstance(value, dict))}
-    for name in _NESTED:
-        if isinstance(content.get(name), dict):
-            out |= {f"{str(head).removesuffix(_SUFFIX)}{_SUFFIX}": value for head, value in content[name].items()}
-    return out
-
-
-def _numpy_globals() -> list[Any]:
-    """What rebuilding a plain NumPy array calls; nothing here runs code from the file."""
-    rebuild, scalar = np.empty(0).__reduce__()[0], np.float64(0).__reduce__()[0]
-    # NumPy 1 and 2 write these two under different names into the file.
-    named = [
-        (function, f"numpy.{core}.multiarray.{name}")
-        for core in ("core", "_core")
-        for function, name in ((rebuild, "_reconstruct"), (scalar, "scalar"))
-    ]
-    # "O" only so that a file which holds an object array beside the needed ones can be opened: its
-    # elements are still limited to what is allowed here, and the array is named and not used.
-    dtypes = list(dict.fromkeys(type(np.dtype(code)) for code in "?bBhHiIlLqQefdSUO"))
-    return [np.ndarray, np.dtype, *dtypes, *named]
-
-
-def _holds(part: _Arrays) -> str:
-    pickled = f" and the pickled arrays {', '.join(part.pickled)}, which are never unpickled" if part.pickled else ""
-    plain = sorted((*part.plain, *part.unused))
-    return f"it holds {', '.join(plain) or 'no plain array'}{pickled}"
-
-
-def _needed(part: _Arrays, name: str, dimensions: int) -> NDArray[Any]:
-    if name in part.pickled:
-        raise InputError(
-            f"{part.path}, array {name!r} is a pickled object array, which is never unpickled; save it as plain numbers"
-        )
-    if name not in part.plain:
-        raise InputError(f"{part.path} has no array {name!r}; {_holds(part)}")
-    array = part.plain[name]
-    if array.ndim != dimensions or array.dtype.kind not in "iufb":
-        raise InputError(
-            f"{part.path}, array {name!r} has shape {array.shape} and type {array.dtype}, "
-            f"expected {dimensions} dimensions of numbers"
-        )
-    return array
-
-
-def _targets(part: _Arrays, masked: bool) -> tuple[dict[str, NDArray[np.int64]], int]:
+def _targets(part: Arrays, masked: bool) -> tuple[dict[str, NDArray[np.int64]], int]:
     """Targets of each head, and the positions without a label (NaN or -1) that are ``masked``."""
     out, unlabelled = {}, 0
-    n = len(_needed(part, "continuous", 3))
+    n = len(needed(part, "continuous", 3))
     for key in (*part.plain, *part.pickled):
         if not key.endswith("_targets"):
             continue
@@ -329,7 +129,7 @@ def _targets(part: _Arrays, masked: bool) -> tuple[dict[str, NDArray[np.int64]],
         if array is not None and array.ndim == 1:
             array = array[:, None]
         if array is None or array.ndim != 2 or array.dtype.kind not in "iuf":
-            _needed(part, key, 2)
+            needed(part, key, 2)
         assert array is not None
         if masked:
             without = np.isnan(array) | (array == -1)
@@ -383,7 +183,7 @@ def _joined_targets(parts: list[dict[str, Any]]) -> dict[str, NDArray[np.int64]]
     }
 
 
-def _mask(parts: list[_Arrays], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
+def _mask(parts: list[Arrays], shape: tuple[int, ...]) -> NDArray[np.bool_] | None:
     masks = [part.first(_MASKS) for part in parts]
     if any(mask is None for mask in masks):
         return None
@@ -394,7 +194,7 @@ def _mask(parts: list[_Arrays], shape: tuple[int, ...]) -> NDArray[np.bool_] | N
     return np.concatenate([m for m in masks if m is not None]).astype(bool)
 
 
-def _groups(parts: list[_Arrays], sizes: list[int], facts: dict[str, object]) -> NDArray[np.str_]:
+def _groups(parts: list[Arrays], sizes: list[int], facts: dict[str, object]) -> NDArray[np.str_]:
     found = [part.first(_GROUPS) for part in parts]
     if all(g is not None and g.shape == (n,) for g, n in zip(found, sizes, strict=True)):
         return np.concatenate([np.asarray(g).astype(np.str_) for g in found])
@@ -403,7 +203,7 @@ def _groups(parts: list[_Arrays], sizes: list[int], facts: dict[str, object]) ->
     return np.char.zfill(np.arange(sum(sizes)).astype(np.str_), width)
 
 
-def _slices(parts: list[_Arrays]) -> dict[str, NDArray[np.str_]]:
+def _slices(parts: list[Arrays]) -> dict[str, NDArray[np.str_]]:
     found = [part.first(_SLICES) for part in parts]
     if any(s is None or s.ndim != 1 for s in found):
         return {}
@@ -411,7 +211,7 @@ def _slices(parts: list[_Arrays]) -> dict[str, NDArray[np.str_]]:
 
 
 def _plan(
-    parts: list[_Arrays],
+    parts: list[Arrays],
     sizes: list[int],
     further: list[int],
     groups: NDArray[np.str_],
@@ -440,11 +240,11 @@ def _plan(
     return plan_split(of_groups, options.split, options.split.fractions), group
 
 
-def _words(parts: list[_Arrays], sizes: list[int], name: str) -> tuple[NDArray[Any], Callable[[int], str]]:
+def _words(parts: list[Arrays], sizes: list[int], name: str) -> tuple[NDArray[Any], Callable[[int], str]]:
     """Words of the array that gives the split, and where each stands."""
     for part, size in zip(parts, sizes, strict=True):
         if name not in part.plain or part.plain[name].shape != (size,):
-            raise InputError(f"{part.path} has no array {name!r} of {size} words (data.split.column); {_holds(part)}")
+            raise InputError(f"{part.path} has no array {name!r} of {size} words (data.split.column); {part.holds}")
     starts = np.cumsum([0, *sizes])
 
     def place(row: int) -> str:
@@ -470,7 +270,7 @@ def _rarest_class(targets: list[NDArray[np.int64]]) -> NDArray[np.int64]:
     return best
 
 
-def _facts(parts: list[_Arrays], options: SequencesOptions) -> dict[str, object]:
+def _facts(parts: list[Arrays], options: SequencesOptions) -> dict[str, object]:
     facts: dict[str, object] = {"files": ", ".join(part.path.name for part in parts), "encoding": options.encoding}
     pickled = sorted({name for part in parts for name in part.pickled})
     if pickled:
@@ -481,7 +281,7 @@ def _facts(parts: list[_Arrays], options: SequencesOptions) -> dict[str, object]
     return facts
 
 
-def _names(parts: list[_Arrays], kind: str, n: int) -> tuple[str, ...]:
+def _names(parts: list[Arrays], kind: str, n: int) -> tuple[str, ...]:
     given = parts[0].first(_NAMES[kind])
     if given is not None and given.shape == (n,):
         return tuple(str(name) for name in given.tolist())
@@ -492,7 +292,7 @@ def _names(parts: list[_Arrays], kind: str, n: int) -> tuple[str, ...]:
 class _Sequences:
     """What the files hold, one after the other."""
 
-    parts: list[_Arrays]
+    parts: list[Arrays]
     raw: Mapping[str, NDArray[Any]]  # continuous (N, T, C) and categorical (N, T, K)
     targets: Mapping[str, NDArray[np.int64]]
     heads: Mapping[str, tuple[str, ...]]
@@ -515,14 +315,14 @@ class _Sequences:
         return {name: _code_texts(codes[..., k]) for k, name in names}
 
 
-def _raw_inputs(parts: list[_Arrays]) -> dict[str, NDArray[Any]]:
+def _raw_inputs(parts: list[Arrays]) -> dict[str, NDArray[Any]]:
     shapes = {part.plain["continuous"].shape[1:] for part in parts}
     if len(shapes) > 1:
         raise InputError(f"the files differ in steps or channels: 'continuous' has {sorted(shapes)} per sequence")
     continuous = np.concatenate([part.plain["continuous"] for part in parts])
     n, steps, channels = continuous.shape
     if any("categorical" in part.plain or "categorical" in part.pickled for part in parts):
-        categorical = np.concatenate([_needed(part, "categorical", 3) for part in parts]).astype(np.int64)
+        categorical = np.concatenate([needed(part, "categorical", 3) for part in parts]).astype(np.int64)
         if categorical.shape[:2] != (n, steps):
             raise InputError(
                 f"{parts[0].path}, array 'categorical' has shape {categorical.shape}, expected ({n}, {steps}, K)"
