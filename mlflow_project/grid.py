@@ -17,6 +17,7 @@ from tqdm import tqdm
 
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.audit.auditing import AuditReport, run_audit
+from imbalance_lab.audit.pilot import read_pilot
 from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.data.cache import load_cached
@@ -326,6 +327,7 @@ def _audit(spec: ExperimentSpec, loaded: LoadedData) -> AuditReport:
             progress=progress,
             budget="full" if spec.audit.budget == "full" else "counts",
             margin=spec.comparison.margin,
+            pilot=None if spec.audit.pilot is None else read_pilot(spec.audit.pilot),
         )
 
 

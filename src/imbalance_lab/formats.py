@@ -5,6 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+METRIC_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}
+"""How a metric is called in a sentence."""
+
 _MOST_DIGITS = 4  # of a percentage; nearer to 0 or 100 it is written as a bound
 _ROUNDING = 1e-9  # of a percentage: a sum of shares that misses 100 by less is 100
 

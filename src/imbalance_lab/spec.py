@@ -68,10 +68,14 @@ Budget = Annotated[Literal["full", "quick", "off"], BeforeValidator(_off)]
 
 
 class AuditSection(_Section):
-    """What a failed audit does: stop (exit code 3) or warn and go on. ``budget: off`` skips it."""
+    """What a failed audit does: stop (exit code 3) or warn and go on. ``budget: off`` skips it.
+
+    ``pilot`` is the ``verdict.json`` of an earlier grid on recordings like these: it knows how differences vary.
+    """
 
     on_fail: Literal["stop", "warn"] = "stop"
     budget: Budget = "full"
+    pilot: Path | None = None
 
 
 class InterpretSection(_Section):

@@ -18,9 +18,8 @@ from imbalance_lab.comparison.verdict import (
     SOME_WORSE,
     Results,
     decide,
-    needed_words,
 )
-from imbalance_lab.metrics.needed_evidence import recordings_needed
+from imbalance_lab.metrics.needed_evidence import Spread, recordings_needed
 
 
 def line(difference, half, *, reference=0.8, verdict=None):
@@ -350,15 +349,13 @@ def test_price_has_at_most_four_sentences_with_the_numbers_of_the_tables():
 
 def test_recordings_needed_by_hand():
     # 2.8 standard errors; recordings alone: (2.8 * .02 / .01)^2 = 31.36 times 18
-    alone = recordings_needed(0.01, 18, 0.02, 0.0, 2.8)
+    alone = recordings_needed(0.01, Spread(18, 0.02, 0.0, 2.8))
     assert alone.recordings == alone.with_many_seeds == np.ceil(18 * 31.36)
     assert not alone.seeds_help
-    assert needed_words(alone) == (
-        "To see a difference of 0.01 you need about 565 recordings like these; more seeds do not help."
-    )
-    noisy = recordings_needed(0.01, 18, 0.02, 0.02, 2.8)
+    assert str(alone) == "to see a difference of 0.01 you need about 565 recordings like these; more seeds do not help"
+    noisy = recordings_needed(0.01, Spread(18, 0.02, 0.02, 2.8))
     assert np.isinf(noisy.recordings)
-    assert "no number of recordings is enough with these seeds; with many more seeds about 565" in needed_words(noisy)
-    some = recordings_needed(0.1, 18, 0.02, 0.02, 2.8)
+    assert "no number of recordings is enough with these seeds; with many more seeds about 565" in str(noisy)
+    some = recordings_needed(0.1, Spread(18, 0.02, 0.02, 2.8))
     assert 18 * 0.3136 < some.recordings < 18
     assert some.seeds_help

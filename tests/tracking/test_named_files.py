@@ -137,6 +137,7 @@ FILES = [
     ),
     Named("costs.state", "named.csv", "", TABLE, COSTS),
     Named("costs.command", "named.csv", "", RECORDINGS, {"costs": {"command": "named.csv"}}),
+    Named("audit.pilot", "named.json", "", TABLE, {"audit": {"budget": "off", "pilot": "named.json"}}),
 ]
 
 
@@ -298,7 +299,7 @@ def called(grid: Grid, command: list[str]) -> list[str]:
 NAMING = {
     *("--experiment", "--data", "--resume", "--run_id", "--run_ids", "--predictions", "--model", "--costs"),
     *("--parent_run_id", "--experiment_name", "--engine", "--cluster"),
-    *("data.path", "data.split.test", "data.split.val", "data.vocabulary", "costs", "model.factory"),
+    *("data.path", "data.split.test", "data.split.val", "data.vocabulary", "costs", "model.factory", "audit.pilot"),
     *("table.estimator.path", "table.estimator.trust"),
 }
 """Flags, and keys of text, that name a file, a module, a package, a run or an address: the tests of this module."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from imbalance_lab.audit.all_checks import CHECKS, Check
 from imbalance_lab.audit.audit_verdict import Answer, answers, sentence
 from imbalance_lab.audit.finding import Finding, Verdict
+from imbalance_lab.audit.pilot import Pilot
 from imbalance_lab.audit.probe import Probe
 from imbalance_lab.audit.settings import AuditContext, AuditThresholds, StrategyWeights, direct_probe
 from imbalance_lab.audit.trivial_scores import TrivialScores, trivial_scores
@@ -62,6 +63,7 @@ def run_audit(
     budget: Literal["full", "counts"] = "full",
     thresholds: AuditThresholds | None = None,
     margin: float = 0.01,
+    pilot: Pilot | None = None,
 ) -> AuditReport:
     """Audit the data before anything is trained on them.
 
@@ -73,6 +75,7 @@ def run_audit(
         and once with ("", total, total) at the end
     budget : ``"counts"`` leaves out the checks that fit models
     margin : differences within it do not matter to the team
+    pilot : an earlier grid on recordings like these, see :func:`imbalance_lab.audit.pilot.read_pilot`
 
     Raises
     ------
@@ -90,7 +93,7 @@ def run_audit(
             probes[head, seed] = direct_probe(loaded, head, thresholds, seed)
         return probes[head, seed]
 
-    context = AuditContext(limits, seed, tuple(strategies), probe_once, margin)
+    context = AuditContext(limits, seed, tuple(strategies), probe_once, margin, pilot)
     findings: list[Finding] = []
     seconds = {}
     for done, check in enumerate(chosen):

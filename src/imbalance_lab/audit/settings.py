@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from imbalance_lab.audit.finding import Finding
+from imbalance_lab.audit.pilot import Pilot
 from imbalance_lab.audit.probe import Probe, fit_probe
 from imbalance_lab.data.dataset import LoadedData
 
@@ -95,13 +96,17 @@ def direct_probe(loaded: LoadedData, head: str, thresholds: AuditThresholds, see
 
 @dataclass(frozen=True)
 class AuditContext:
-    """What a check may read beside the data; ``margin``: differences within it do not matter to the team."""
+    """What a check may read beside the data.
+
+    ``margin``: differences within it do not matter to the team; ``pilot``: an earlier grid on recordings like these.
+    """
 
     thresholds: AuditThresholds = field(default_factory=AuditThresholds)
     seed: int = 0
     strategies: tuple[StrategyWeights, ...] = ()
     probe: ProbeSource = direct_probe
     margin: float = 0.01
+    pilot: Pilot | None = None
 
     def probe_of(self, loaded: LoadedData, head: str) -> Probe:
         """The probe of ``head`` under this context's thresholds and seed."""

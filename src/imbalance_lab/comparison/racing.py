@@ -34,7 +34,7 @@ from imbalance_lab.comparison.folds import recoded
 from imbalance_lab.comparison.records import RunRecord, head_of
 from imbalance_lab.comparison.run_counts import MAX_CLUSTERS, Joined, join
 from imbalance_lab.comparison.study import build
-from imbalance_lab.comparison.verdict import METRIC_WORDS
+from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.predictions import Predictions
 from imbalance_lab.randomness import derive_seed
 

@@ -33,9 +33,9 @@ from numpy.typing import NDArray
 from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
-from imbalance_lab.metrics.needed_evidence import Needed, recordings_needed
+from imbalance_lab.formats import METRIC_WORDS
+from imbalance_lab.metrics.needed_evidence import Spread, recordings_needed
 
-METRIC_WORDS = {"macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy", "mcc": "MCC"}
 BOTH, ONLY_BASELINE, SOME_WORSE, EQUIVALENT, CORRECTED, CANNOT_TELL = (
     "better than both",
     "better than the baseline",
@@ -401,31 +401,14 @@ def results_of(
     )
 
 
-def needed_of(r: Results) -> Needed | None:
-    """What a difference of the margin would take: for the strategy that is hardest to tell (largest standard error)."""
+def spread_of(r: Results) -> Spread | None:
+    """Of the strategy that is hardest to tell from the baseline (largest standard error)."""
     known = [d for d in r.against_baseline.values() if np.isfinite(d["minimum_detectable"]) and d["se"] > 0]
     if not known:
         return None
     d = max(known, key=lambda d: float(d["se"]))
     trainings = float(np.sqrt(max(0.0, d["se"] ** 2 - d["se_recordings"] ** 2)))
-    return recordings_needed(
-        r.margin, int(d["recordings"]), d["se_recordings"], trainings, d["minimum_detectable"] / d["se"]
-    )
-
-
-def needed_words(found: Needed | None) -> str:
-    """``found`` in a sentence, "" for None."""
-    if found is None:
-        return ""
-    start = f"To see a difference of {found.margin:g}"
-    many = f"{found.with_many_seeds:,.0f}"
-    if not found.seeds_help:
-        return f"{start} you need about {found.recordings:,.0f} recordings like these; more seeds do not help."
-    if np.isinf(found.recordings):
-        return (
-            f"{start} no number of recordings is enough with these seeds; with many more seeds about {many} would be."
-        )
-    return f"{start} you need about {found.recordings:,.0f} recordings like these, or {many} with many more seeds."
+    return Spread(int(d["recordings"]), float(d["se_recordings"]), trainings, float(d["minimum_detectable"] / d["se"]))
 
 
 def price_of(decision: Decision, differences: pd.DataFrame, board: pd.DataFrame, baseline: str) -> tuple[str, ...]:
@@ -491,7 +474,8 @@ def choose(
     details = list(found.details)
     if not any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies):
         details.append(_one_seed(study.joined.fold))
-    needed = needed_of(r)
+    spread = spread_of(r)
+    needed = None if spread is None else recordings_needed(margin, spread)
     evidence = {
         "metric": metric,
         "baseline": r.baseline,
@@ -505,6 +489,7 @@ def choose(
         "test_score": r.scores.get(found.selected or "", float("nan")),
         "verdicts": dict(found.verdicts),
         **({"stopped": dict(r.stopped)} if r.stopped else {}),
+        "spread": None if spread is None else vars(spread),
         "needed": None if needed is None else vars(needed),
         "recordings": study.joined.n_recordings,
         "positions": len(study.joined.true),
@@ -517,7 +502,7 @@ def choose(
         found,
         details=tuple(details),
         price=price,
-        needed=needed_words(needed) if unseen else "",
+        needed=f"T{str(needed)[1:]}." if unseen and needed is not None else "",
         verdicts={**found.verdicts, **beside},
         evidence=evidence,
     )

@@ -8,6 +8,28 @@ import numpy as np
 
 
 @dataclass(frozen=True)
+class Spread:
+    """Why a difference of two strategies varies, as a comparison measured it.
+
+    Attributes
+    ----------
+    recordings : number of recordings that were tested
+    se_recordings, se_trainings : standard errors of the difference over either kind, in the metric's unit
+    quantiles : critical value + t quantile at 80 % (minimum detectable difference / standard error)
+    """
+
+    recordings: int
+    se_recordings: float
+    se_trainings: float
+    quantiles: float
+
+    def detectable(self, recordings: int) -> float:
+        """The difference that so many recordings like these show four times in five, with seeds and folds as there."""
+        over = self.se_recordings**2 * self.recordings / recordings
+        return float(self.quantiles * np.sqrt(over + self.se_trainings**2))
+
+
+@dataclass(frozen=True)
 class Needed:
     """What it would take to see a difference of ``margin`` four times in five.
 
@@ -24,25 +46,27 @@ class Needed:
     with_many_seeds: float
     seeds_help: bool
 
+    def __str__(self) -> str:
+        start, many = f"to see a difference of {self.margin:g}", f"{self.with_many_seeds:,.0f}"
+        if np.isinf(self.recordings):
+            none = "no number of recordings is enough with these seeds"
+            return f"{start} {none}; with many more seeds about {many} would be"
+        needed = f"{start} you need about {self.recordings:,.0f} recordings like these"
+        return f"{needed}, or {many} with many more seeds" if self.seeds_help else f"{needed}; more seeds do not help"
 
-def recordings_needed(
-    margin: float, recordings: int, se_recordings: float, se_trainings: float, quantiles: float
-) -> Needed:
+
+def recordings_needed(margin: float, spread: Spread) -> Needed:
     r"""Recordings like the G at hand that a difference of ``margin`` needs.
 
     The variance over recordings falls with their number, that of the trainings only with seeds and folds:
     :math:`q^2 (s_r^2 G / N + s_t^2) \le \text{margin}^2` solved for N, with q the sum of the test's critical value
     and the quantile of the power (Cohen 1988, Statistical power analysis, ch. 2). The critical value of today is
     kept, so that N is rather too large where there are few recordings.
-
-    Parameters
-    ----------
-    se_recordings, se_trainings : standard errors of the difference over either kind
-    quantiles : critical value + t quantile at 80 % (minimum detectable difference / standard error)
     """
-    ideal = recordings * (quantiles * se_recordings / margin) ** 2
-    left = margin**2 - (quantiles * se_trainings) ** 2
-    now = recordings * (quantiles * se_recordings) ** 2 / left if left > 0 else np.inf
+    q = spread.quantiles
+    ideal = spread.recordings * (q * spread.se_recordings / margin) ** 2
+    left = margin**2 - (q * spread.se_trainings) ** 2
+    now = spread.recordings * (q * spread.se_recordings) ** 2 / left if left > 0 else np.inf
     return Needed(margin, float(np.ceil(now)), float(np.ceil(ideal)), bool(ideal < 0.9 * now))
 
 

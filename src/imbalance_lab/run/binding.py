@@ -6,6 +6,7 @@ import gc
 
 import torch
 
+from imbalance_lab.audit.pilot import read_pilot
 from imbalance_lab.comparison.costs import read_costs
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.data.notes import data_notes
@@ -69,6 +70,15 @@ def check_spec_against_data(spec: ExperimentSpec, loaded: LoadedData) -> list[st
             read_costs(spec.costs[name], heads[name])  # again by the comparison: the file is small
         except InputError as error:
             raise InputError(f"costs.{name}: {error}") from None
+    if spec.audit.pilot is not None:
+        try:
+            pilot = read_pilot(spec.audit.pilot)  # again by the audit: the file is small
+        except InputError as error:
+            raise InputError(f"audit.pilot: {error}") from None
+        if pilot.head not in heads:
+            raise InputError(
+                f"audit.pilot: {spec.audit.pilot} is of head {pilot.head!r}; the data have {', '.join(heads)}"
+            )
     said = data_notes(loaded.dataset.facts)
     for strategy in spec.strategies.values():
         bound = bind_strategy(strategy, loaded, spec.main_head(heads), spec.seeds[0])

@@ -14,7 +14,7 @@ from imbalance_lab.comparison.leaderboard import KIND_CONTROL, KIND_STRATEGY, KI
 from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.study import CONTROL
-from imbalance_lab.comparison.verdict import METRIC_WORDS
+from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.plots.style import save_png
 from imbalance_lab.predictions import open_parquet
 from imbalance_lab.report.comparison_figures import board_of, figures_of_comparison, tables_of_comparison

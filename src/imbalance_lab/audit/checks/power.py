@@ -76,11 +76,12 @@ def _before_training(difference: NDArray[np.float64], recordings: int, margin: f
 
 
 def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
-    limits, classes = context.thresholds, loaded.dataset.heads[head]
+    limits, pilot, classes = context.thresholds, context.pilot, loaded.dataset.heads[head]
     tested = loaded.splits.test if loaded.fold is None else None
     where = "on test" if loaded.fold is None else f"over all {loaded.fold.count} folds"
     by_group = group_counts(scored_positions(loaded.dataset, head, tested), len(classes))
     counts, recordings = by_group.sum(axis=0), (by_group > 0).sum(axis=0)
+    n_recordings = int(by_group.any(axis=1).sum())
     difference = detectable_difference(by_group, limits.intraclass_correlation, limits.paired_correlation)
     present = np.flatnonzero(counts)
     if not loaded.dataset.class_counts(head, loaded.splits.train).any():
@@ -104,7 +105,8 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
             if weak
             else " or less in every class."
         )
-        + _before_training(difference[present], int(by_group.any(axis=1).sum()), context.margin)
+        + _before_training(difference[present], n_recordings, context.margin)
+        + (f" {pilot.words(n_recordings, context.margin)}" if pilot is not None and pilot.head == head else "")
     )
     worst = order[0]
     verdict = Verdict.WARN if weak else Verdict.PASS
