@@ -168,6 +168,20 @@ def test_two_collapsed_models_of_one_seed_borrow_the_spread_of_the_others():
     assert 5 == alone.df[at] < together[1].df[at] <= 5 * 4 / 1.75
 
 
+@pytest.mark.parametrize(("of", "bounded"), [(4, True), (5, False)])
+def test_under_five_folds_no_spread_of_one_seed_counts_as_smaller_than_the_mean(of, bounded):
+    noises = {"ce": {}, "like": {"noise": 0.41}, "b": {"noise": 1.5}, "c": {"noise": 0.9}}
+    study = build(join(grid(noises, (0,), of=of), baseline="ce", head="command"), resamples=100, seed=0)
+    r = study.resampled
+    at = r.index("macro_f1")
+    found = contrasts(r, [study.side(name) for name in ("like", "b", "c")], study.side("ce"))
+    pulls = np.stack([[(c.pull[r.fold == f, at]).sum() for c in found] for f in range(of)])
+    own = of / (of - 1) * (pulls**2).sum(axis=0)
+    variance = [c.variance[at] for c in found]
+    assert own.min() < 0.5 * own.mean()
+    assert (min(variance) >= own.mean() * (1 - 1e-12)) == bounded
+
+
 @pytest.mark.parametrize("of", [0, 3])
 def test_runs_from_files_are_read_once_and_compared_as_runs_in_memory(tmp_path, monkeypatch, of):
     runs = [run(name, s, **how) for name, how in (("ce", {}), ("b", {"noise": 0.5})) for s in (0, 1)]
@@ -207,8 +221,8 @@ def test_calibration_of_pooled_folds():
         assert found[f"{name}_prior_undone"] == pytest.approx(np.average(plain, weights=sizes), abs=1e-7)
 
 
-@pytest.mark.parametrize(("folds", "said"), [(3, True), (6, False)])
-def test_few_folds_of_one_seed_are_said_to_be_few(folds, said):
-    runs = grid({"ce": {}, "b": {"noise": 0.5}}, (0,), of=folds)
+@pytest.mark.parametrize(("folds", "others", "said"), [(3, "b", True), (3, "bcd", False), (6, "b", False)])
+def test_few_folds_of_one_seed_are_said_to_be_few(folds, others, said):
+    runs = grid({"ce": {}, **{name: {"noise": 0.5} for name in others}}, (0,), of=folds)
     found = compare(runs, baseline="ce", primary_head="command", resamples=100)
     assert ("train two seeds" in found.choice.detail) == said

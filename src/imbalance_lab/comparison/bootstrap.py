@@ -43,8 +43,9 @@ subtracted: in simulations with real retraining (``benchmarks/verdict.py``) the 
 short of it. Degrees of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single
 seed, the K folds are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of
 fold f, and K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for
-strategies. The variances of three differences or more are drawn towards their common value, as those of seeds are: two
-models that both collapsed differ by 0 in each of three folds, which is no evidence that they never differ.
+strategies. The variances of three differences or more are drawn towards their common value, as those of seeds are, and
+under :data:`FEW_FOLDS` folds none counts as smaller than their mean: two models that both collapsed differ by 0 in each
+of three folds, which is no evidence that they never differ (docs/log.md, "200 mills").
 
 References
 ----------
@@ -71,6 +72,9 @@ Array = NDArray[np.float64]
 
 BETTER, WORSE, CANNOT = "better", "worse", "cannot distinguish"
 INSUFFICIENT = "insufficient"
+
+FEW_FOLDS = 5
+"""With one seed and fewer folds, a difference's own spread over them says too little."""
 
 SIGN_RECORDINGS = 6
 """With fewer recordings than this a sign test cannot reach p <= 0.05 (2**(1 - 5) = 0.0625)."""
@@ -210,13 +214,21 @@ def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64], unit: NDArra
     n, folds = len(found), int(fold.max()) + 1
     within = np.zeros((folds, len(found), len(found[0].value)))
     np.add.at(within, fold, np.stack([c.pull for c in found], axis=1))
-    variance = folds / (folds - 1) * (within**2).sum(axis=0)
-    variance, df = moderated(variance, np.full(variance.shape, folds - 1.0))
+    own = folds / (folds - 1) * (within**2).sum(axis=0)
+    variance, df = moderated(own, np.full(own.shape, folds - 1.0))
+    if folds < FEW_FOLDS:
+        variance = np.maximum(variance, _mean_of_known(own))
     df = np.minimum(df, (folds - 1) * n / (1 + (n - 1) / 4))
     if unit is not None:  # what a recording says alike in several folds (two-way clusters)
         alike = [(_summed(c.pull, unit) ** 2).sum(axis=0) - (c.pull**2).sum(axis=0) for c in found]
         variance = variance + np.maximum(0.0, np.stack(alike))
     return [replace(c, v_recordings=v, df_recordings=d) for c, v, d in zip(found, variance, df, strict=True)]
+
+
+def _mean_of_known(values: Array) -> Array:
+    """Mean over the first axis of what is not NaN; 0 where all are."""
+    known = ~np.isnan(values)
+    return np.asarray(np.where(known, values, 0.0).sum(axis=0) / np.maximum(known.sum(axis=0), 1))
 
 
 def _summed(pull: Array, code: NDArray[np.int64]) -> Array:

@@ -30,9 +30,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, INSUFFICIENT, WORSE
+from imbalance_lab.comparison.bootstrap import BETTER, CANNOT, FEW_FOLDS, INSUFFICIENT, WORSE
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
+from imbalance_lab.comparison.training_noise import MIN_STRATEGIES
 from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.metrics.needed_evidence import Spread, recordings_needed
 
@@ -444,19 +445,18 @@ def _range(d: Row) -> str:
     return f" (95 % interval {d['low']:+.2f} to {d['high']:+.2f})" if np.isfinite(d["low"]) else ""
 
 
-FEW_FOLDS = 5
-"""With one seed and fewer folds, intervals were too narrow where models collapse (docs/log.md, "One seed")."""
-
-
-def _one_seed(fold: NDArray[np.int64] | None) -> str:
+def _one_seed(fold: NDArray[np.int64] | None, differences: int) -> str:
     if fold is None:
         return (
             "Every strategy has one seed, so this compares the models that were trained, not the strategies; train at "
             "least three seeds."
         )
     said = "Every strategy has one seed; each fold counts as one training with its recordings."
-    if fold.max() + 1 < FEW_FOLDS:
-        said += f" Under {FEW_FOLDS} folds the intervals are too narrow where models collapse: train two seeds."
+    if fold.max() + 1 < FEW_FOLDS and differences < MIN_STRATEGIES:
+        said += (
+            f" Under {FEW_FOLDS} folds and {MIN_STRATEGIES} differences the intervals are too narrow where models "
+            "collapse: train two seeds."
+        )
     return said
 
 
@@ -473,7 +473,7 @@ def choose(
     found = decide(r)
     details = list(found.details)
     if not any(len(study.joined.runs_of(name)) > 1 for name in study.joined.strategies):
-        details.append(_one_seed(study.joined.fold))
+        details.append(_one_seed(study.joined.fold, len(r.against_baseline)))
     spread = spread_of(r)
     needed = None if spread is None else recordings_needed(margin, spread)
     evidence = {
