@@ -17,8 +17,8 @@ from mlflow.tracking import MlflowClient
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.records import RunRecord
-from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.learners.stored import check_files
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key

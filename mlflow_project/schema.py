@@ -18,8 +18,8 @@ from mlflow.entities import Dataset, DatasetInput, InputTag
 
 from imbalance_lab.comparison.comparing import Comparison
 from imbalance_lab.comparison.racing import Stop
-from imbalance_lab.comparison.verdict import METRIC_WORDS
 from imbalance_lab.data.dataset import LoadedData
+from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.names import key
 from imbalance_lab.report.markdown import code, escaped
 from imbalance_lab.run.scores import control_metrics, prediction_metrics

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from imbalance_lab.comparison.choosing import choose
 from imbalance_lab.comparison.costs import bill, check_costs, cost_ranges, read_costs
 from imbalance_lab.comparison.differences import differences
 from imbalance_lab.comparison.failure_tracking import track
@@ -20,7 +21,7 @@ from imbalance_lab.comparison.racing import VERDICT_ALPHA, Stop
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.comparison.run_counts import Joined, join
 from imbalance_lab.comparison.study import Study, build
-from imbalance_lab.comparison.verdict import Decision, choose
+from imbalance_lab.comparison.verdict import Decision
 from imbalance_lab.errors import InputError
 
 METRICS = ("macro_f1", "balanced_accuracy", "mcc")
