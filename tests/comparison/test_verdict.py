@@ -56,7 +56,7 @@ def results(others, over=None, control=None, val=None, **options):
 def test_the_leaderboards_verdicts_are_those_of_the_decision(monkeypatch):
     from comparison_cases import run
 
-    from imbalance_lab.comparison import compare, verdict
+    from imbalance_lab.comparison import choosing, compare, verdict
 
     runs = [run(name, s, **how) for name, how in (("ce", {}), ("good", {"rare_gain": 2.0})) for s in (0, 1)]
     found = compare(runs, baseline="ce", primary_head="command", resamples=200)
@@ -64,7 +64,8 @@ def test_the_leaderboards_verdicts_are_those_of_the_decision(monkeypatch):
     board = found.leaderboard.set_index("strategy")["verdict"].dropna()
     assert board.to_dict() == {n: code[v] for n, v in found.choice.verdicts.items() if v in code}
     assert {"good", "ce + free lunch", "always-majority"} <= set(board.index)
-    monkeypatch.setattr(verdict, "told", lambda d: "worse")
+    for module in (verdict, choosing):
+        monkeypatch.setattr(module, "told", lambda d: "worse")
     changed = compare(runs, baseline="ce", primary_head="command", resamples=200).leaderboard
     assert (changed["verdict"].dropna() == -1.0).all()
     assert (changed.loc[changed["strategy"].isin(["ce", "good"]), "over_control_verdict"] == -1.0).all()
