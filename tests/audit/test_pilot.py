@@ -73,5 +73,8 @@ def test_what_is_no_pilot_is_refused(tmp_path, content, said):
     with pytest.raises(InputError, match=said) as caught:
         read_pilot(path)
     assert str(path) in str(caught.value)
+    one_seed = {"metric": "m", "spread": vars(Spread(9, 0.02, None, 2.8))}
+    path.write_text(json.dumps(GOOD | {"evidence": one_seed}), encoding="utf-8")
+    assert "one seed does not tell" in read_pilot(path).words(9, 0.01)
     path.write_text(json.dumps(GOOD), encoding="utf-8")
     assert read_pilot(path).spread.recordings == 9

@@ -226,3 +226,4 @@ def test_few_folds_of_one_seed_are_said_to_be_few(folds, others, said):
     runs = grid({"ce": {}, **{name: {"noise": 0.5} for name in others}}, (0,), of=folds)
     found = compare(runs, baseline="ce", primary_head="command", resamples=100)
     assert ("train two seeds" in found.choice.detail) == said
+    assert found.choice.evidence["spread"]["se_trainings"] is None

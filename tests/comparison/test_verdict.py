@@ -354,6 +354,9 @@ def test_recordings_needed_by_hand():
     assert alone.recordings == alone.with_many_seeds == np.ceil(18 * 31.36)
     assert not alone.seeds_help
     assert str(alone) == "to see a difference of 0.01 you need about 565 recordings like these; more seeds do not help"
+    unknown = recordings_needed(0.01, Spread(18, 0.02, None, 2.8))
+    assert unknown.recordings == alone.recordings
+    assert str(unknown).endswith("about 565 recordings like these; one seed does not tell what more seeds would do")
     noisy = recordings_needed(0.01, Spread(18, 0.02, 0.02, 2.8))
     assert np.isinf(noisy.recordings)
     assert "no number of recordings is enough with these seeds; with many more seeds about 565" in str(noisy)

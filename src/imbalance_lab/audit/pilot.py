@@ -67,7 +67,9 @@ def read_pilot(path: Path) -> Pilot:
 
 
 def _positive(value: Any, name: str) -> Any:
-    """A finite number, above 0 but for the error of trainings, as it stands."""
+    """A finite number, above 0 but for an error, as it stands; that of trainings may be None."""
+    if value is None and name == "se_trainings":
+        return value
     fits = isinstance(value, int) if name == "recordings" else isinstance(value, int | float)
     if isinstance(value, bool) or not fits or not np.isfinite(value) or value < 0:
         raise ValueError(f"{name}: found {value!r}, which is no such number")

@@ -67,7 +67,8 @@ def spread_of(r: Results) -> Spread | None:
     if not known:
         return None
     d = max(known, key=lambda d: float(d["se"]))
-    trainings = float(np.sqrt(max(0.0, d["se"] ** 2 - d["se_recordings"] ** 2)))
+    told = bool(d["seeds_in_interval"])
+    trainings = float(np.sqrt(max(0.0, d["se"] ** 2 - d["se_recordings"] ** 2))) if told else None
     return Spread(int(d["recordings"]), float(d["se_recordings"]), trainings, float(d["minimum_detectable"] / d["se"]))
 
 

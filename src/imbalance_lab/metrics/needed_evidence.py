@@ -14,19 +14,20 @@ class Spread:
     Attributes
     ----------
     recordings : number of recordings that were tested
-    se_recordings, se_trainings : standard errors of the difference over either kind, in the metric's unit
+    se_recordings, se_trainings : standard errors of the difference over either kind, in the metric's unit; the
+        second is None where there is one seed, which does not tell how much trainings differ
     quantiles : critical value + t quantile at 80 % (minimum detectable difference / standard error)
     """
 
     recordings: int
     se_recordings: float
-    se_trainings: float
+    se_trainings: float | None
     quantiles: float
 
     def detectable(self, recordings: int) -> float:
         """The difference that so many recordings like these show four times in five, with seeds and folds as there."""
         over = self.se_recordings**2 * self.recordings / recordings
-        return float(self.quantiles * np.sqrt(over + self.se_trainings**2))
+        return float(self.quantiles * np.sqrt(over + (self.se_trainings or 0.0) ** 2))
 
 
 @dataclass(frozen=True)
@@ -38,13 +39,13 @@ class Needed:
     margin : the difference, in the metric's unit
     recordings : number of recordings like these that would do; inf where no number does with these seeds
     with_many_seeds : the number where training noise is averaged away (very many seeds)
-    seeds_help : whether it is fewer by a tenth or more with many seeds
+    seeds_help : whether it is fewer by a tenth or more with many seeds; None where one seed does not tell
     """
 
     margin: float
     recordings: float
     with_many_seeds: float
-    seeds_help: bool
+    seeds_help: bool | None
 
     def __str__(self) -> str:
         start, many = f"to see a difference of {self.margin:g}", f"{self.with_many_seeds:,.0f}"
@@ -52,6 +53,8 @@ class Needed:
             none = "no number of recordings is enough with these seeds"
             return f"{start} {none}; with many more seeds about {many} would be"
         needed = f"{start} you need about {self.recordings:,.0f} recordings like these"
+        if self.seeds_help is None:
+            return f"{needed}; one seed does not tell what more seeds would do"
         return f"{needed}, or {many} with many more seeds" if self.seeds_help else f"{needed}; more seeds do not help"
 
 
@@ -65,9 +68,11 @@ def recordings_needed(margin: float, spread: Spread) -> Needed:
     """
     q = spread.quantiles
     ideal = spread.recordings * (q * spread.se_recordings / margin) ** 2
-    left = margin**2 - (q * spread.se_trainings) ** 2
+    trainings = spread.se_trainings
+    left = margin**2 - (q * (trainings or 0.0)) ** 2
     now = spread.recordings * (q * spread.se_recordings) ** 2 / left if left > 0 else np.inf
-    return Needed(margin, float(np.ceil(now)), float(np.ceil(ideal)), bool(ideal < 0.9 * now))
+    helps = None if trainings is None else bool(ideal < 0.9 * now)
+    return Needed(margin, float(np.ceil(now)), float(np.ceil(ideal)), helps)
 
 
 def recordings_before_training(margin: float, recordings: int, detectable: float) -> float:
