@@ -171,11 +171,17 @@ def grid(result: Results) -> str:
 def _tracking_cpu(f: Mapping[str, Any]) -> str:
     if "tracking_cpu_share" not in f:  # results of before it was measured
         return ""
-    return (
+    text = (
         f" Of the processor seconds of the process it is {percent(f['tracking_cpu_share'])}, "
         f"{percent(f['tracking_first_cpu_share'])} for the first call of each kind, which imports what it needs: that "
         "is paid once per process, however many trials it runs."
     )
+    if "opening_cpu_share" in f:
+        text += (
+            f" The opening of the store before it takes another {percent(f['opening_cpu_share'])} "
+            f"({number(f['opening_seconds'])} s): MLflow's modules for a store and, as here, a new database."
+        )
+    return text
 
 
 def given_grid(result: Results) -> str:

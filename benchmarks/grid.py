@@ -195,6 +195,8 @@ def tracking_of(folder: Path, parent: str) -> tuple[list[Row], dict[str, Any]]:
         "tracking_calls": found["calls"],
         "tracking_cpu_share": found["cpu_seconds"] / found["process_cpu_seconds"],
         "tracking_first_cpu_share": found["first_cpu_seconds"] / found["process_cpu_seconds"],
+        "opening_seconds": found["opening"]["seconds"],
+        "opening_cpu_share": found["opening"]["cpu_seconds"] / found["process_cpu_seconds"],
         "tracking_share": found["seconds"] / whole,
         "tracking_seconds_per_trial": found["seconds"] / len(grid.trials),
         "tracked_grid_seconds": whole,
