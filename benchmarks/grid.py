@@ -73,8 +73,8 @@ def run_grid(size: str, folder: Path, tracked: bool = False) -> tuple[str, float
     return start([*entry, "run", "--experiment", str(ROOT / experiment), *changes], folder)
 
 
-def start(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
-    """Start Python with a grid's command line; its store, work and files go to ``folder``.
+def start(arguments: Sequence[str], folder: Path, root: Path = ROOT) -> tuple[str, float]:
+    """Start Python with a grid's command line and the code under ``root``; store, work and files go to ``folder``.
 
     Returns the parent's id and the seconds of the process.
 
@@ -85,7 +85,7 @@ def start(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
     """
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
     environment |= {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "IMBALANCE_LAB_WORK": str(folder / "outputs"),

@@ -92,7 +92,7 @@ def make_sqlite(uri: str) -> None:
         if file.exists():
             return
         with _environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": ""}):  # another connection would find another memory
-            made = SqlAlchemyStore("sqlite://", _ARTIFACTS)
+            made: Any = SqlAlchemyStore("sqlite://", _ARTIFACTS)
         with (
             replacing(file, durable=True) as partial,
             closing(made.engine.raw_connection()) as memory,
