@@ -73,8 +73,8 @@ def run_grid(size: str, folder: Path, tracked: bool = False) -> tuple[str, float
     return start([*entry, "run", "--experiment", str(ROOT / experiment), *changes], folder)
 
 
-def start(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
-    """Start Python with a grid's command line; its store, work and files go to ``folder``.
+def start(arguments: Sequence[str], folder: Path, root: Path = ROOT) -> tuple[str, float]:
+    """Start Python with a grid's command line and the code under ``root``; store, work and files go to ``folder``.
 
     Returns the parent's id and the seconds of the process.
 
@@ -85,7 +85,7 @@ def start(arguments: Sequence[str], folder: Path) -> tuple[str, float]:
     """
     environment = {k: v for k, v in os.environ.items() if k != "MLFLOW_RUN_ID"}
     environment |= {
-        "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT)]),
+        "PYTHONPATH": os.pathsep.join([str(root / "src"), str(root)]),
         "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
         "MLFLOW_TRACKING_URI": f"sqlite:///{folder / 'mlflow.db'}",
         "IMBALANCE_LAB_WORK": str(folder / "outputs"),
@@ -195,6 +195,8 @@ def tracking_of(folder: Path, parent: str) -> tuple[list[Row], dict[str, Any]]:
         "tracking_calls": found["calls"],
         "tracking_cpu_share": found["cpu_seconds"] / found["process_cpu_seconds"],
         "tracking_first_cpu_share": found["first_cpu_seconds"] / found["process_cpu_seconds"],
+        "opening_seconds": found["opening"]["seconds"],
+        "opening_cpu_share": found["opening"]["cpu_seconds"] / found["process_cpu_seconds"],
         "tracking_share": found["seconds"] / whole,
         "tracking_seconds_per_trial": found["seconds"] / len(grid.trials),
         "tracked_grid_seconds": whole,

@@ -2,13 +2,15 @@
 
 Command   make bench                        # ARGS=--tiny, ARGS=--full, ARGS="--only training"
           python benchmarks/performance.py [--size tiny|default|full] [--only NAMES] [--make-run]
-                                           [--data RECORDINGS] [--grid FOLDER RUN_ID] [--json FILE]
+                                           [--data RECORDINGS] [--grid FOLDER RUN_ID] [--against COMMIT]
+                                           [--json FILE]
 Duration  about twenty minutes on 2 idle cores at the default size; tiny: two or three; full: an hour or two, 20 GiB
 Result    benchmarks/results/performance.json and docs/performance.md (tiny: build/performance.json and .md); one that
           fails is named there with the reason, and the others go on
 
 Each benchmark is a process of its own. --only runs those and keeps the other results that the file holds already, as
-long as they are of the same size. --grid adds a grid that was run before (see grid.py).
+long as they are of the same size. --grid adds a grid that was run before (see grid.py), --against the grid of
+gcode-motion against an older commit (see against.py).
 """
 
 from __future__ import annotations
@@ -140,6 +142,8 @@ def extra_flags(arguments: argparse.Namespace) -> dict[str, tuple[str, ...]]:
         given["startup"] = ("--make-run",)
     if arguments.data:
         given["training"] = ("--data", str(Path(arguments.data).resolve()))
+    if arguments.against:
+        given["against"] = ("--commit", arguments.against, *given.get("training", ()))
     if arguments.grid:
         given["given_grid"] = ("--store", arguments.grid[0], "--parent", arguments.grid[1])
     return given
@@ -150,15 +154,19 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--size", choices=SIZES, default="default")
     parser.add_argument("--tiny", action="store_const", const="tiny", dest="size", help="the same as --size tiny")
     parser.add_argument("--full", action="store_const", const="full", dest="size", help="the same as --size full")
-    parser.add_argument("--only", default="", help=f"some of {', '.join(PARTS)}, given_grid, separated by commas")
+    parser.add_argument(
+        "--only", default="", help=f"some of {', '.join(PARTS)}, given_grid, against, separated by commas"
+    )
     parser.add_argument("--make-run", action="store_true", help="with startup: install and run in a fresh clone")
-    parser.add_argument("--data", default="", help="with training: real recordings instead of simulated ones")
+    parser.add_argument("--data", default="", help="with training and against: real recordings, not simulated ones")
+    parser.add_argument("--against", metavar="COMMIT", default="", help="an older commit that gcode-motion is run at")
     parser.add_argument("--grid", nargs=2, metavar=("FOLDER", "RUN_ID"), help="a grid that was run before")
     parser.add_argument("--json", type=Path, help="result file instead of the usual one; the document lies beside it")
     arguments = parser.parse_args(argv)
     # the tiny size checks the code; it must not replace what was measured
     into = arguments.json or (ROOT / "build" / "performance.json" if arguments.size == "tiny" else RESULTS)
     parts = PARTS | ({"given_grid": _sized("grid")} if arguments.grid else {})
+    parts |= {"against": _sized("against")} if arguments.against else {}
     wanted = [name.strip() for name in arguments.only.split(",") if name.strip()] or list(parts)
     if unknown := [name for name in wanted if name not in parts]:
         parser.error(f"--only: unknown benchmark {unknown[0]!r}; allowed are {', '.join(parts)}")

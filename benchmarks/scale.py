@@ -87,6 +87,7 @@ def _tracking(trials: int) -> Callable[[], Any]:
             logger.params({f"spec.{i}": i for i in range(40)})
             for epoch in range(1, EPOCHS + 1):
                 logger.metrics({f"val/command/metric {i}": 0.5 for i in range(KEYS)}, step=epoch)
+                logger.flush_in_time()
             logger.finish("FINISHED")
             seconds.append(time.perf_counter() - begun)
         begun = time.perf_counter()

@@ -4,6 +4,7 @@ Command   python benchmarks/startup.py [--size tiny|default|full] [--make-run] [
 Duration  about half a minute at the default size; --make-run: some minutes and the network, because it installs
 Result    seconds of `python -m mlflow_project --help` (goal: below 1 s) and of the imports, beside what an empty
           program, torch and MLflow cost alone; with --make-run the installation and `make run` in a fresh clone
+          (goal after the installation: at most 60 s on two idle cores)
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from typing import Any
 from _common import ROOT, CaseError, Outcome, in_turn, run, spread
 
 GOAL_S = 1.0
+MAKE_RUN_GOAL_S = 60.0
 HELP = "python -m mlflow_project --help"
 COMMANDS = {
     "python -c pass": ("-c", "pass"),
@@ -110,6 +112,8 @@ def measure(arguments: argparse.Namespace) -> Outcome:
             seconds = cold_make_run(folder)
             tables["cold"] = [{"step": name, "seconds": value} for name, value in seconds.items()]
             facts["cold_s"] = sum(seconds.values())
+            facts |= {"make_run_s": seconds["make run"], "make_run_goal_s": MAKE_RUN_GOAL_S}
+            facts["make_run_goal_met"] = seconds["make run"] <= MAKE_RUN_GOAL_S
         else:
             not_measured.append("A cold `make run` was not measured in this run; `startup.py --make-run` does it.")
     finally:

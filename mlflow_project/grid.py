@@ -297,9 +297,8 @@ def log_audit(
     report = _audit(spec, loaded)
     folder = Workspace.of_run(logger.run_id).audit
     write_audit(report, loaded, folder, spec.name, said)
-    logger.folder(folder, "audit")
-    logger.tags({"audit": report.verdict.value, "audit.failed": str(report.failed)})
     logger.text(report.sentence, "audit/verdict.txt")
+    logger.folder(folder, "audit", tags={"audit": report.verdict.value, "audit.failed": str(report.failed)})
     of_fold = "" if loaded.fold is None else f" (train and test as in fold {loaded.fold.number})"
     say(f"Audit{of_fold}: {report.sentence}")
     if report.failed and spec.audit.on_fail == "stop":
@@ -470,8 +469,7 @@ def _compare(
     pages = {name: links[run_id] for name, run_id in strategies.items()}
     metric = deciding_metric(spec)
     write_comparison(found, folder, links, title=title, metric=metric, simulated=simulated, strategies=pages)
-    log_comparison(logger, found, folder, compared)
-    logger.tags({"digest": grid.loaded.digest})
+    log_comparison(logger, found, folder, compared, grid.loaded.digest)
     return view, board_lines(found, metric), found.choice.reason
 
 

@@ -8,6 +8,7 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -107,7 +108,7 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
     begun = time.perf_counter()
     training, test, loaded = outcome.training, outcome.predicted.test, ready.learner.loaded
     example = example_of(loaded.dataset, loaded.splits.train[:_EXAMPLES])
-    model_id = log_model(logger, outcome.model, example, {"strategy": ready.trial.id.strategy})
+    model_id, of_model = log_model(logger, outcome.model, example, {"strategy": ready.trial.id.strategy})
     shutil.rmtree(outcome.model)
     modelled = time.perf_counter()
     data = dataset_of(loaded)
@@ -123,8 +124,7 @@ def log_outcome(logger: RunLogger, ready: ReadyTrial, outcome: TrialOutcome) -> 
         }
     )
     note = _trial_note(outcome, bool(loaded.dataset.facts.get("simulated")))
-    logger.flush(tags={**_outcome_tags(outcome), NOTE: note})
-    logger.folder(Path(outcome.result.folder))
+    logger.folder(Path(outcome.result.folder), tags={**of_model, **_outcome_tags(outcome), NOTE: note})
     log_images(logger, Path(outcome.result.folder))
     phases = dict(outcome.result.phases)
     phases["model"] = phases.get("model", 0.0) + modelled - begun
@@ -140,8 +140,11 @@ def log_images(logger: RunLogger, folder: Path) -> None:
     for name in IMAGES:
         file = folder / f"{name}.png"
         if file.is_file():
-            with Image.open(file) as image, logger.store.writing():
-                logger.client.log_image(logger.run_id, image.convert("RGB"), key=name, step=0)
+            with Image.open(file) as opened:
+                image = opened.convert("RGB")
+            vars(image)["save"] = partial(shutil.copyfile, file)  # the file is that image: it is not encoded again
+            with logger.store.writing():
+                logger.client.log_image(logger.run_id, image, key=name, step=0)
 
 
 def _outcome_tags(outcome: TrialOutcome) -> dict[str, Any]:
@@ -188,9 +191,8 @@ def log_strategy(
     log_dataset(logger, loaded, "training")
     logger.metrics(outcome.metrics)
     folder = Path(task.folder)
-    logger.folder(folder)
+    logger.folder(folder, tags={NOTE: _strategy_note(outcome, bool(loaded.dataset.facts.get("simulated")))})
     log_images(logger, folder)
-    logger.describe(_strategy_note(outcome, bool(loaded.dataset.facts.get("simulated"))))
     phases = [sum(t.phases.values()) for t in task.trials]
     log_times(logger, {"analysis": outcome.seconds, "training": outcome.metrics["train/seconds"], "rest": sum(phases)})
     logger.finish("FINISHED")
@@ -210,8 +212,8 @@ def log_stop(
     names = {"difference": stop.difference, "low": stop.low, "high": stop.high}
     logger.metrics({f"race/{stop.metric}/{name}": value for name, value in names.items()})
     logger.metrics({"train/seconds": sum(trial.seconds for trial in trials)})
-    logger.tags({STOPPED: stop.round.words})
-    logger.describe(f"{code(stop.strategy)} was {escaped(stop.sentence)}. It is not in the verdict on test.")
+    note = f"{code(stop.strategy)} was {escaped(stop.sentence)}. It is not in the verdict on test."
+    logger.tags({STOPPED: stop.round.words, NOTE: note})
     logger.finish("KILLED")
 
 
@@ -311,12 +313,14 @@ class Compared:
         return {run_id: run_address(uri, lies_in, run_id) for run_id, lies_in in self.experiments.items()}
 
 
-def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared: Compared) -> None:
-    """Log a comparison to the run that holds it: its files in ``folder``, the leaderboard, the description, a tag."""
-    logger.folder(folder)
+def log_comparison(logger: RunLogger, found: Comparison, folder: Path, compared: Compared, digest: str = "") -> None:
+    """Log a comparison to the run that holds it: its files in ``folder``, the leaderboard, the description, tags.
+
+    ``digest`` is that of the data, where they are one.
+    """
     logger.metrics(board_metrics(found, str(found.facts["head"])))
     note = comparison_note(found, logger, compared)
-    logger.flush(tags={NOTE: note, "chosen": found.choice.chosen})
+    logger.folder(folder, tags={NOTE: note, "chosen": found.choice.chosen, **({"digest": digest} if digest else {})})
 
 
 def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) -> str:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit, urlunsplit
@@ -74,7 +76,8 @@ def tracking_uri() -> str:
 def make_sqlite(uri: str) -> None:
     """Make the database of an SQLite store that is not there yet, under another name first.
 
-    MLflow makes it in many steps; one that was killed in between would leave a file that no start can use.
+    MLflow makes it in many steps; one that was killed in between would leave a file that no start can use. They are
+    made in memory: on a disk each of them waits until it is written.
     """
     from filelock import FileLock
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
@@ -88,9 +91,15 @@ def make_sqlite(uri: str) -> None:
     with FileLock(f"{file}.lock", is_singleton=True):
         if file.exists():
             return
-        with replacing(file, durable=True) as partial:
-            made = SqlAlchemyStore(url.set(database=str(partial)).render_as_string(hide_password=False), _ARTIFACTS)
-            made.engine.dispose()
+        with _environment({"MLFLOW_SQLALCHEMYSTORE_POOLCLASS": ""}):  # another connection would find another memory
+            made: Any = SqlAlchemyStore("sqlite://", _ARTIFACTS)
+        with (
+            replacing(file, durable=True) as partial,
+            closing(made.engine.raw_connection()) as memory,
+            closing(sqlite3.connect(partial)) as disk,
+        ):
+            memory.driver_connection.backup(disk)
+        made.engine.dispose()  # what is made next in this process begins empty
 
 
 def connect(store: Store) -> None:
@@ -144,27 +153,37 @@ def _made_experiment(client: MlflowClient, name: str) -> str:
     return str(client.create_experiment(name, (folder / _ARTIFACTS / name).as_uri()))
 
 
-class few_retries:  # noqa: N801 - reads as a statement
+def few_retries() -> AbstractContextManager[None]:
     """Within the block, a store that does not answer is given up in seconds; MLflow waits minutes for it."""
+    short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
+    return _environment({name: value for name, value in short.items() if name not in os.environ})
 
-    def __enter__(self) -> None:
-        short = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
-        self._before = {name: os.environ.get(name) for name in short}
-        os.environ.update({name: value for name, value in short.items() if name not in os.environ})
 
-    def __exit__(self, *_: object) -> None:
-        for name, value in self._before.items():
+@contextmanager
+def _environment(values: Mapping[str, str]) -> Iterator[None]:
+    before = {name: os.environ.get(name) for name in values}
+    os.environ.update(values)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 class RunLogger:
-    """Writes to one run; metrics are buffered and sent in batches, a batch every ``pause`` seconds."""
+    """Writes to one run; metrics are buffered and sent in batches, those of a training every ``pause`` seconds.
 
-    def __init__(self, store: Store, run_id: str) -> None:
+    ``new``: the run was made just now, so that what the store holds of it is known without asking.
+    """
+
+    def __init__(self, store: Store, run_id: str, *, new: bool = False) -> None:
         self.store, self.run_id = store, run_id
         self.client = store.client()
         self._metrics: list[Metric] = []
+        self._tables: list[dict[str, str]] | None = [] if new else None
         self._sent = time.monotonic()
         self.pause = 10.0  # MLflow's page looks for new values every 30 s
         self.status = "FINISHED"  # how :func:`run` ends it when nothing was raised
@@ -181,7 +200,12 @@ class RunLogger:
             for key, value in values.items()
             if value is not None and abs(float(value)) < float("inf")
         ]
-        if len(self._metrics) >= _BATCH or time.monotonic() - self._sent > self.pause:
+        if len(self._metrics) >= _BATCH:
+            self.flush()
+
+    def flush_in_time(self) -> None:
+        """Send what is buffered where the last call was ``pause`` seconds ago."""
+        if time.monotonic() - self._sent > self.pause:
             self.flush()
 
     def flush(self, *, params: Mapping[str, Any] | None = None, tags: Mapping[str, Any] | None = None) -> None:
@@ -215,28 +239,27 @@ class RunLogger:
         """Log a text artifact."""
         self.client.log_text(self.run_id, without_secrets(text), path)
 
-    def folder(self, folder: Path, path: str | None = None) -> None:
-        """Log everything in a folder; its :data:`SIDE_BY_SIDE` tables are announced to the artifact view."""
+    def folder(self, folder: Path, path: str | None = None, *, tags: Mapping[str, Any] | None = None) -> None:
+        """Log everything in a folder, then send ``tags`` and what is buffered in one call.
+
+        Its :data:`SIDE_BY_SIDE` tables are announced to the artifact view.
+        """
         self.client.log_artifacts(self.run_id, str(folder), path)
         tables = sorted((folder / "tables").glob("*.json")) if path is None else []
-        self._announce(f"tables/{table.name}" for table in tables if table.stem.startswith(SIDE_BY_SIDE))
+        announced = self._announced(f"tables/{t.name}" for t in tables if t.stem.startswith(SIDE_BY_SIDE))
+        self.flush(tags={**announced, **(tags or {})})
 
-    def table(self, frame: Any, path: str) -> None:
-        """Log a DataFrame as an MLflow table (JSON), empty ones too."""
-        if len(frame):
-            self.client.log_table(self.run_id, frame, path)
-        else:
-            self.client.log_dict(self.run_id, {"columns": list(frame.columns), "data": []}, path)
-
-    def _announce(self, paths: Iterable[str]) -> None:
-        """Name tables that were logged as files, as ``log_table`` does for its own."""
+    def _announced(self, paths: Iterable[str]) -> dict[str, str]:
+        """The tag that names tables which were logged as files, as ``log_table`` does for its own; {}: it does."""
         wanted = [{"path": path, "type": "table"} for path in paths]
-        if not wanted:
-            return
-        known = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
+        if wanted and self._tables is None:
+            self._tables = json.loads(self.client.get_run(self.run_id).data.tags.get(_TABLES, "[]"))
+        known = self._tables or []
         new = [entry for entry in wanted if entry not in known]
-        if new:
-            self.tags({_TABLES: json.dumps(known + new)})
+        if not new:
+            return {}
+        self._tables = known + new
+        return {_TABLES: json.dumps(self._tables)}
 
     def logged_steps(self, key: str) -> int:
         """The largest step that ``key`` was logged with, -1 for none: where a resumed run goes on."""
@@ -309,16 +332,17 @@ def _started(store: Store, name: str, tags: Mapping[str, str]) -> RunLogger:
     if launcher and client.get_run(launcher).info.experiment_id == store.experiment_id:
         logger = RunLogger(store, launcher)
         client.update_run(launcher, name=name)
+        logger.tags(tags)
     else:
         # Its role with its beginning: a run that is killed at once can still be found.
-        run = client.create_run(store.experiment_id, run_name=name, tags={**_origin(client, launcher), **tags})
-        logger = RunLogger(store, run.info.run_id)
+        own = {key: without_secrets(value) for key, value in tags.items()}
+        run = client.create_run(store.experiment_id, run_name=name, tags={**_origin(client, launcher), **own})
+        logger = RunLogger(store, run.info.run_id, new=True)
         if launcher:
             client.set_tag(launcher, "parent_run_id", logger.run_id)
             client.set_tag(
                 launcher, NOTE, f"Started run `{logger.run_id}` in the experiment **{escaped(store.experiment_name)}**."
             )
-    logger.tags(tags)
     return logger
 
 
@@ -336,12 +360,15 @@ def take_launcher(client: MlflowClient, run_id: str, text: str) -> None:
 def start_child(store: Store, parent_run_id: str, name: str, tags: Mapping[str, str]) -> RunLogger:
     """A child run of ``parent_run_id``; user and source are its parent's."""
     client = store.client()
-    origin = _origin(client, parent_run_id)
+    own = {"mlflow.parentRunId": parent_run_id, **_origin_of_parent(store, parent_run_id), **dict(tags)}
     with store.writing():
-        run = client.create_run(
-            store.experiment_id, run_name=name, tags={"mlflow.parentRunId": parent_run_id, **origin, **dict(tags)}
-        )
-    return RunLogger(store, run.info.run_id)
+        run = client.create_run(store.experiment_id, run_name=name, tags=own)
+    return RunLogger(store, run.info.run_id, new=True)
+
+
+@lru_cache(maxsize=1)  # a worker starts many children of one parent, whose origin stays
+def _origin_of_parent(store: Store, run_id: str) -> dict[str, str]:
+    return origin_of(store.client().get_run(run_id))
 
 
 def children(store: Store, parent_run_id: str) -> list[Any]:

@@ -239,6 +239,7 @@ def _logged(ready: ReadyTrial, logger: RunLogger, epochs: list[Epoch]) -> Iterat
             epochs.append(epoch)
             if epoch.number > before:
                 logger.metrics(epoch_metrics(epoch, heads), step=epoch.number)
+                logger.flush_in_time()
         yield epoch
 
 

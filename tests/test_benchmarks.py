@@ -11,7 +11,7 @@ import time
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -516,6 +516,41 @@ def test_measure_accepts_the_flags_that_it_documents(capsys: pytest.CaptureFixtu
             script(name).main(["--help"])
         assert ended.value.code == 0
         assert "--size {tiny,default,full}" in capsys.readouterr().out
+
+
+def test_an_older_commit_takes_its_turn(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    against, order = script("against"), []
+
+    def start(arguments: list[str], folder: Path, root: Path) -> tuple[str, float]:
+        now = root == against.ROOT
+        order.append("now" if now else "then")
+        assert (root / "old.txt").exists() != now
+        assert arguments[-2:] == ["--epochs=1", "--jobs=1"]
+        kept = {"seconds": 1.0 if now else 4.0, "phases": {"analyse": 2.0, "log": 1.0}}
+        (folder / "outputs" / "p" / "results").mkdir(parents=True)
+        file = folder / "outputs" / "p" / "results" / "cross-entropy-s0.json"
+        file.write_text(json.dumps({"kept": kept} if now else kept), encoding="utf-8")
+        return "p", 3.0 if now else 5.0
+
+    def code_of(commit: str, folder: Path) -> Path:
+        folder.mkdir()
+        (folder / "old.txt").write_text(commit, encoding="utf-8")
+        return folder
+
+    monkeypatch.setattr(against, "start", start)
+    monkeypatch.setattr(against, "code_of", code_of)
+    monkeypatch.setattr(against, "_git", lambda *_: "abc1234")
+    # No process takes time in here, and ratios of nothing have no value.
+    times = iter(range(100))
+    monkeypatch.setattr(against.os, "times", lambda: SimpleNamespace(children_user=next(times), children_system=0.0))
+    result = result_of("against", tmp_path, "--commit", "abc1234", "--rounds", "2")
+    check_shape(result, "against")
+    assert order == ["then", "now", "now", "then"]
+    ratios = {row["of"]: row["median"] for row in result["tables"]["ratios"]}
+    assert ratios == {"seconds": 0.6, "cpu_s": 1.0, "training_s": 0.25, "after_training_s": 1.0}
+    assert (result["facts"]["ratio"], result["facts"]["goal_met"]) == (0.6, True)
+    text = script("document").write({"size": "default", "benchmarks": {"against": entry_of(result)}})
+    assert "| `gcode-motion` against commit abc1234 | at most 0.800 of its time | 0.600 | met |" in text
 
 
 def test_verdict(tmp_path: Path) -> None:

@@ -125,8 +125,7 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
         for key, value in facts.items():
             client.set_model_version_tag(name, version.version, key, str(value))
         client.set_registered_model_alias(name, alias, version.version)
-        logger.describe(text)
-        logger.tags({"model": f"{name}/{version.version}", "alias": alias})
+        logger.tags({tracking.NOTE: text, "model": f"{name}/{version.version}", "alias": alias})
         client.set_tag(parent_run_id, "promoted", f"{name}/{version.version} ({what})")
     return Promoted(logger, name, str(version.version), what)
 
@@ -184,7 +183,9 @@ def corrected_model(logger: RunLogger, child: Run, model_id: str, source: Path, 
         posthoc[head] = {**posthoc[head], "steps": with_adjustment(posthoc[head]["steps"], tau)}
     with_posthoc(source, folder, posthoc)
     example = Model.load(f"models:/{model_id}").load_input_example(f"models:/{model_id}")  # runs no code of the model
-    return log_model(logger, folder, example, {"promoted_run_id": child.info.run_id})
+    logged, tags = log_model(logger, folder, example, {"promoted_run_id": child.info.run_id})
+    logger.tags(tags)
+    return logged
 
 
 def with_adjustment(steps: Mapping[str, Any], tau: float) -> dict[str, Any]:

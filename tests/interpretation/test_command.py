@@ -61,7 +61,8 @@ def child(tmp_path, monkeypatch):
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'store.db'}")
     logger = RunLogger(Store(client.tracking_uri, experiment, "x"), run.info.run_id)
     example = example_of(loaded.dataset, loaded.splits.train[:1])
-    log_model(logger, tmp_path / "trial" / "network", example, {})
+    _, tags = log_model(logger, tmp_path / "trial" / "network", example, {})
+    logger.tags(tags)
     empty = client.create_run(experiment)
     yield client, run.info.run_id, empty.info.run_id
     mlflow.set_tracking_uri(None)

@@ -18,9 +18,12 @@ import pandas as pd
 import pytest
 from grid_fixture import tiny_grid  # noqa: F401 - the fixture is used by its name
 
+import imbalance_lab
 from imbalance_lab.data.cache import load_cached
+from imbalance_lab.models.factory_code import reachable
 from imbalance_lab.predictions import read_parquet
-from mlflow_project.models import packed
+from mlflow_project import models
+from mlflow_project.models import packed, requirements, served_files
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -103,6 +106,33 @@ def test_a_model_brings_what_serves_it_and_with_foreign_code_the_whole_library(t
     # What only types name, such as all of the public face in the package's own file, is not followed.
     assert not [name for name in few if name.split("/")[1] in ("run", "report", "plots", "audit", "analysis")]
     assert "imbalance_lab/report/templates/page.html" in whole
+
+
+def test_the_lines_of_the_library_tell_what_its_grammar_tells():
+    root = Path(imbalance_lab.__file__).parents[1]
+    assert served_files(root) == set(reachable(root, models._SERVED))
+
+
+def test_pins_of_what_is_installed_are_not_compared_with_it(monkeypatch):
+    from mlflow.utils import environment, requirements_utils
+
+    looked = []
+    monkeypatch.setattr(requirements_utils, "_MODULES_TO_PACKAGES", None)
+    monkeypatch.setattr(requirements_utils.importlib_metadata, "packages_distributions", lambda: looked.append(1) or {})
+    check = environment.warn_dependency_requirement_mismatches
+    with models._pins_unchecked():
+        _, pins, _ = environment._process_pip_requirements(None, list(requirements()))
+    assert pins == requirements()
+    assert not looked
+    assert environment.warn_dependency_requirement_mismatches is check
+
+
+def test_a_figure_that_is_logged_as_an_image_is_the_file(tiny_grid):  # noqa: F811
+    client = mlflow.MlflowClient(tracking_uri=tiny_grid.uri)
+    place = Path(client.get_run(tiny_grid.children["logit-adjusted"]).info.artifact_uri.removeprefix("file://"))
+    (image,) = place.glob("images/confusion+step+0+*.png")
+    assert image.read_bytes() == (place / "confusion.png").read_bytes()
+    assert len([*place.glob("images/*+compressed.webp")]) == 1
 
 
 def test_the_package_can_be_used_after_a_model_was_loaded(tiny_grid):  # noqa: F811

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import re
 import resource
@@ -10,8 +11,9 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import requests
@@ -134,18 +136,56 @@ def test_a_broken_database_is_one_sentence(
 def test_a_database_is_there_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     uri = f"sqlite:///{tmp_path}/mlflow.db"
     killed_within = (
-        "import os, sys, signal, mlflow.store.db.utils as made\n"
+        "import os, sys, signal\n"
         "from mlflow_project.tracking import make_sqlite\n"
-        "made._upgrade_db = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "os.fsync = lambda *_: os.kill(os.getpid(), signal.SIGKILL)\n"
         "make_sqlite(sys.argv[1])"
     )
     ended = subprocess.run([sys.executable, "-c", killed_within, uri], cwd=ROOT, check=False)
     assert ended.returncode == -signal.SIGKILL
+    assert len([*tmp_path.glob("mlflow.db.*.partial")]) == 1
     assert not (tmp_path / "mlflow.db").exists()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
     store = open_store("x")
     logger = RunLogger(store, store.client().create_run(store.experiment_id).info.run_id)
     assert logger.client.get_run(logger.run_id).info.status == "RUNNING"
+
+
+def test_a_new_database_is_the_one_that_mlflow_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("MLFLOW_SQLALCHEMYSTORE_POOLCLASS", "NullPool")  # a connection for each step
+    make_sqlite(f"sqlite:///{tmp_path}/mine.db")
+    SqlAlchemyStore(f"sqlite:///{tmp_path}/its.db", "./mlruns").engine.dispose()
+    mine, its = (_schema(tmp_path / name) for name in ("mine.db", "its.db"))
+    assert mine == its
+    assert "runs" in mine
+
+
+def _schema(file: Path) -> dict[str, set[str]]:
+    """The parts of each table and index; Alembic writes constraints in any order."""
+    with closing(sqlite3.connect(file)) as store:
+        return {
+            name: set(re.split(r",\s*", " ".join((sql or "").split())))
+            for name, sql in store.execute("select name, sql from sqlite_master")
+        }
+
+
+def test_files_tags_and_metrics_of_a_new_run_are_two_calls(tmp_path: Path) -> None:
+    logger = RunLogger(tracking.Store("sqlite://", "0", "x"), "r", new=True)
+    client = logger.client = Mock()
+    (tmp_path / "tables").mkdir()
+    (tmp_path / "tables" / "per_class.json").write_text("{}", encoding="utf-8")
+    logger.metrics({"test/f1": 0.5})
+    logger.folder(tmp_path, tags={"strategy": "focal"})
+    logger.folder(tmp_path)  # the table is announced already
+    assert [call[0] for call in client.method_calls] == ["log_artifacts", "log_batch", "log_artifacts"]
+    sent = client.log_batch.call_args.kwargs
+    tags = {tag.key: tag.value for tag in sent["tags"]}
+    assert [metric.key for metric in sent["metrics"]] == ["test/f1"]
+    assert tags["strategy"] == "focal"
+    assert json.loads(tags["mlflow.loggedArtifacts"]) == [{"path": "tables/per_class.json", "type": "table"}]
 
 
 def test_a_reader_that_leaves_is_no_failure() -> None:
