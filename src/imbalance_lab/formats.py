@@ -66,6 +66,14 @@ def plural(n: int, noun: str) -> str:
     return f"{n:,} {noun}{ending}"
 
 
+def short(name: str, most: int = 40) -> str:
+    """``name``, its middle cut where it has more than ``most`` characters: names of a family differ at either end."""
+    if len(name) <= most:
+        return name
+    head = (most - 1) * 2 // 3
+    return f"{name[:head]}…{name[len(name) - (most - 1 - head) :]}"
+
+
 def listed(names: Sequence[str], most: int = 8, room: int = 240) -> str:
     """``a, b and 3 more``: the first ``most`` names; of long ones as many as ``room`` characters take, at least one."""
     shown, length = 0, 0

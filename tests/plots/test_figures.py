@@ -1,6 +1,7 @@
 """Figures: titles carry the numbers, edge cases draw without warnings, nothing is cut off."""
 
 from io import BytesIO
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -15,6 +16,8 @@ from imbalance_lab.plots import (
     class_figures,
     confusion_matrices,
     example_pages,
+    interpretation,
+    interpretation_maps,
     rates,
     reliability,
     strategy_figures,
@@ -208,7 +211,7 @@ def test_reliability_headline_is_the_weighted_gap() -> None:
     bins = pd.DataFrame({"mean_confidence": [0.5, 0.9], "accuracy": [0.4, 0.7], "count": [100, 300]})
     fig = drawn(reliability.reliability({"as trained": bins, "after": bins}, SCOPE, ece={"as trained": 0.175}))
     assert title_of(fig) == "Confidence is 17.5 points too high: 80.0 % stated, 62.5 % right"
-    assert "as trained: ECE 0.175" in [t.get_text() for t in fig.axes[0].get_legend().get_texts()]
+    assert "as trained: ECE 0.175" in [t.get_text() for t in fig.legends[0].get_texts()]
 
 
 def test_confidence_histogram_counts_confident_errors() -> None:
@@ -563,3 +566,145 @@ def test_drawing_once_gives_what_savefig_draws(mapped: bool, mode: str, most: in
         off = np.abs(np.asarray(found.convert("RGB"), dtype=int) - np.asarray(wanted.convert("RGB"), dtype=int))
     assert off.max() <= most
     assert (off > 0).mean() < 0.1
+
+
+FAMILY = [
+    f"G{i:02d}.{i % 3} clockwise arc with a very long description, tool {i % 23} (finishing)" for i in range(20)
+] + [f'a strategy of a very long name with <b>bold</b> and "$quotes$" in it (number {i} and tuned)' for i in range(20)]
+
+
+def overlapping_texts(fig: Figure) -> list[str]:
+    """Neighbouring tick labels, turned ones aside, and titles of panels that cover each other by more than a pixel."""
+    fig.canvas.draw()
+    renderer = fig.canvas.get_renderer()
+    out = []
+    for ax in fig.axes:
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            texts = [t.label1 for t in axis.get_major_ticks() if low <= t.get_loc() <= high and t.label1.get_visible()]
+            boxes = [t.get_window_extent(renderer) for t in texts if t.get_text() and t.get_rotation() % 90 == 0]
+            boxes = [box.padded(-1) for box in boxes]
+            out += [ax.get_title() for a, b in pairwise(boxes) if a.overlaps(b)]
+    heads = [ax.title if ax.get_title() else ax._left_title for ax in fig.axes]
+    heads = [head for head in heads if head.get_text()]
+    boxes = [head.get_window_extent(renderer).padded(-1) for head in heads]
+    return out + [a.get_text() for i, a in enumerate(heads) for other in boxes[:i] if boxes[i].overlaps(other)]
+
+
+def rated(names: list[str], column: str, **more: object) -> pd.DataFrame:
+    """A table of rates with what the figures of the interpretation ask for."""
+    return rate_rows(names, column).assign(**{"chance": 0.1, "verdict": "ok", "support": 200, "recordings": 5, **more})
+
+
+def interpretation_maps_of(names: list[str]) -> dict[str, Figure]:
+    n = len(names)
+    rng = np.random.default_rng(0)
+    points = pd.DataFrame(rng.normal(size=(4 * n, 4)), columns=["pca_1", "pca_2", "tsne_1", "tsne_2"])
+    cases = pd.DataFrame(
+        [
+            {"case": c, "attention_head": h, "key": k, "weight": rng.random()}
+            for c in (0, 1)
+            for h in (0, 1)
+            for k in (0, 1)
+        ]
+    ).assign(label=names[0])
+    chosen = pd.DataFrame({"case": [0, 1], "label": names[0], "pred": [names[0], names[-1]], "position": 1})
+    trust = pd.DataFrame({"map": ["PCA", "t-SNE"], "trustworthiness": 0.9})
+    heat = {name: rng.random((n, 9)) for name in names[:6]}
+    drops = rated(names, "feature", drop=np.linspace(0.3, 0, n), channels=3)
+    shares = rated(names, "channel", method="integrated gradients", share=1 / n, cases=9, **{"class": "all"})
+    return {
+        "cases": interpretation_maps.attention_cases(cases, chosen, SCOPE),
+        "embedding": interpretation_maps.embedding(
+            points.assign(**{"class": np.resize(names, len(points))}),
+            "class",
+            class_colours(names),
+            SCOPE,
+            maps=trust,
+            separation=rated(names, "value"),
+        ),
+        "separation": interpretation_maps.separation(rated(names, "value", measure="probe recall"), SCOPE),
+        "difficulty": interpretation_maps.difficulty(
+            rated(names, "class", train_count=np.arange(1, n + 1) ** 2, accuracy=0.5, confidence=0.5),
+            SCOPE,
+            colours=class_colours(names),
+        ),
+        "importance": interpretation.importance(drops, SCOPE, metric="macro F1"),
+        "cumulative": interpretation.cumulative(
+            drops.head(8).assign(k=range(min(n, 8)), left=0.5), SCOPE, metric="macro F1", what="channels"
+        ),
+        "channels": interpretation.attribution_channels(shares, SCOPE),
+        "heat": interpretation.attribution_heat(heat, tuple(names), np.arange(-4, 5), SCOPE, cases={}),
+    }
+
+
+def figures_of(names: list[str]) -> dict[str, Figure]:
+    """A figure of every kind that writes names."""
+    k = len(names)
+    table = per_class_of(k).assign(**{"class": names})
+    pairs = rated(names, "true", pred=names[::-1], count=9, n_true=30)
+    fixed = pd.DataFrame({"class": names, "n": 20, "fixed": 2.0, "broken": 1.0, "still_wrong": 2.0})
+    summary, seeds = board(k)
+    called = dict(zip(summary["strategy"], names, strict=True))
+    summary, seeds = (t.assign(strategy=t["strategy"].map(called)) for t in (summary, seeds))
+    gains = [
+        {"class": c, "strategy": s, "recall": 0.5, "false_alarms": 0.02, "support": 50}
+        for c in names[:12]
+        for s in names[-9:]
+    ]
+    costs = pd.DataFrame({"strategy": names[:12]})
+    costs = costs.assign(low=costs.index + 0.0, high=costs.index + 1.0)
+    splits = pd.concat([table.assign(split=s, positions=table["support"]) for s in ("train", "val", "test")])
+    values = np.random.default_rng(0).normal(size=(64, 3))
+    wrong = example_pages.WindowExample(values, [names[0]] * 32 + [names[1]] * 32, [names[-1]] * 64, (3, 9), names[0])
+    image = example_pages.ImageExample(np.eye(8), names[0], names[-1], 0.9, np.eye(8))
+    bins = rated(["a"] * 10, "bin", mean_confidence=np.linspace(0.05, 0.95, 10), accuracy=0.9, count=9)
+    return {
+        "confusion": confusion_matrices.confusion_matrix(confusion_of(k), names, SCOPE),
+        "pairs": confusion_matrices.confused_pairs(pairs, SCOPE),
+        "per class": class_figures.per_class(table, SCOPE),
+        "frequency": class_figures.class_frequency(
+            rated(names, "class", train_share=np.geomspace(1e-4, 0.9, k)), SCOPE
+        ),
+        "reliability": reliability.reliability(dict.fromkeys(names[:3], bins), SCOPE),
+        "slices": rates.slices(rated(names, "operation"), SCOPE, what="operation", overall=0.2),
+        "leaderboard": strategy_figures.leaderboard(summary, seeds, SCOPE, metric="macro F1", baseline=names[0]),
+        "recall": strategy_figures.recall_against_false_alarms(pd.DataFrame(gains), SCOPE, baseline=names[-1]),
+        "flows": bill.flows(fixed, SCOPE, first=names[0], second=names[-1]),
+        "costs": bill.cost_ranges(costs, SCOPE, order=names),
+        "distribution": audit_figures.class_distribution(splits, SCOPE),
+        "window": example_pages.window_gallery(wrong, wrong, names[:3], SCOPE),
+        "image": example_pages.image_gallery([image] * 5, SCOPE),
+        **interpretation_maps_of(names),
+    }
+
+
+@pytest.mark.parametrize("k", [2, 40])
+def test_no_figure_cuts_or_covers_long_names(k: int) -> None:
+    found = {}
+    for name, fig in figures_of(FAMILY[:1] + FAMILY[41 - k :]).items():
+        problems = text_outside(fig) + overlapping_texts(fig)
+        rows = [t.get_text() for ax in fig.axes[:1] for t in ax.get_yticklabels() if len(t.get_text()) > 4]
+        problems += [row for i, row in enumerate(rows) if row in rows[:i]]  # two rows that read alike
+        if problems:
+            found[name] = problems
+    assert found == {}
+
+
+def test_shares_beyond_all_have_no_tick() -> None:
+    pairs = rated(["a", "b"], "true", pred="c", count=9, n_true=9, rate=1.0, low=0.9, high=1.0)
+    fig = drawn(confusion_matrices.confused_pairs(pairs, SCOPE))
+    assert fig.axes[0].get_xlim()[1] > 1  # room for the text
+    assert max(fig.axes[0].get_xticks()) == pytest.approx(1.0)
+
+
+def test_classes_that_cannot_be_judged_do_not_push_out_those_that_can() -> None:
+    table = per_class_of(30)
+    table["f1"] = np.linspace(0, 1, 30)
+    table["sufficient"] = (np.arange(30) >= 25).astype(int)
+    fig = drawn(class_figures.per_class(table, SCOPE))
+    rows = [t.get_text() for t in fig.axes[0].get_yticklabels()]
+    assert rows[0].startswith(table["class"][25])
+    assert title_of(fig).startswith(f"Weakest class: {table['class'][25]}")
+    tied = per_class_of(4).assign(f1=0.0, support=[90, 30, 50, 40])
+    assert title_of(drawn(class_figures.per_class(tied, SCOPE))).startswith("Weakest class: G1")

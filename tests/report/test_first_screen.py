@@ -123,3 +123,17 @@ def test_a_link_opens_what_it_leads_to_and_print_opens_everything(
     assert len(heights) > 20
     assert np.all(np.array(heights) > 0)
     page.close()
+
+
+def test_no_table_is_cut_in_print_and_its_header_is_on_every_sheet(pages: dict[str, str], browser: Any) -> None:
+    page = browser.new_page(viewport={"width": 703, "height": 1000})  # A4 with margins of 12 mm
+    page.set_content(pages["two heads"])
+    page.emulate_media(media="print")
+    wide = page.evaluate(
+        "[...document.querySelectorAll('table')].filter(e => e.scrollWidth > e.parentElement.clientWidth + 1)"
+        ".map(e => e.caption.innerText)"
+    )
+    assert wide == []
+    # Chromium repeats a header only where it holds nothing that it takes as one piece, as a button is.
+    assert page.evaluate("getComputedStyle(document.querySelector('th button')).display") == "contents"
+    page.close()

@@ -89,9 +89,9 @@ def _figure(found: Abstention, scene: Scene) -> Figure:
         below.plot(table["threshold"], table["rare_coverage"], color=style.ALARM, marker="s", ls="--", label=named)
     least = table["least_coverage"]
     below.plot(table["threshold"], least, color=style.ACCENT, marker="^", ls=":", label="the class answered least")
-    below.legend(loc="lower left", fontsize=9, frameon=False)
+    style.legend_below(fig, below.get_legend_handles_labels()[0], most=2)
     style.rate_axis(below, "answered", axis="y", high=1.04)
-    below.set_xlabel("answered above this confidence")
+    below.set(xlabel="answered above this confidence", xlim=(-0.02, 1.0))
     sure = table[table["threshold"] <= 0.8].iloc[-1]
     title = (
         f"Above confidence {sure['threshold']:g}: {style.percent(sure['coverage'])} are answered and "

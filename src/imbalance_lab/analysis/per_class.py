@@ -24,6 +24,7 @@ from imbalance_lab.analysis.record import (
     Table,
     columns,
 )
+from imbalance_lab.formats import plural
 from imbalance_lab.metrics import counts as metrics
 from imbalance_lab.metrics.clusters import MIN_POSITIONS, MIN_RECORDINGS, ratio, resampled
 from imbalance_lab.metrics.intervals import percentile_interval, wilson
@@ -123,6 +124,11 @@ def _figure(found: PerClass, scene: Scene) -> Figure:
 _RECALL, _PRECISION = 0.5, 0.5  # below which a class is missed, or read too often
 
 
+def _classes(rows: pd.DataFrame, one: str, several: str) -> str:
+    """``1 class is``, ``7 classes are``: a class for each of the rows, and its verb."""
+    return f"{plural(len(rows), 'class')} {one if len(rows) == 1 else several}"
+
+
 def _missed_classes(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
     table = found.table[found.table["sufficient"] == 1]
     high = table["recall_high"].fillna(table["recall_wilson_high"])
@@ -131,7 +137,7 @@ def _missed_classes(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
         return None
     worst = missed.sort_values("recall", kind="stable").iloc[0]
     return Advice(
-        f"{len(missed)} classes are mostly missed; worst {worst['class']} with recall {worst['recall']:.2f} "
+        f"{_classes(missed, 'is', 'are')} mostly missed; worst {worst['class']} with recall {worst['recall']:.2f} "
         f"(n = {worst['support']}, {worst['recordings']} recordings).",
         "Give these classes more weight or more samples; look at their most confused pairs.",
         f"Recall above {_RECALL}.",
@@ -148,7 +154,7 @@ def _false_alarms(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
         return None
     worst = alarms.sort_values("precision", kind="stable").iloc[0]
     return Advice(
-        f"{len(alarms)} classes are predicted too often; worst {worst['class']} with precision "
+        f"{_classes(alarms, 'is', 'are')} predicted too often; worst {worst['class']} with precision "
         f"{worst['precision']:.2f} ({worst['false_alarms']} false alarms).",
         "Correct the prior less, or set thresholds on validation under the cost matrix.",
         f"Precision above {_PRECISION} at little loss of recall.",
@@ -163,7 +169,8 @@ def _too_few(found: PerClass, _: Mapping[str, Any]) -> Advice | None:
     if not len(few):
         return None
     return Advice(
-        f"{len(few)} classes have under 20 positions or 3 recordings in this split: nothing can be said about them.",
+        f"{_classes(few, 'has', 'have')} under 20 positions or 3 recordings in this split: nothing can be said about "
+        f"{'it' if len(few) == 1 else 'them'}.",
         "Record more of them, or split so that each has three recordings here; state them as n/a until then.",
         "Intervals narrow enough to compare strategies on these classes.",
         few[["class", "support", "recordings", "train_count"]],
@@ -201,7 +208,6 @@ ANALYSIS: Analysis[PerClass] = Analysis(
                 *("class", "support", "recordings", "recall", "precision", "f1", "auprc", "misses", "false_alarms"),
                 *("miss_share", "train_count", "sufficient"),
             ),
-            60,
         ),
     ),
     plots=(Plot("per_class", "per_class", _figure, root="per_class.png", drawn="main head"),),

@@ -52,9 +52,9 @@ def _permutation(i: Interpretation) -> Iterator[str]:
         f"On {int(row['windows'])} windows of {int(row['recordings'])} recordings ({int(row['positions']):,} scored "
         f"positions) the {metric} of {i.head} is {row['value']:.3f}{interval(row['low'], row['high'])}."
     )
-    for kinds, what, one in (
-        (("frame",), "groups of channels", "group"),
-        (("channel", "categorical"), "single channels", "channel"),
+    for kinds, what, one, only in (
+        (("frame",), "groups of channels", "group", "group of channels"),
+        (("channel", "categorical"), "single channels", "channel", "channel"),
     ):
         table = i.permutation.table
         table = table[(table["head"] == i.head) & table["kind"].isin(kinds)].sort_values("drop", ascending=False)
@@ -67,9 +67,13 @@ def _permutation(i: Interpretation) -> Iterator[str]:
                 f"{first['drop']:.3f}{interval(first['low'], first['high'])}, {first['feature']}."
             )
             continue
+        lost = f"{first['drop']:.3f}{interval(first['low'], first['high'])}"
+        if len(table) == 1:
+            yield f"Permuting the only {only}, {first['feature']}, costs {lost} of {metric}."
+            continue
         yield (
             f"Among {len(table)} {what}, permuting {first['feature']} costs the most {metric}: "
-            f"{first['drop']:.3f}{interval(first['low'], first['high'])}; {counted} of {len(table)} have an interval "
+            f"{lost}; {counted} of {len(table)} have an interval "
             f"above 0, where chance alone would give about {0.025 * len(table):.1f}."
         )
 

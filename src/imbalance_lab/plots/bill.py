@@ -14,11 +14,13 @@ from imbalance_lab.plots.style import (
     ACCENT,
     INK,
     MAX_ROWS,
+    PlainLog,
     Scope,
     bar_height,
     empty_figure,
     label,
     labels,
+    legend_below,
     new_figure,
     plural,
     rows_axis,
@@ -64,12 +66,12 @@ def flows(table: pd.DataFrame, scope: Scope, *, first: str, second: str) -> Figu
             ax.text(-float(broken.iloc[i]) - room, i, f"−{_count(row['broken'])}", va="center", ha="right", size=9)
         text = f"+{_count(row['fixed'])}" + (f", {_count(row['still_wrong'])} still" if row["still_wrong"] else "")
         ax.text(float((fixed + wrong).iloc[i]) + room, i, text, va="center", size=9)
-    fig.legend(loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    legend_below(fig, ax.get_legend_handles_labels()[0])
     if len(ordered) > len(top):
         ax.set_xlabel(f"{ax.get_xlabel()}\nand {len(ordered) - len(top)} more in the table")
     gained, lost = round(table["fixed"].sum()), round(table["broken"].sum())
     gain = plural(gained, "position")
-    title = f"{label(second)} fixes {gain} of {label(first)} and breaks {lost:,} (net {_signed(gained - lost)})"
+    title = f"{label(second, 60)} fixes {gain} of {label(first)} and breaks {lost:,} (net {_signed(gained - lost)})"
     return titles(fig, title, scope.subtitle(f"still wrong: {round(table['still_wrong'].sum()):,}"))
 
 
@@ -143,6 +145,8 @@ def cost_ranges(
         )
     ax.set_xscale("log")
     ax.set_xlim(left, right)
+    ax.xaxis.set_major_formatter(PlainLog())
+    ax.xaxis.set_minor_formatter(PlainLog())
     ax.set_xlabel("cost of a missed rare position, in false alarms")
     rows_axis(ax, labels(rows, 30), 40)
     silent = [n for n in names if n not in rows]

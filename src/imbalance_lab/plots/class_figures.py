@@ -37,9 +37,11 @@ from imbalance_lab.plots.style import (
     titles,
 )
 
+_NAME_GAP = 0.062  # of the height between two names
+
 
 def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] | None = None) -> Figure:
-    """Recall, precision and F1 with intervals, one row per class, worst F1 first.
+    """Recall, precision and F1 with intervals, one row per class, worst F1 first, then those that cannot be judged.
 
     Parameters
     ----------
@@ -53,9 +55,11 @@ def per_class(table: pd.DataFrame, scope: Scope, *, colours: Mapping[str, str] |
     table = table[table["support"] > 0] if len(table) else table
     if table.empty:
         return empty_figure("No class has a scored position.", "Per class: nothing to show", scope.subtitle())
-    ordered = table.sort_values(["f1", "support"], na_position="first", kind="stable")
+    ordered = table.assign(_few=_few(table, MIN_N)).sort_values(
+        ["_few", "f1", "support"], ascending=[True, True, False], na_position="first", kind="stable"
+    )
     top = ordered.head(MAX_ROWS)
-    enough = ordered[~_few(ordered, MIN_N)]
+    enough = ordered[~ordered["_few"]]
     fig, axes = new_figure(1, 3, height=bar_height(len(top), 0.34, 0.85), sharey=True)
     names = [f"{c} (n={int(s):,})" for c, s in zip(labels(top["class"], 24), top["support"], strict=True)]
     for ax, metric in zip(axes[0], ("recall", "precision", "f1"), strict=True):
@@ -181,8 +185,10 @@ def class_frequency(
     low, high = min(x.min() / 2, 0.5), 2.0
     ax.set_xlim(low, high)
     rate_axis(ax, "error rate (1 − recall)", axis="y", low=-0.03, high=1.05)
-    at = spread_labels(y, 0.062, 0.0, 1.0) if len(usable) <= MAX_ROWS else y
-    _names_beside(ax, usable, x, y, at)
+    worst_first = np.lexsort((-y, usable["n"].to_numpy() < MIN_N))  # no more names than have room
+    named = np.sort(worst_first[: int(1 / _NAME_GAP)])
+    at = spread_labels(y[named], _NAME_GAP, 0.0, 1.0)
+    _names_beside(ax, usable.iloc[named], x[named], y[named], at)
     rare = usable[usable["train_share"] < 0.01]
     n_rare, wrong = int(rare["n"].sum()), float((rare["n"] * rare["rate"]).sum())
     if n_rare >= MIN_N:
@@ -204,10 +210,10 @@ def class_frequency(
 def _names_beside(
     ax: Axes, table: pd.DataFrame, x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float64]
 ) -> None:
-    for i, (name, n) in enumerate(zip(table["class"], table["n"], strict=True)):
+    for i, (name, n) in enumerate(zip(labels(table["class"], 22), table["n"], strict=True)):
         left = x[i] > 0.2
         ax.annotate(
-            f"{label(name, 20)} (n={int(n):,})",
+            f"{name} (n={int(n):,})",
             (x[i], y[i]),
             xytext=(x[i] / 1.12 if left else x[i] * 1.12, at[i]),
             textcoords="data",

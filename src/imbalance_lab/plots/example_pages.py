@@ -22,11 +22,16 @@ from imbalance_lab.plots.style import (
     Scope,
     empty_figure,
     label,
+    labels,
+    legend_below,
     new_figure,
     percent,
     titles,
+    wrapped,
 )
 
+_PANEL = 3.3  # inches of a window's panel
+_TICK_ROOM = 0.09  # share of a band
 _MOST_IMAGES = 12
 
 
@@ -95,13 +100,15 @@ def window_gallery(
         _name_bands(ax, channels, limits)
         if column:
             ax.tick_params(axis="y", which="both", labelleft=False)
-        ax.set_title(
-            label(example.title or ("wrong" if column == 0 else "nearest right"), 52), loc="left", size=10, color=INK
-        )
+        title = example.title or ("wrong" if column == 0 else "nearest right")
+        ax.set_title(wrapped(title, _PANEL, 10), loc="left", size=10, color=INK)
         ax.set_xlabel("step")
     named = [n for n in dict.fromkeys([*map(str, wrong.true), *map(str, wrong.pred)]) if n][:8]
-    boxes = [Rectangle((0, 0), 1, 1, fc=(colours or {}).get(n, MAJORITY)) for n in named]
-    fig.legend(boxes, [label(n, 16) for n in named], loc="outside lower center", ncols=8, fontsize=9, frameon=False)
+    texts = labels(named, 30)
+    boxes = [
+        Rectangle((0, 0), 1, 1, fc=(colours or {}).get(n, MAJORITY), label=t) for n, t in zip(named, texts, strict=True)
+    ]
+    legend_below(fig, boxes, most=8)
     start, stop = wrong.span if wrong.span is not None else (0, len(wrong.true) - 1)
     true, pred = wrong.true[start], wrong.pred[start]
     often = f", as happens to {percent(rate)} of {label(true)}" if rate is not None else ""
@@ -161,12 +168,13 @@ def _name_bands(ax: Axes, channels: Sequence[str], limits: Sequence[tuple[float,
     for i, found in enumerate(limits):
         if found is not None:
             low, high = found
-            ticks = [t for t in MaxNLocator(nbins=2).tick_values(low, high) if low <= t <= high]
+            room = _TICK_ROOM * (high - low)  # from the tick of the next band
+            ticks = [t for t in MaxNLocator(nbins=2).tick_values(low, high) if low + room <= t <= high - room]
             at += [_base(i, len(limits)) + (t - low) / (high - low) for t in ticks]
             texts += [f"{t:.6g}" for t in ticks]
     ax.set_yticks(at, texts)
     middles = [_base(i, len(limits)) + 0.5 for i in range(len(limits))]
-    ax.set_yticks(middles, [label(c, 16) for c in channels], minor=True)
+    ax.set_yticks(middles, labels(channels, 18), minor=True)
     ax.tick_params(axis="y", which="minor", length=0, labelsize=9.5, labelcolor=INK, pad=7 + 4.9 * max(map(len, texts)))
 
 
@@ -174,8 +182,8 @@ def _strips(ax: Axes, example: WindowExample, colours: Mapping[str, str]) -> Non
     """Runs of equal labels as coloured boxes that carry the class's name where it fits."""
     steps = len(example.true)
     boxes = []
-    for level, labels in ((_TRUE, example.true), (_READ, example.pred)):
-        names = np.asarray(labels, dtype=object)
+    for level, read in ((_TRUE, example.true), (_READ, example.pred)):
+        names = np.asarray(read, dtype=object)
         starts = np.flatnonzero(np.r_[True, names[1:] != names[:-1]])
         for start, stop in zip(starts, np.r_[starts[1:], steps], strict=True):
             name = names[start]
@@ -212,21 +220,21 @@ def image_gallery(examples: Sequence[ImageExample], scope: Scope) -> Figure:
     shown = sorted(examples, key=lambda e: -e.confidence)[:_MOST_IMAGES]
     pairs = min(4, len(shown))
     rows = -(-len(shown) // pairs)
-    fig, axes = new_figure(rows, 2 * pairs, width=max(5.0, 2.05 * pairs), height=1.5 * rows)
+    fig, axes = new_figure(rows, 2 * pairs, width=max(5.0, 2.4 * pairs), height=1.75 * rows)
     for ax in axes.flat:
         ax.set_axis_off()
     for i, example in enumerate(shown):
         left, right = axes[i // pairs, 2 * (i % pairs)], axes[i // pairs, 2 * (i % pairs) + 1]
         _image(left, example.image, ALARM)
         left.set_title(
-            f"{label(example.true, 9)} read as\n{label(example.pred, 9)}, {example.confidence:.2f}",
+            f"true {label(example.true, 10)}\nread {label(example.pred, 10)}\nat {example.confidence:.2f}",
             size=9,
             color=INK,
             loc="left",
         )
         if example.neighbour is not None:
             _image(right, example.neighbour, MUTED)
-            right.set_title(f"a right\n{label(example.true, 9)}", size=9, color=MUTED, loc="left")
+            right.set_title(f"a right\n{label(example.true, 12)}", size=9, color=MUTED, loc="left")
     first = shown[0]
     title = (
         f"Most confident error: {label(first.true)} read as {label(first.pred)} with confidence {first.confidence:.2f}"

@@ -24,6 +24,8 @@ from imbalance_lab.plots.style import (
     ends,
     interval_errors,
     label,
+    labels,
+    legend_below,
     more_note,
     new_figure,
     rate_axis,
@@ -66,9 +68,7 @@ def importance(
             )
     ax.axvline(0, color=INK, lw=1)
     sizes = top["channels"] if "channels" in top else pd.Series(1, index=top.index)
-    names = [
-        f"{label(f, 26)} ({c} channels)" if c > 1 else label(f, 34) for f, c in zip(top["feature"], sizes, strict=True)
-    ]
+    names = [f"{f} ({c} channels)" if c > 1 else f for f, c in zip(labels(top["feature"], 30), sizes, strict=True)]
     rows_axis(ax, names, 44)
     of = f" (of {base:.3f})" if np.isfinite(base) else ""
     ax.set_xlabel(f"{metric} lost{of}")
@@ -98,7 +98,7 @@ def cumulative(table: pd.DataFrame, scope: Scope, *, metric: str, what: str = "f
     ax.fill_between(x, low, high, color=ACCENT, alpha=0.2, lw=0)
     ax.plot(x, table["left"], color=ACCENT, marker="o", ms=5, lw=1.8)
     names = [
-        "as it is" if k == 0 else f"{k}: {label(f, 20)}" for k, f in zip(table["k"], table["feature"], strict=True)
+        "as it is" if k == 0 else f"{k}: {f}" for k, f in zip(table["k"], labels(table["feature"], 20), strict=True)
     ]
     ax.set_xticks(x, names, rotation=35, ha="right", rotation_mode="anchor")
     ax.set_ylabel(metric)
@@ -139,7 +139,7 @@ def attribution_channels(table: pd.DataFrame, scope: Scope, *, sanity: str = "")
     widest = float(np.nanmax(np.r_[np.fmax(top["share"], high), saliency.to_numpy(dtype=float)]))
     rate_axis(ax, "share of the absolute attribution", high=1.05 * widest)
     more_note(fig, len(integrated) - len(top))
-    fig.legend(handles=marks, loc="outside lower left", fontsize=9, frameon=False)
+    legend_below(fig, marks, where="left")
     first = top.iloc[0]
     title = (
         f"Integrated gradients give {label(first['channel'], 34)} {percent(first['share'], 0)} of the attribution "
@@ -190,20 +190,24 @@ def attribution_heat(
             interpolation="nearest",
         )
         ax.set_title(f"{label(c, 18)} (n={cases.get(c, 0):,})", loc="left", size=9.5, color=INK)
-        ax.set_yticks(range(len(top)), [label(names[i], 24) for i in top])
+        ax.set_yticks(range(len(top)), labels([names[i] for i in top], 24))
         if per_step:
             ax.axvline(0, color="white", lw=0.8, ls=(0, (2, 2)))
     for ax in axes[-1]:
         ax.set_xlabel("steps from the scored one" if per_step else "input step")
     if image is not None:
         bar = fig.colorbar(image, ax=axes, shrink=0.8, pad=0.01)
-        bar.set_label("mean |contribution| to the log odds (nats, square-root scale)", size=9)
+        bar.set_label("nats", size=9)
         bar.ax.tick_params(labelsize=9)
     peak = np.unravel_index(int(np.argmax(total)), total.shape)
     where = f"{'offset ' if per_step else 'step '}{at[peak[1]]:+d}" if per_step else f"step {at[peak[1]]}"
     title = f"The strongest input is {label(names[peak[0]], 34)} at {where}"
     hidden = len(names) - len(top)
-    notes = ["integrated gradients", *([f"{hidden} more channels in the table"] if hidden > 0 else [])]
+    notes = [
+        "integrated gradients",
+        "colour: mean |contribution| to the log odds, square-root scale",
+        *([f"{hidden} more channels in the table"] if hidden > 0 else []),
+    ]
     return titles(fig, title, scope.subtitle(*notes))
 
 

@@ -15,12 +15,15 @@ from imbalance_lab.plots.style import (
     MAX_ROWS,
     MUTED,
     SEQUENTIAL,
+    PlainLog,
     Scope,
     bar_height,
     empty_figure,
     ends,
     interval_errors,
     label,
+    labels,
+    legend_below,
     markers,
     more_note,
     new_figure,
@@ -34,6 +37,7 @@ from imbalance_lab.plots.style import (
 
 _COLOURS = ("#332288", "#44aa99", "#cc6677", "#999933", "#88ccee", "#882255", "#117733", "#aa4499")
 _MAX_SERIES = 8
+_NAME_GAP = 0.075  # of the height between two names
 
 
 def attention(heads: pd.DataFrame, mean: NDArray[np.float32], scope: Scope, *, profile: pd.DataFrame | None) -> Figure:
@@ -101,7 +105,7 @@ def attention_cases(cases: pd.DataFrame, chosen: pd.DataFrame, scope: Scope) -> 
         return empty_figure("No case.", "Attention of single positions: nothing to show", scope.subtitle())
     shown = chosen.head(6)
     rows = -(-len(shown) // 2)
-    fig, axes = new_figure(rows, min(2, len(shown)), height=1.45 * rows + 0.3, sharex=True)
+    fig, axes = new_figure(rows, min(2, len(shown)), height=1.6 * rows + 0.3, sharex=True)
     for ax in axes.flat[len(shown) :]:
         ax.set_axis_off()
     for k, ax in enumerate(axes.flat[: len(shown)]):
@@ -111,8 +115,8 @@ def attention_cases(cases: pd.DataFrame, chosen: pd.DataFrame, scope: Scope) -> 
         ax.imshow(grid, cmap=SEQUENTIAL, vmin=0, vmax=grid.max(), aspect="auto", interpolation="nearest")
         ax.plot([case["position"]], [-0.5], "v", color=INK, ms=7, clip_on=False)
         true, pred = str(case["label"]), str(case["pred"])
-        read = "right" if true == pred else f"read as {label(pred, 14)}"
-        ax.set_title(f"{label(true, 14)}, {read} (peak {grid.max():.2f})", loc="left", size=9.5, color=INK)
+        read = "read rightly" if true == pred else f"read as {label(pred, 24)}"
+        ax.set_title(f"{label(true, 36)}\n{read} (peak {grid.max():.2f})", loc="left", size=9.5, color=INK)
         ax.set_yticks(range(len(grid)), [f"head {h}" for h in range(len(grid))])
     for ax in axes[-1]:
         ax.set_xlabel("key (step)")
@@ -145,7 +149,7 @@ def embedding(
     fig, axes = new_figure(1, len(found), height=3.7)
     values = list(points[by].value_counts().index)
     known = [v for v in colours if v in values][:_MAX_SERIES]
-    shapes = markers(known)
+    shapes, shown = markers(known), dict(zip(known, labels(known, 24), strict=True))
     for ax, (name, stem) in zip(axes.flat, found, strict=True):
         rest = points[~points[by].isin(known)]
         if len(rest):
@@ -161,14 +165,13 @@ def embedding(
                 mec="white",
                 mew=0.4,
                 ls="",
-                label=f"{label(v, 18)} (n={len(part)})",
+                label=f"{shown[v]} (n={len(part)})",
             )
         trust = float(maps.loc[maps["map"] == name, "trustworthiness"].iloc[0])
         ax.set_title(f"{name}, trustworthiness {trust:.3f}", loc="left", size=9.5, color=INK)
         ax.set_xticks([])
         ax.set_yticks([])
-    handles, texts = axes.flat[0].get_legend_handles_labels()
-    fig.legend(handles, texts, loc="outside lower center", ncols=min(4, len(handles)), fontsize=9, frameon=False)
+    legend_below(fig, axes.flat[0].get_legend_handles_labels()[0])
     judged = separation[(separation["verdict"] == "ok") & separation["rate"].notna()]
     title = f"Features by {by}: too few points to judge how far they separate"
     if len(judged):
@@ -211,8 +214,8 @@ def separation(table: pd.DataFrame, scope: Scope) -> Figure:
                 )
         chance = ax.plot(part["chance"], y, "|", ms=14, mew=2, color=INK, label="chance")
         rate_axis(ax, measure, high=1.02)
-    rows_axis(axes[0, 0], [f"{label(v, 22)}" for v in order])
-    fig.legend(handles=chance, loc="outside lower left", fontsize=9, frameon=False)
+    rows_axis(axes[0, 0], order, 24)
+    legend_below(fig, chance, where="left")
     more_note(fig, len(dict.fromkeys(table["value"])) - len(order))
     last = table[(table["measure"] == measures[-1]) & (table["verdict"] == "ok")]
     title = "Too few points of any class to judge how well the features separate"
@@ -252,14 +255,16 @@ def difficulty(
         ax.plot(x[i], value, "o", ms=8, mec=colour, mfc="white" if few[i] else colour, mew=1.6, clip_on=False)
     conf = ax.plot(x, shown["confidence"], "_", ms=13, mew=2, color=INK, label="mean confidence")
     ax.set_xscale("log")
+    ax.xaxis.set_major_formatter(PlainLog())
+    ax.xaxis.set_minor_formatter(PlainLog())
     # Name the classes on the right, each at its own height, so that names never overlap.
-    named = shown[~few].head(MAX_ROWS) if (~few).any() else shown.head(MAX_ROWS)
-    heights = spread_labels(named["accuracy"].to_numpy(dtype=float), 0.075, 0.0, 1.0)
+    named = (shown[~few] if (~few).any() else shown).sort_values("accuracy", kind="stable").head(int(1 / _NAME_GAP))
+    heights = spread_labels(named["accuracy"].to_numpy(dtype=float), _NAME_GAP, 0.0, 1.0)
     for value, at, c, n, start in zip(
-        heights, named["accuracy"], named["class"], named["n"], named["train_count"], strict=True
+        heights, named["accuracy"], labels(named["class"], 20), named["n"], named["train_count"], strict=True
     ):
         ax.annotate(
-            f"{label(c, 16)} (n={int(n):,})",
+            f"{c} (n={int(n):,})",
             (max(float(start), 0.5), float(at)),
             xytext=(1.02, value),
             textcoords=("axes fraction", "data"),
@@ -271,7 +276,7 @@ def difficulty(
         )
     rate_axis(ax, "accuracy", axis="y", low=-0.02, high=1.02)
     ax.set_xlabel("training positions of the class (log)")
-    fig.legend(handles=conf, loc="outside lower left", fontsize=9, frameon=False)
+    legend_below(fig, conf, where="left")
     judged = shown[~few]
     title = "No class has enough positions and recordings to be judged"
     if len(judged):

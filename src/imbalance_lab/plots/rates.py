@@ -26,6 +26,7 @@ from imbalance_lab.plots.style import (
     furthest,
     interval_errors,
     label,
+    labels,
     more_note,
     new_figure,
     percent,
@@ -198,7 +199,7 @@ def slices(table: pd.DataFrame, scope: Scope, *, what: str = "slice", overall: f
                 capsize=3,
             )
     ax.axvline(mean, color=INK, lw=1, ls=(0, (4, 3)))
-    rows_axis(ax, [f"{label(v, 30)} (n={int(n):,})" for v, n in zip(top[column], top["n"], strict=True)], 60)
+    rows_axis(ax, [f"{v} (n={int(n):,})" for v, n in zip(labels(top[column], 34), top["n"], strict=True)], 60)
     high = float(furthest(top, "rate").max())
     rate_axis(ax, f"error rate (dashed: overall {percent(mean)})", high=max(0.02, min(1.03, 1.06 * max(high, mean))))
     more_note(fig, len(ordered) - len(top))

@@ -16,6 +16,7 @@ from imbalance_lab.plots.style import (
     Scope,
     empty_figure,
     interval_errors,
+    legend_below,
     new_figure,
     percent,
     plural,
@@ -42,8 +43,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], scope: Scope, *, ece: Mappin
         return empty_figure("No scored position.", "Calibration: nothing to show", scope.subtitle())
     fig, axes = new_figure(2, 1, width=6.6, height=5.4, sharex=True, height_ratios=[3.2, 1])
     top, below = style_axes(axes[0, 0], "both"), style_axes(axes[1, 0], "y")
-    top.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 3)))
-    top.text(0.045, 0.085, "confidence = share right", rotation=0, size=9, color=MUTED, transform=top.transAxes)
+    top.plot([0, 1], [0, 1], color=MUTED, lw=1.2, ls=(0, (4, 3)), label="confidence = share right")
     for (name, bins), (colour, marker, line) in zip(filled.items(), _SERIES, strict=False):
         text = name + (f": ECE {ece[name]:.3f}" if ece and name in ece else "")
         error = interval_errors(bins["accuracy"], bins["low"], bins["high"]) if "low" in bins else None
@@ -63,7 +63,7 @@ def reliability(curves: Mapping[str, pd.DataFrame], scope: Scope, *, ece: Mappin
             label=text,
         )
         below.plot(bins["mean_confidence"], bins["count"], color=colour, marker=marker, ls=line, ms=4, lw=1.4)
-    top.legend(loc="upper left", fontsize=9, frameon=False)
+    legend_below(fig, top.get_legend_handles_labels()[0], most=2)
     rate_axis(top, "share right", axis="y", low=-0.02, high=1.04)
     below.set_yscale("log")
     below.set_ylabel("positions\n(log)")

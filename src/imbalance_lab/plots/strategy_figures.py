@@ -20,6 +20,8 @@ from imbalance_lab.plots.style import (
     empty_figure,
     interval_errors,
     label,
+    labels,
+    legend_below,
     markers,
     new_figure,
     percent,
@@ -76,7 +78,8 @@ def leaderboard(
     for j, value in enumerate(bottom.values()):
         ax.plot([value], [len(top) + j], marker="x", ms=8, mew=1.8, color=MUTED, ls="")
     names = [f"{s} (baseline)" if s == baseline else str(s) for s in top["strategy"]]
-    rows_axis(ax, [label(n, 34) for n in names] + [f"trivial: {label(n, 24)}" for n in bottom], 60)
+    rows_axis(ax, [*labels(names, 34), *(f"trivial: {label(n, 24)}" for n in bottom)], 60)
+    ax.use_sticky_edges = False  # an interval ends inside the frame
     handles = [
         Line2D([], [], marker="o", ls="", color=MUTED, mec="white", ms=6, label="a seed"),
         Line2D([], [], color=MUTED, lw=7, alpha=0.3, label="95 % interval of the mean"),
@@ -96,7 +99,7 @@ def leaderboard(
         handles.append(
             Line2D([], [], marker="D", ls="", mfc="none", mec=INK, ms=6, label="same models, corrected post hoc")
         )
-    fig.legend(handles=handles, loc="outside lower center", ncols=2, fontsize=9, frameon=False)
+    legend_below(fig, handles, most=2)
     ax.set_xlabel(metric)
     if len(ordered) > len(top):
         ax.set_xlabel(f"{metric}  (and {len(ordered) - len(top)} more in the table)")
@@ -171,10 +174,10 @@ def recall_against_false_alarms(table: pd.DataFrame, scope: Scope, *, baseline: 
         rate_axis(ax, "false alarms" if i + cols >= len(shown) else "", low=-0.05 * high, high=high)
         ax.xaxis.set_major_locator(MaxNLocator(nbins=3))
     handles = [
-        Line2D([], [], marker=shape[s], ls="", color=colours[s], mec=INK, mew=0.5, ms=7, label=label(s, 26))
-        for s in strategies
+        Line2D([], [], marker=shape[s], ls="", color=colours[s], mec=INK, mew=0.5, ms=7, label=text)
+        for s, text in zip(strategies, labels(strategies, 34), strict=True)
     ]
-    fig.legend(handles=handles, loc="outside lower center", ncols=3, fontsize=9, frameon=False)
+    legend_below(fig, handles, most=3)
     title = _recall_headline(table, baseline)
     extra = [f"and {len(classes) - len(shown)} more classes in the table"] if len(classes) > len(shown) else []
     return titles(

@@ -23,12 +23,12 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg, RendererAgg
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties, findfont, get_font
 from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.ticker import FuncFormatter
+from matplotlib.ticker import AutoLocator, FuncFormatter, LogFormatter
 from matplotlib.transforms import Bbox
 from numpy.typing import NDArray
 from PIL.Image import Dither, Image, Quantize, fromarray
 
-from imbalance_lab.formats import percent, plural  # noqa: F401 (figures take both from here)
+from imbalance_lab.formats import percent, plural, short  # noqa: F401 (figures take both from here)
 
 MIN_N = 20
 """Support below which a class or a slice is drawn hollow and not made the headline."""
@@ -36,6 +36,7 @@ MIN_N = 20
 DPI = 150
 MAX_ROWS = 20
 _DRAWN = "_imbalance_lab_png"  # attribute of a figure that holds its PNG
+_LEGEND_ENTRY = 0.62  # inches of a legend's entry beside its text: mark and gaps, in widths of 9 pt
 WIDTH = 8.0  # inches: 1200 pixels, the widest that a page of text shows without shrinking
 
 INK = "#1f2328"
@@ -84,19 +85,16 @@ class Scope:
         return " · ".join(part for part in parts if part)
 
 
-def label(text: object, width: int = 28) -> str:
+def label(text: object, width: int = 44) -> str:
     """``text`` as matplotlib shows it literally: no mathtext, no missing glyph, at most ``width`` characters.
 
     The middle is cut, because names of one family differ at either end. Labelling a label changes nothing.
     """
     shown = _clean(str(text).replace(r"\$", "$")) or "(empty)"
-    if len(shown) > width:
-        head = (width - 1) * 2 // 3
-        shown = f"{shown[:head]}…{shown[len(shown) - (width - 1 - head) :]}"
-    return shown.replace("$", r"\$")
+    return short(shown, width).replace("$", r"\$")
 
 
-def labels(names: Iterable[object], width: int = 28) -> list[str]:
+def labels(names: Iterable[object], width: int = 44) -> list[str]:
     """:func:`label` of each name of an axis; names that would be shown alike are cut to where they differ."""
     texts = [_clean(str(name)) for name in names]
     shown = [label(text, width) for text in texts]
@@ -235,6 +233,11 @@ def titles(fig: Figure, title: str, subtitle: str = "") -> Figure:
     return fig
 
 
+def wrapped(text: object, inches: float, size: float = 9.5) -> str:
+    """``text`` as matplotlib shows it literally, broken at spaces into lines of so many inches."""
+    return "\n".join(label(line, 200) for line in _wrap(_clean(str(text)), size, "normal", inches))
+
+
 def title_of(fig: Figure, part: str = "title") -> str:
     """The finding (or the ``"subtitle"``) that :func:`titles` wrote."""
     return " ".join(t.get_text() for t in fig.texts if t.get_gid() == part).replace(_NBSP, " ")
@@ -298,15 +301,16 @@ def bar_height(n: int, per_row: float = 0.3, extra: float = 0.75) -> float:
 
 def rows_axis(ax: Axes, names: Sequence[object], width: int = 28) -> Axes:
     """Put row names on the y axis, the first on top."""
-    ax.set_yticks(range(len(names)), [label(name, width) for name in names])
+    ax.set_yticks(range(len(names)), labels(names, width))
     ax.set_ylim(len(names) - 0.4, -0.6)
     ax.tick_params(axis="y", length=0)
     return ax
 
 
 def rate_axis(ax: Axes, text: str, axis: str = "x", low: float = 0.0, high: float = 1.0) -> Axes:
-    """Percent ticks on an axis that holds shares."""
+    """Percent ticks on an axis that holds shares; room for text beyond 100 % has none."""
     which = ax.xaxis if axis == "x" else ax.yaxis
+    which.set_major_locator(_Shares())
     which.set_major_formatter(FuncFormatter(lambda v, _: f"{round(100 * v, 4):g} %"))
     if axis == "x":
         ax.set_xlim(low, high)
@@ -315,6 +319,32 @@ def rate_axis(ax: Axes, text: str, axis: str = "x", low: float = 0.0, high: floa
         ax.set_ylim(low, high)
         ax.set_ylabel(text)
     return ax
+
+
+class PlainLog(LogFormatter):
+    """2 and 0.1 on a log axis, where matplotlib writes powers of ten."""
+
+    def _num_to_string(self, x: float, vmin: float, vmax: float) -> str:
+        return f"{x:g}"
+
+
+class _Shares(AutoLocator):
+    """Ticks from -100 % to 100 %."""
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """The ticks between two values."""
+        ticks = np.asarray(super().tick_values(vmin, vmax), dtype=float)
+        return ticks[np.abs(ticks) <= 1 + 1e-9]
+
+
+def legend_below(fig: Figure, handles: Sequence[Any], *, most: int = 4, where: str = "center") -> None:
+    """A legend under the axes in at most ``most`` columns, fewer where the labels of ``handles`` are long."""
+    if not handles:
+        return
+    widest = max(_width(str(handle.get_label()), 9, "normal") for handle in handles)
+    fits = int((fig.get_size_inches()[0] - 0.2) / (widest + _LEGEND_ENTRY))
+    columns = max(1, min(most, fits, len(handles)))
+    fig.legend(handles=handles, loc=f"outside lower {where}", ncols=columns, fontsize=9, frameon=False)
 
 
 def interval_errors(value: Any, low: Any, high: Any) -> NDArray[np.float64]:

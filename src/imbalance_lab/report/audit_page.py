@@ -12,7 +12,7 @@ from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.formats import percent, plural, share
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Block, Card, Cell, Column, Note, Number, Page, Section, TableView, Text
+from imbalance_lab.report.page import Block, Card, Cell, Column, Note, Number, Page, Section, TableView, Text, facts_of
 from imbalance_lab.report.page_tables import table_view
 from imbalance_lab.report.recommendation_cards import OPEN_CARDS
 
@@ -23,6 +23,18 @@ _SEVERITY = (Verdict.FAIL, Verdict.WARN, Verdict.INSUFFICIENT, Verdict.PASS, Ver
 _FINE = (Verdict.PASS, Verdict.NOT_APPLICABLE)
 _DATA = "data"
 _ALL = "All findings, worst first"
+_ALIKE = 3  # findings of a check that ask for the same: more of them are a table
+_MEASURES = {
+    "frequencies": "share of the rarest class",
+    "splits": "classes that a split lacks",
+    "learnability": "ROC AUC of the probe",
+    "power": "difference in recall that test can show",
+    "label noise": "suspected labels of a class",
+    "metric traps": "score of a constant answer",
+    "input leakage": "label told by one input",
+    "placeholder": "fillers among a class",
+}  # what the rate of a check is
+_NO_SHARES = ("learnability", "power")  # checks whose rate is no share of anything
 _TONES = {Verdict.FAIL: "bad", Verdict.WARN: "open", Verdict.PASS: "good"}
 
 
@@ -82,7 +94,7 @@ def render_audit_page(
             *data,
             Section("Check by check", (), inner),
         ),
-        facts=tuple((str(k), str(v)) for k, v in (facts or {}).items()),
+        facts=facts_of(facts or {}),
         tone=_TONES.get(worst, "open"),
     )
 
@@ -112,8 +124,13 @@ def _numbers(findings: Sequence[Finding]) -> list[Number]:
     for f in sorted(rated, key=lambda f: (_SEVERITY.index(f.verdict), -(f.rate or 0))):
         chosen.setdefault(f.check, f)
     for f in list(chosen.values())[:3]:
-        out.append(Number(percent(f.rate or 0.0, 1), _subject(f), _support(f)))
+        about = _MEASURES.get(f.check, _words(f.check))
+        out.append(Number(_rate(f, f.rate or 0.0), f"{about}: {f.subject}" if f.subject else about, _support(f)))
     return out
+
+
+def _rate(f: Finding, value: float) -> str:
+    return share(value) if f.check in _NO_SHARES else percent(value, 1)
 
 
 def _among(findings: Sequence[Finding]) -> str:
@@ -128,7 +145,7 @@ def _subject(f: Finding) -> str:
 def _support(f: Finding) -> str:
     parts = []
     if f.interval is not None:
-        parts.append(f"95 % interval {percent(f.interval[0], 1)} to {percent(f.interval[1], 1)}")
+        parts.append(f"95 % interval {_rate(f, f.interval[0])} to {_rate(f, f.interval[1])}")
     if f.n is not None:
         parts.append(f"n = {f.n:,}")
     if f.threshold is not None:
@@ -165,12 +182,35 @@ def _check(findings: Sequence[Finding]) -> list[Block]:
     fine = [f for f in findings if f.verdict in _FINE]
     open_ones = [f for f in findings if f not in fine] or fine
     blocks: list[Block] = []
-    for i, f in enumerate(open_ones):
-        asked_again = i + 1 < len(open_ones) and open_ones[i + 1].mend == f.mend
-        blocks += _finding(f, mend="" if asked_again else f.mend)
+    for own in _alike(open_ones):
+        if len(own) > _ALIKE and all(len(f.evidence) == 1 for f in own):
+            blocks += _several(own)
+            continue
+        for f in own:
+            blocks += _finding(f, mend=f.mend if f is own[-1] else "")
     if open_ones is not fine and fine:
         blocks.append(_passed(fine, *(t for f in fine for t in _proof(f))))
     return blocks
+
+
+def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
+    """Findings that ask for the same, together, in the order of the first of each."""
+    groups: dict[tuple[str, Verdict, str], list[Finding]] = {}
+    for f in findings:
+        groups.setdefault((f.check, f.verdict, f.mend), []).append(f)
+    return list(groups.values())
+
+
+def _several(findings: Sequence[Finding]) -> list[Block]:
+    """Many findings of one kind: the first in words, the evidence of all as one table."""
+    first = findings[0]
+    frame = pd.DataFrame([dict(f.evidence[0]) for f in findings])
+    mark = str(first.verdict).capitalize()
+    blocks: list[Block] = [
+        Text(f"{mark} — {plural(len(findings), 'finding')}. {first.subject}: {_message(first)}"),
+        table_view(frame, "The evidence of each", most=20),
+    ]
+    return [*blocks, Text(f"What to do: {first.mend}")] if first.mend else blocks
 
 
 def _passed(findings: Sequence[Finding], *more: TableView) -> Note:
@@ -202,7 +242,11 @@ def _overview(findings: Sequence[Finding]) -> list[Block]:
     """All findings in tables; those that passed stand behind a triangle."""
     fine = [f for f in findings if f.verdict in _FINE]
     open_ones = [f for f in findings if f.verdict not in _FINE]
-    blocks: list[Block] = [_table(open_ones)] if open_ones else [Text("No check failed or warns.")]
+    shown = [f for own in _alike(open_ones) for f in own[:_ALIKE]]
+    rest = [f for f in open_ones if f not in shown]
+    blocks: list[Block] = [_table(shown)] if open_ones else [Text("No check failed or warns.")]
+    if rest:
+        blocks.append(Note(f"{plural(len(rest), 'more finding')} of the same kinds", "", (_table(rest),)))
     if fine:
         blocks.append(_passed(fine))
     return blocks

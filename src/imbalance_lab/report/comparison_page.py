@@ -10,7 +10,7 @@ import pandas as pd
 from imbalance_lab.analysis.record import Table
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Block, Number, Page, Text, link_list
+from imbalance_lab.report.page import Block, Number, Page, Text, facts_of, link_list
 from imbalance_lab.report.page_tables import table_view
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def render_comparison_page(
             first={"strategies": [board, *said]},
             last={"runs": runs},
         ),
-        facts=tuple((str(k).replace("_", " "), text) for k, v in (facts or {}).items() if (text := _plain(v))),
+        facts=facts_of(facts or {}),
         tone=tone,
     )
 
@@ -106,12 +106,3 @@ COMPARISON = Layout(
     figures={"recall_against_false_alarms": "gain", "cost_ranges": "gain", "flows": "flows"},
     headers=_HEADERS,
 )
-
-
-def _plain(value: object) -> str:
-    """A fact in words: lists and counts without brackets and quotes, "" for none."""
-    if isinstance(value, Mapping):
-        return ", ".join(f"{k} {v:,}" if isinstance(v, int) else f"{k} {v}" for k, v in value.items())
-    if isinstance(value, (list, tuple)):
-        return ", ".join(str(v) for v in value)
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)

@@ -12,7 +12,7 @@ from imbalance_lab.interpretation.contents import Interpretation
 from imbalance_lab.interpretation.parts import PARTS, metric_words, tables
 from imbalance_lab.report.assemble import Layout, Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Number, Page, Text
+from imbalance_lab.report.page import Number, Page, Text, facts_of
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -50,7 +50,7 @@ def render_interpretation(i: Interpretation, figures: Mapping[str, Figure], *, t
         numbers=tuple(_numbers(i)),
         figure=figure_view(f"{PREFIX}{opening}", figures[opening]) if opening else None,
         sections=sections_of(INTERPRETATION, rest, first={"found": [Text(s) for s in i.summary], "absent": reasons}),
-        facts=tuple((k.replace("_", " "), str(i.meta[k])) for k in _FACTS if k in i.meta),
+        facts=facts_of({k: i.meta[k] for k in _FACTS if k in i.meta}),
     )
 
 

@@ -274,6 +274,28 @@ def link_list(pairs: Sequence[tuple[str, str]]) -> Links:
     return Links(tuple(pairs))
 
 
+def facts_of(facts: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
+    """Small print of a page: names with spaces, values in words; what is empty is left out."""
+    return tuple((str(k).replace("_", " "), text) for k, v in facts.items() if (text := _plain(v)))
+
+
+def _plain(value: object) -> str:
+    """A fact in words: lists and counts without brackets and quotes, "" for none."""
+    if isinstance(value, Mapping):
+        return ", ".join(f"{k} {_nested(v)}" for k, v in value.items())
+    if isinstance(value, (list, tuple, set, frozenset)):
+        return ", ".join(_nested(v) for v in value)
+    if value is None or isinstance(value, bool):
+        return {None: "", True: "yes", False: "no"}[value]
+    if isinstance(value, int):
+        return f"{value:,}"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _nested(value: object) -> str:
+    return f"({_plain(value)})" if isinstance(value, (Mapping, list, tuple)) else _plain(value)
+
+
 def check_href(href: str) -> str:
     """Return ``href`` if it is relative or http(s); anything else raises InputError."""
     scheme = re.match(r"\s*([a-zA-Z][a-zA-Z0-9+.-]*):", href)

@@ -13,7 +13,7 @@ from imbalance_lab.analysis.suite import head_suffixes, head_tables, shared_tabl
 from imbalance_lab.formats import percent
 from imbalance_lab.report.assemble import Results, sections_of
 from imbalance_lab.report.images import figure_view
-from imbalance_lab.report.page import Card, Number, Page
+from imbalance_lab.report.page import Card, Number, Page, facts_of
 from imbalance_lab.report.page_sections import RUN
 from imbalance_lab.report.recommendation_cards import OPEN_CARDS, cards
 from imbalance_lab.report.run_figures import figures_of
@@ -93,7 +93,7 @@ def render_run_report(
         advice=tuple(card for card in advised if isinstance(card, Card))[:OPEN_CARDS],
         advice_at=RUN.sections["recommendations"],
         sections=sections_of(RUN, shared, heads, {"recommendations": advised}),
-        facts=tuple((str(k), str(v)) for k, v in {**(facts or {}), **small, **unscored}.items()),
+        facts=facts_of({**(facts or {}), **small, **unscored}),
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -22,7 +22,7 @@ from imbalance_lab.audit.raw_words import (
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.target_positions import count_table, group_counts, scored_positions
 from imbalance_lab.data.dataset import LoadedData, RawText
-from imbalance_lab.formats import listed, percent, plural
+from imbalance_lab.formats import listed, percent, plural, short
 
 CHECK = "frequencies"
 
@@ -73,10 +73,10 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> Finding:
     never = [classes[c] for c in np.flatnonzero(counts == 0)]
     rare = [classes[c] for c in present if counts[c] / n < limits.rare_share]
     message = (
-        f"{head}: {classes[largest]} holds {percent(counts[largest] / n, 2)} and {classes[rarest]} "
+        f"{head}: {short(classes[largest])} holds {percent(counts[largest] / n, 2)} and {short(classes[rarest])} "
         f"{percent(share, 2)} of {n:,} positions (ratio {ratio:,.0f})"
-        + (f"; below {percent(limits.rare_share, 0)}: {plural(len(rare), 'class')} ({listed(rare)})" if rare else "")
-        + (f"; never seen: {listed(never)}" if never else "")
+        + (f"; below {percent(limits.rare_share, 0)}: {plural(len(rare), 'class')} ({_named(rare)})" if rare else "")
+        + (f"; never seen: {_named(never)}" if never else "")
         + "."
     )
     some = trained[trained > 0]
@@ -259,3 +259,8 @@ def _targets(
     return Finding(
         CHECK, verdict, message, subject, float(gap[worst]), span, n, limits.share_disagreement, rows, mend, kind
     )
+
+
+def _named(classes: Sequence[str]) -> str:
+    """Names of classes in the verdict's sentence, each at most a few words; the evidence has them whole."""
+    return listed([short(name) for name in classes], room=120)
