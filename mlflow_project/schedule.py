@@ -295,4 +295,6 @@ def _strategy_run(spec: ExperimentSpec, parent: RunLogger, strategy: str, known:
         logger = RunLogger(parent.store, known[strategy])
         logger.client.update_run(logger.run_id, status="RUNNING")
         return logger
-    return start_child(parent.store, parent.run_id, strategy, strategy_tags(strategy, spec.baseline))
+    return start_child(
+        parent.store, parent.run_id, strategy, strategy_tags(strategy, spec.baseline, list(spec.strategies))
+    )

@@ -22,6 +22,7 @@ from imbalance_lab.comparison.racing import Stop
 from imbalance_lab.data.dataset import LoadedData
 from imbalance_lab.formats import METRIC_WORDS
 from imbalance_lab.names import key
+from imbalance_lab.plots.style import strategy_colours
 from imbalance_lab.report.markdown import code, escaped
 from imbalance_lab.run.scores import control_metrics, prediction_metrics
 from imbalance_lab.run.strategy_files import StrategyOutcome, StrategyTask
@@ -44,23 +45,25 @@ STOPPED = "stopped"
 IMAGES = ("confusion",)
 """Figures of a trial that are logged as images too."""
 
+_COLOUR = "mlflow.runColor"  # the page keeps a colour that somebody chose for a run in this tag
 _EXAMPLES = 1  # rows or windows of the input example; MLflow writes it twice, a window of 64 x 79 in 260 kB
 
 
-def trial_tags(trial: TrialId, baseline: str) -> dict[str, str]:
-    """Tags of a trial's run."""
+def trial_tags(trial: TrialId, baseline: str, strategies: Sequence[str]) -> dict[str, str]:
+    """Tags of a trial's run; MLflow draws the trials of one of the experiment's ``strategies`` in one colour."""
     return {
+        **strategy_tags(trial.strategy, baseline, strategies),
         "role": "trial",
-        "strategy": trial.strategy,
         "seed": str(trial.seed),
-        "baseline": str(trial.strategy == baseline),
         **({} if trial.fold is None else {"fold": str(trial.fold)}),
     }
 
 
-def strategy_tags(strategy: str, baseline: str) -> dict[str, str]:
+def strategy_tags(strategy: str, baseline: str, strategies: Sequence[str]) -> dict[str, str]:
     """Tags of the run of a strategy over all its seeds and folds."""
-    return {"role": "strategy", "strategy": strategy, "baseline": str(strategy == baseline)}
+    colour = strategy_colours(strategies, baseline)[strategy]
+    own = {"strategy": strategy, "baseline": str(strategy == baseline)}
+    return {"role": "strategy", **own, _COLOUR: colour}
 
 
 def log_spec(logger: RunLogger, spec: ExperimentSpec) -> None:

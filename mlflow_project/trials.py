@@ -172,7 +172,8 @@ def open_run(trial: TrackedTrial) -> RunLogger:
         logger = take_up(trial.store, trial.run_id)
         _forget_models(logger)
         return logger
-    tags = trial_tags(trial.id, trial.trial.spec["baseline"])
+    spec = trial.trial.spec
+    tags = trial_tags(trial.id, spec["baseline"], list(spec["strategies"]))
     return start_child(trial.store, trial.parent_run_id, trial.name, tags)
 
 

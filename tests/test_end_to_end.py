@@ -61,6 +61,7 @@ def test_mlflow_run_on_real_recordings(tmp_path: Path, shared_dir: Path) -> None
     assert parent.info.status == "FINISHED"
     assert set(children) == {"cross-entropy-s0", "weights-inverse-sqrt-s0"}
     c = client(tmp_path)
+    assert len({child.data.tags["mlflow.runColor"] for child in children.values()}) == 2  # one for each strategy
     for child in children.values():
         assert child.info.status == "FINISHED"
         assert child.data.tags["mlflow.parentRunId"] == parent.info.run_id

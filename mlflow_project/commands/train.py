@@ -51,7 +51,7 @@ def main(arguments: argparse.Namespace) -> int:
     plan = plan_for(1, 1, resolve_gpus(spec.training.device))
     loaded, said = load_and_check(spec, one.fold)
     store = tracking.open_store(spec.name)
-    tags = {**trial_tags(one, spec.baseline), "experiment_name": spec.name}
+    tags = {**trial_tags(one, spec.baseline, list(spec.strategies)), "experiment_name": spec.name}
     with tracking.run(store, one.name, tags) as logger:
         workspace = Workspace.of_run(logger.run_id)
         save_loaded(loaded, workspace.data_of(one.fold))

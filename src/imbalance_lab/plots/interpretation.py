@@ -139,7 +139,7 @@ def attribution_channels(table: pd.DataFrame, scope: Scope, *, sanity: str = "")
     widest = float(np.nanmax(np.r_[np.fmax(top["share"], high), saliency.to_numpy(dtype=float)]))
     rate_axis(ax, "share of the absolute attribution", high=1.05 * widest)
     more_note(fig, len(integrated) - len(top))
-    legend_below(fig, marks, where="left")
+    legend_below(fig, marks, left=True)
     first = top.iloc[0]
     title = (
         f"Integrated gradients give {label(first['channel'], 34)} {percent(first['share'], 0)} of the attribution "

@@ -215,7 +215,7 @@ def separation(table: pd.DataFrame, scope: Scope) -> Figure:
         chance = ax.plot(part["chance"], y, "|", ms=14, mew=2, color=INK, label="chance")
         rate_axis(ax, measure, high=1.02)
     rows_axis(axes[0, 0], order, 24)
-    legend_below(fig, chance, where="left")
+    legend_below(fig, chance, left=True)
     more_note(fig, len(dict.fromkeys(table["value"])) - len(order))
     last = table[(table["measure"] == measures[-1]) & (table["verdict"] == "ok")]
     title = "Too few points of any class to judge how well the features separate"
@@ -276,7 +276,7 @@ def difficulty(
         )
     rate_axis(ax, "accuracy", axis="y", low=-0.02, high=1.02)
     ax.set_xlabel("training positions of the class (log)")
-    legend_below(fig, conf, where="left")
+    legend_below(fig, conf, left=True)
     judged = shown[~few]
     title = "No class has enough positions and recordings to be judged"
     if len(judged):

@@ -14,7 +14,7 @@ from functools import lru_cache
 from io import BytesIO
 from itertools import takewhile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -337,14 +337,17 @@ class _Shares(AutoLocator):
         return ticks[np.abs(ticks) <= 1 + 1e-9]
 
 
-def legend_below(fig: Figure, handles: Sequence[Any], *, most: int = 4, where: str = "center") -> None:
+def legend_below(fig: Figure, handles: Sequence[Any], *, most: int = 4, left: bool = False) -> None:
     """A legend under the axes in at most ``most`` columns, fewer where the labels of ``handles`` are long."""
     if not handles:
         return
     widest = max(_width(str(handle.get_label()), 9, "normal") for handle in handles)
     fits = int((fig.get_size_inches()[0] - 0.2) / (widest + _LEGEND_ENTRY))
     columns = max(1, min(most, fits, len(handles)))
-    fig.legend(handles=handles, loc=f"outside lower {where}", ncols=columns, fontsize=9, frameon=False)
+    corner: Literal["outside lower left", "outside lower center"] = "outside lower center"
+    if left:
+        corner = "outside lower left"
+    fig.legend(handles=handles, loc=corner, ncols=columns, fontsize=9, frameon=False)
 
 
 def interval_errors(value: Any, low: Any, high: Any) -> NDArray[np.float64]:
