@@ -59,6 +59,7 @@ def test_mlflow_run_on_real_recordings(tmp_path: Path, shared_dir: Path) -> None
     assert "mlflow ui --backend-store-uri" in done.stdout
     parent, children = runs_of(tmp_path, "tiny-motion")
     assert parent.info.status == "FINISHED"
+    assert "owner" not in parent.data.tags  # nobody works on it any more
     assert set(children) == {"cross-entropy-s0", "weights-inverse-sqrt-s0"}
     c = client(tmp_path)
     assert len({child.data.tags["mlflow.runColor"] for child in children.values()}) == 2  # one for each strategy
