@@ -1,6 +1,6 @@
 """What does someone meet who has never seen this project? A fresh clone, installed and run by every route.
 
-Command   python benchmarks/newcomer.py [--only pythons,routes,releases,wheel] [--folder FOLDER] [--json FILE]
+Command   python benchmarks/newcomer.py [--only pins,pythons,routes,releases,wheel] [--folder FOLDER] [--json FILE]
           python benchmarks/newcomer.py --write      (docs/newcomer.md from benchmarks/results/newcomer.json)
 Duration  half an hour or more and the network: every part installs into new environments; up to 8 GB at a time
 Result    seconds and exit codes; whether every Python gives the same figures; where store, artifacts and `outputs` of
@@ -262,11 +262,41 @@ def landed(kind: str, places: dict[str, Path]) -> str:
 # --- the parts -------------------------------------------------------------------------------------------------------
 
 
-def each_python(folder: Path) -> list[Row]:
+def each_pin(folder: Path) -> list[Row]:
+    """For every Python and system: whether uv finds wheels of all pins. Nothing is installed: neither need be there."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise CaseError("uv is not on this machine")
+    clone = clone_into(folder / "clone")
+    around = bare_environment() | {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_CACHE_DIR": str(folder / "cache")}
+    rows: list[Row] = []
+    for minor in MINORS:
+        for system, platform in PLATFORMS.items():
+            given = ("--python-version", f"3.{minor}", "--python-platform", platform, "--only-binary", ":all:")
+            what = ("--constraint", "constraints.txt", "--extra", "dev", "--no-header", "pyproject.toml")
+            done = call([uv, "pip", "compile", "--quiet", *given, *what], clone, around, 300)
+            names = [line.partition("==")[0] for line in done.out.splitlines() if "==" in line]
+            cuda = sum(name.startswith("nvidia-") for name in names)
+            row: Row = {"python": f"3.{minor}", "system": system}
+            rows.append(row | ({"failed": done.reason} if done.code else {"packages": len(names), "cuda": cuda}))
+    return rows
+
+
+PLATFORMS = {
+    "Linux, x86": "x86_64-manylinux_2_28",
+    "Linux, ARM": "aarch64-manylinux_2_28",
+    "macOS, ARM": "aarch64-apple-darwin",
+    "Windows": "x86_64-pc-windows-msvc",
+}
+
+
+def each_python(folder: Path, minors: tuple[int, ...]) -> list[Row]:
     """Every Python: a new environment with pip alone, the pins, a small grid, its figures against the first's."""
     rows: list[Row] = []
     first: dict[str, float] | None = None
     for minor, program in pythons().items():
+        if minor not in minors:
+            continue
         row: Row = {"python": f"3.{minor}"}
         rows.append(row)
         clone, place = clone_into(folder / f"clone-{minor}"), folder / f"venv-{minor}"
@@ -282,6 +312,7 @@ def each_python(folder: Path) -> list[Row]:
             print(row, flush=True)
         except CaseError as error:
             row["failed"] = str(error)
+            print(row, flush=True)
         finally:
             shutil.rmtree(place, ignore_errors=True)
             shutil.rmtree(clone, ignore_errors=True)
@@ -337,6 +368,8 @@ def each_route(folder: Path, launcher: Path | None, wanted: str) -> list[Row]:
             done = call(command, here, around)
             row: Row = {"manager": manager, "from": name, "seconds": done.seconds, "code": done.code}
             row["environment"] = "present" if manager == "local" else "made" if new else "kept"
+            if row["environment"] == "made" and environments.exists():
+                row["gib"] = size_gib(environments)
             if done.code:
                 row["failed"] = done.reason
             else:
@@ -405,7 +438,19 @@ def from_wheel(folder: Path) -> list[Row]:
     return [row | {"left": ", ".join(sorted(p.name for p in empty.iterdir()))}]
 
 
-PARTS = ("pythons", "routes", "releases", "wheel")
+PARTS = ("pins", "pythons", "routes", "releases", "wheel")
+KEYS = {"pythons": ("python",), "routes": ("manager", "from")}
+"""What names a row of the parts that can be measured row by row."""
+
+
+def merged(name: str, before: list[Row], found: list[Row]) -> list[Row]:
+    """The new rows and those of before that were not measured again, in order."""
+    keys = KEYS.get(name)
+    if keys is None:
+        return found
+    new = {tuple(row[key] for key in keys) for row in found}
+    rows = [*(row for row in before if tuple(row[key] for key in keys) not in new), *found]
+    return sorted(rows, key=lambda row: MANAGERS.index(row["manager"]) if "manager" in row else row["python"])
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -422,11 +467,11 @@ def measure(arguments: argparse.Namespace) -> Outcome:
         try:
             if name == "routes":
                 found = each_route(folder, arguments.launcher, arguments.routes)
-                new = {(row["manager"], row["from"]) for row in found}
-                kept = [row for row in tables.get(name, []) if (row["manager"], row["from"]) not in new]
-                tables[name] = sorted([*kept, *found], key=lambda row: MANAGERS.index(row["manager"]))
+            elif name == "pythons":
+                found = each_python(folder, tuple(int(minor.split(".")[1]) for minor in arguments.pythons.split(",")))
             else:
-                tables[name] = {"pythons": each_python, "releases": each_release, "wheel": from_wheel}[name](folder)
+                found = {"pins": each_pin, "releases": each_release, "wheel": from_wheel}[name](folder)
+            tables[name] = merged(name, tables.get(name, []), found)
         except CaseError as error:
             tables[name] = [{"failed": str(error)}]
         finally:
@@ -441,13 +486,16 @@ def measure(arguments: argparse.Namespace) -> Outcome:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 COLUMNS = {
+    "pins": {
+        "python": "Python", "system": "system", "packages": "packages", "cuda": "of them CUDA's", "failed": "failed",
+    },
     "pythons": {
         "python": "Python", "install_s": "install, s", "gib": "GiB", "run_s": "small grid, s", "code": "exit code",
         "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it", "failed": "failed",
     },
     "routes": {
-        "manager": "`--env-manager`", "from": "from", "environment": "environment", "seconds": "s", "code": "exit code",
-        "store": "store", "artifacts": "artifacts", "outputs": "`outputs`", "opens": "last line opens it",
+        "manager": "`--env-manager`", "from": "from", "environment": "environment", "gib": "GiB", "seconds": "s",
+        "code": "exit code", "store": "store", "artifacts": "artifacts", "outputs": "`outputs`", "opens": "last line opens it",
         "failed": "failed",
     },
     "releases": {
@@ -460,6 +508,7 @@ COLUMNS = {
     },
 }  # fmt: skip
 TITLES = {
+    "pins": "Whether `constraints.txt` resolves, to wheels alone (`uv pip compile`; nothing was installed or run)",
     "pythons": "`pip install -c constraints.txt -e .` into a new environment, from a fresh clone",
     "routes": "`mlflow run`",
     "releases": "The oldest and the newest MLflow that are accepted",
@@ -487,6 +536,7 @@ was started where it was printed; the saved view, the trials, the comparison and
 
 def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--pythons", default=",".join(f"3.{minor}" for minor in MINORS), help="only these")
     parser.add_argument(
         "--launcher", type=Path, help="programs of an environment that starts `mlflow run` (default: new)"
     )
