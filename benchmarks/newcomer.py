@@ -495,8 +495,8 @@ COLUMNS = {
     },
     "routes": {
         "manager": "`--env-manager`", "from": "from", "environment": "environment", "gib": "GiB", "seconds": "s",
-        "code": "exit code", "store": "store", "artifacts": "artifacts", "outputs": "`outputs`", "opens": "last line opens it",
-        "failed": "failed",
+        "code": "exit code", "store": "store", "artifacts": "artifacts", "outputs": "`outputs`",
+        "opens": "last line opens it", "failed": "failed",
     },
     "releases": {
         "mlflow": "MLflow", "install_s": "install, s", "run_s": "small grid, s", "code": "exit code",
