@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import ROOT, CaseError, Outcome, Row, run
+from _common import ROOT, CaseError, Outcome, Row, environment, run
 from _markdown import table
 
 RESULTS = ROOT / "benchmarks" / "results" / "newcomer.json"
@@ -407,6 +407,12 @@ def each_release(folder: Path) -> list[Row]:
             around = bare_environment(programs)
             # The companions of a release have its number; pip takes them with it.
             wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
+            if (
+                release == "newest"
+                and (taken := what_pip_takes(programs, folder, around, "-c", str(free), wanted)) in pins
+            ):
+                row |= {"mlflow": f"newest that can be installed: {taken}", "opens": "the pinned one, as in all tables"}
+                continue
             row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
             shown = call([str(programs / "python"), "-m", "pip", "show", "mlflow"], folder, around).out
             row["mlflow"] = re.search(r"Version: (\S+)", shown)[1]  # type: ignore[index]
@@ -419,6 +425,17 @@ def each_release(folder: Path) -> list[Row]:
         finally:
             shutil.rmtree(place, ignore_errors=True)
     return rows
+
+
+def what_pip_takes(programs: Path, folder: Path, around: dict[str, str], *what: str) -> str:
+    """``name==version`` of the last requirement in ``what``, as pip would install it with all that it needs."""
+    report = folder / "report.json"
+    flags = ("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report))
+    must(call([str(programs / "python"), "-m", "pip", *flags, *what], folder, around))
+    taken = (
+        item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"] if item["requested"]
+    )
+    return next(f"{about['name']}=={about['version']}" for about in taken)
 
 
 def from_wheel(folder: Path) -> list[Row]:
@@ -460,7 +477,11 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     lacks = [f"Python {version} is not on this machine." for version in absent]
     tables: dict[str, list[Row]] = {}
     if arguments.json and arguments.json.exists():
-        tables |= json.loads(arguments.json.read_text(encoding="utf-8"))["tables"]
+        before = json.loads(arguments.json.read_text(encoding="utf-8"))
+        tables |= {
+            name: [{"commit": before["environment"]["commit"]} | row for row in rows]
+            for name, rows in before["tables"].items()
+        }
     asked = [] if arguments.size == "tiny" else arguments.only.split(",")
     for name in asked:
         folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=arguments.folder))
@@ -471,7 +492,8 @@ def measure(arguments: argparse.Namespace) -> Outcome:
                 found = each_python(folder, tuple(int(minor.split(".")[1]) for minor in arguments.pythons.split(",")))
             else:
                 found = {"pins": each_pin, "releases": each_release, "wheel": from_wheel}[name](folder)
-            tables[name] = merged(name, tables.get(name, []), found)
+            commit = environment()["commit"]  # what is cloned: a plus says that the script or its result differs
+            tables[name] = merged(name, tables.get(name, []), [row | {"commit": commit} for row in found])
         except CaseError as error:
             tables[name] = [{"failed": str(error)}]
         finally:
@@ -487,26 +509,27 @@ def measure(arguments: argparse.Namespace) -> Outcome:
 
 COLUMNS = {
     "pins": {
-        "python": "Python", "system": "system", "packages": "packages", "cuda": "of them CUDA's", "failed": "failed",
+        "python": "Python", "system": "system", "packages": "packages", "cuda": "of them CUDA's",
     },
     "pythons": {
         "python": "Python", "install_s": "install, s", "gib": "GiB", "run_s": "small grid, s", "code": "exit code",
-        "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it", "failed": "failed",
+        "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it",
     },
     "routes": {
         "manager": "`--env-manager`", "from": "from", "environment": "environment", "gib": "GiB", "seconds": "s",
         "code": "exit code", "store": "store", "artifacts": "artifacts", "outputs": "`outputs`",
-        "opens": "last line opens it", "failed": "failed",
+        "opens": "last line opens it",
     },
     "releases": {
         "mlflow": "MLflow", "install_s": "install, s", "run_s": "small grid, s", "code": "exit code",
-        "figures": "figures", "opens": "last line opens it", "failed": "failed",
+        "figures": "figures", "opens": "last line opens it",
     },
     "wheel": {
         "wheel": "", "build_s": "build, s", "mib": "MiB", "install_s": "install, s", "run_s": "small grid, s",
-        "code": "exit code", "left": "what lies in the folder then", "opens": "last line opens it", "failed": "failed",
+        "code": "exit code", "left": "what lies in the folder then", "opens": "last line opens it",
     },
 }  # fmt: skip
+LAST = {"commit": "commit", "failed": "failed"}
 TITLES = {
     "pins": "Whether `constraints.txt` resolves, to wheels alone (`uv pip compile`; nothing was installed or run)",
     "pythons": "`pip install -c constraints.txt -e .` into a new environment, from a fresh clone",
@@ -530,7 +553,7 @@ was started where it was printed; the saved view, the trials, the comparison and
 """
     for name, title in TITLES.items():
         if name in result["tables"]:
-            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name])}\n"
+            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name] | LAST)}\n"
     return text + "\n## Not tried\n\n" + "\n".join(f"- {line}" for line in result["not_measured"]) + "\n"
 
 
