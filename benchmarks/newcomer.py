@@ -407,15 +407,12 @@ def each_release(folder: Path) -> list[Row]:
             around = bare_environment(programs)
             # The companions of a release have its number; pip takes them with it.
             wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
-            if (
-                release == "newest"
-                and (taken := what_pip_takes(programs, folder, around, "-c", str(free), wanted)) in pins
-            ):
-                row |= {"mlflow": f"newest that can be installed: {taken}", "opens": "the pinned one, as in all tables"}
+            taken = what_pip_takes(programs, folder, around, "-c", str(free), wanted)
+            row["mlflow"] = taken.partition("==")[2]
+            if taken in pins:
+                row["mlflow"] += ": the pin, as in all other tables"
                 continue
             row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
-            shown = call([str(programs / "python"), "-m", "pip", "show", "mlflow"], folder, around).out
-            row["mlflow"] = re.search(r"Version: (\S+)", shown)[1]  # type: ignore[index]
             here = folder / f"here-{release}"
             here.mkdir()
             row |= small_grid(programs, here, around)
@@ -432,10 +429,9 @@ def what_pip_takes(programs: Path, folder: Path, around: dict[str, str], *what: 
     report = folder / "report.json"
     flags = ("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report))
     must(call([str(programs / "python"), "-m", "pip", *flags, *what], folder, around))
-    taken = (
-        item["metadata"] for item in json.loads(report.read_text(encoding="utf-8"))["install"] if item["requested"]
-    )
-    return next(f"{about['name']}=={about['version']}" for about in taken)
+    items = json.loads(report.read_text(encoding="utf-8"))["install"]
+    (about,) = (item["metadata"] for item in items if item["requested"])
+    return f"{about['name']}=={about['version']}"
 
 
 def from_wheel(folder: Path) -> list[Row]:
