@@ -269,6 +269,7 @@ def each_pin(folder: Path) -> list[Row]:
         raise CaseError("uv is not on this machine")
     clone = clone_into(folder / "clone")
     around = bare_environment() | {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_CACHE_DIR": str(folder / "cache")}
+    around.pop("UV_FIND_LINKS", None)  # what the registry offers, not what lies on this disk
     rows: list[Row] = []
     for minor in MINORS:
         for system, platform in PLATFORMS.items():
