@@ -291,22 +291,22 @@ PLATFORMS = {
 }
 
 
-def each_python(folder: Path, minors: tuple[int, ...]) -> list[Row]:
-    """Every Python: a new environment with pip alone, the pins, a small grid, its figures against the first's."""
+def each_python(folder: Path, minors: tuple[int, ...], by: str) -> list[Row]:
+    """Every Python: a new environment, the pins by pip or uv, a tiny grid, its figures against the first's."""
     rows: list[Row] = []
     first: dict[str, float] | None = None
     for minor, program in pythons().items():
         if minor not in minors:
             continue
-        row: Row = {"python": f"3.{minor}"}
+        row: Row = {"python": f"3.{minor}", "by": by, "grid": Path(TINY).stem}
         rows.append(row)
         clone, place = clone_into(folder / f"clone-{minor}"), folder / f"venv-{minor}"
         try:
             programs, _ = new_environment(program, place)
             around = bare_environment(programs)
             row["python"] = call([str(programs / "python"), "-V"], folder, around).out.split()[-1]
-            row |= installed(programs, clone, around, "-c", "constraints.txt", "-e", ".") | {"gib": size_gib(place)}
-            row |= small_grid(programs, clone, around)
+            row |= installed(programs, clone, around, "-c", "constraints.txt", "-e", ".", by=by)
+            row |= {"gib": size_gib(place)} | small_grid(programs, clone, around, "--experiment", TINY)
             found = figures(clone / "mlflow.db")
             first = first or found
             row |= agreement(first, found)
@@ -320,15 +320,17 @@ def each_python(folder: Path, minors: tuple[int, ...]) -> list[Row]:
     return rows
 
 
-def installed(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
-    """Seconds of ``pip install``."""
-    done = must(call([str(programs / "python"), "-m", "pip", "install", "--quiet", *what], folder, around))
+def installed(programs: Path, folder: Path, around: dict[str, str], *what: str, by: str = "pip") -> Row:
+    """Seconds of ``pip install`` or ``uv pip install``."""
+    python = str(programs / "python")
+    tool = ("uv", "pip", "install", "--python", python) if by == "uv" else (python, "-m", "pip", "install")
+    done = must(call([*tool, "--quiet", *what], folder, around))
     return {"install_s": done.seconds}
 
 
-def small_grid(programs: Path, folder: Path, around: dict[str, str]) -> Row:
-    """Seconds and exit code of a small grid of the embedded experiment, and whether its last line opens it."""
-    done = call([str(programs / "python"), "-m", "mlflow_project", "run", *SMALL], folder, around)
+def small_grid(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
+    """Seconds and exit code of a small grid, of the embedded experiment if not told else; does its last line open it?"""
+    done = call([str(programs / "python"), "-m", "mlflow_project", "run", *(what or SMALL)], folder, around)
     row: Row = {"run_s": done.seconds, "code": done.code}
     if done.code:
         raise CaseError(f"the grid ended with {done.code}: {done.reason}")
@@ -416,7 +418,7 @@ def each_release(folder: Path) -> list[Row]:
             row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
             here = folder / f"here-{release}"
             here.mkdir()
-            row |= small_grid(programs, here, around)
+            row |= small_grid(programs, here, around, "--experiment", str(clone / TINY))
             row["figures"] = len(figures(here / "mlflow.db"))
         except CaseError as error:
             row["failed"] = str(error)
@@ -453,7 +455,7 @@ def from_wheel(folder: Path) -> list[Row]:
 
 
 PARTS = ("pins", "pythons", "routes", "releases", "wheel")
-KEYS = {"pythons": ("python",), "routes": ("manager", "from")}
+KEYS = {"pythons": ("python", "by"), "routes": ("manager", "from")}
 """What names a row of the parts that can be measured row by row."""
 
 
@@ -464,7 +466,9 @@ def merged(name: str, before: list[Row], found: list[Row]) -> list[Row]:
         return found
     new = {tuple(row[key] for key in keys) for row in found}
     rows = [*(row for row in before if tuple(row[key] for key in keys) not in new), *found]
-    return sorted(rows, key=lambda row: MANAGERS.index(row["manager"]) if "manager" in row else row["python"])
+    return sorted(
+        rows, key=lambda row: MANAGERS.index(row["manager"]) if "manager" in row else (row["by"], row["python"])
+    )
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -486,7 +490,8 @@ def measure(arguments: argparse.Namespace) -> Outcome:
             if name == "routes":
                 found = each_route(folder, arguments.launcher, arguments.routes)
             elif name == "pythons":
-                found = each_python(folder, tuple(int(minor.split(".")[1]) for minor in arguments.pythons.split(",")))
+                minors = tuple(int(minor.split(".")[1]) for minor in arguments.pythons.split(","))
+                found = each_python(folder, minors, arguments.by)
             else:
                 found = {"pins": each_pin, "releases": each_release, "wheel": from_wheel}[name](folder)
             commit = environment()["commit"]  # what is cloned: a plus says that the script or its result differs
@@ -509,8 +514,8 @@ COLUMNS = {
         "python": "Python", "system": "system", "packages": "packages", "cuda": "of them CUDA's",
     },
     "pythons": {
-        "python": "Python", "install_s": "install, s", "gib": "GiB", "run_s": "small grid, s", "code": "exit code",
-        "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it",
+        "python": "Python", "by": "by", "install_s": "install, s", "gib": "GiB", "grid": "grid", "run_s": "grid, s",
+        "code": "exit code", "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it",
     },
     "routes": {
         "manager": "`--env-manager`", "from": "from", "environment": "environment", "gib": "GiB", "seconds": "s",
@@ -529,7 +534,7 @@ COLUMNS = {
 LAST = {"commit": "commit", "failed": "failed"}
 TITLES = {
     "pins": "Whether `constraints.txt` resolves, to wheels alone (`uv pip compile`; nothing was installed or run)",
-    "pythons": "`pip install -c constraints.txt -e .` into a new environment, from a fresh clone",
+    "pythons": "`pip install -c constraints.txt -e .` or `uv pip install` of the same, from a fresh clone",
     "routes": "`mlflow run`",
     "releases": "The oldest and the newest MLflow that are accepted",
     "wheel": "A wheel, in an empty folder",
@@ -557,6 +562,7 @@ was started where it was printed; the saved view, the trials, the comparison and
 def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
     parser.add_argument("--pythons", default=",".join(f"3.{minor}" for minor in MINORS), help="only these")
+    parser.add_argument("--by", choices=("pip", "uv"), default="pip", help="what installs for each Python")
     parser.add_argument(
         "--launcher", type=Path, help="programs of an environment that starts `mlflow run` (default: new)"
     )
