@@ -329,7 +329,7 @@ def installed(programs: Path, folder: Path, around: dict[str, str], *what: str, 
 
 
 def small_grid(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
-    """Seconds and exit code of a small grid, of the embedded experiment if not told else; does its last line open it?"""
+    """Seconds and exit code of a small grid, or of that of ``what``, and whether its last line opens it."""
     done = call([str(programs / "python"), "-m", "mlflow_project", "run", *(what or SMALL)], folder, around)
     row: Row = {"run_s": done.seconds, "code": done.code}
     if done.code:
@@ -466,9 +466,9 @@ def merged(name: str, before: list[Row], found: list[Row]) -> list[Row]:
         return found
     new = {tuple(row[key] for key in keys) for row in found}
     rows = [*(row for row in before if tuple(row[key] for key in keys) not in new), *found]
-    return sorted(
-        rows, key=lambda row: MANAGERS.index(row["manager"]) if "manager" in row else (row["by"], row["python"])
-    )
+    if name == "routes":
+        return sorted(rows, key=lambda row: MANAGERS.index(row["manager"]))
+    return sorted(rows, key=lambda row: (row["by"], row["python"]))
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -523,7 +523,7 @@ COLUMNS = {
         "opens": "last line opens it",
     },
     "releases": {
-        "mlflow": "MLflow", "install_s": "install, s", "run_s": "small grid, s", "code": "exit code",
+        "mlflow": "MLflow", "install_s": "install, s", "run_s": "tiny grid, s", "code": "exit code",
         "figures": "figures", "opens": "last line opens it",
     },
     "wheel": {
@@ -540,6 +540,20 @@ TITLES = {
     "wheel": "A wheel, in an empty folder",
 }
 
+ABOUT = {
+    "pins": """
+For Linux the registry's torch brings CUDA along, whatever the Python. `make` therefore asks uv for PyTorch's own
+build for the driver that is there, or that for CPUs, and leaves the rest to pip; `UV_TORCH_BACKEND=auto` tells uv the
+same for `mlflow run . --env-manager uv`. Where those builds cannot be had, pip takes that with CUDA, unless one for
+CPUs lies in a folder that `PIP_FIND_LINKS` names: so it was on the machine of these measurements, for Python 3.11
+alone. That is why the environments of the other Pythons below are larger.
+""",
+    "routes": """
+An environment that is "kept" was made by the row before. `--env-manager virtualenv` needs pyenv (MLflow asks for it),
+`uv` needs uv on the path.
+""",
+}
+
 
 def written(result: dict[str, Any]) -> str:
     """The document; no number in it is typed by hand."""
@@ -548,14 +562,15 @@ def written(result: dict[str, Any]) -> str:
     text = f"""# What a newcomer meets
 
 Written by `python benchmarks/newcomer.py --write` from `benchmarks/results/newcomer.json`. {result["date"]}, {machine},
-commit {around["commit"]}; other work ran beside it, so seconds are upper bounds. The small grid is
-`run {" ".join(SMALL)}` of the embedded experiment,
-that of `mlflow run` is `{TINY}`. "Last line opens it": the command that the last line prints
+the commit in each row. Other work ran beside it (load {around["load_at_start"]:.0f} when the last part began), so
+seconds are upper bounds and no comparison: not of Pythons, nor of managers. The small grid is
+`run {" ".join(SMALL)}` of the embedded experiment, the tiny one, which `mlflow run` and the releases are tried with,
+`{TINY}`. "Last line opens it": the command that the last line prints
 was started where it was printed; the saved view, the trials, the comparison and every report were asked for.
 """
     for name, title in TITLES.items():
         if name in result["tables"]:
-            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name] | LAST)}\n"
+            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name] | LAST)}\n{ABOUT.get(name, '')}"
     return text + "\n## Not tried\n\n" + "\n".join(f"- {line}" for line in result["not_measured"]) + "\n"
 
 
