@@ -394,7 +394,7 @@ LANDS = {"store": "mlflow.db", "artifacts": "mlruns", "outputs": "outputs"}
 
 
 def each_release(folder: Path) -> list[Row]:
-    """The oldest and the newest MLflow that are accepted, all else as pinned."""
+    """The oldest and the newest MLflow that are accepted, all else as pinned, by uv."""
     program = next(iter(pythons().values()))
     rows: list[Row] = []
     clone = clone_into(folder / "clone")
@@ -406,20 +406,21 @@ def each_release(folder: Path) -> list[Row]:
         rows.append(row)
         place = folder / "venv"
         try:
-            programs, _ = new_environment(program, place)
-            around = bare_environment(programs)
-            # The companions of a release have its number; pip takes them with it.
+            # The companions of a release have its number; they are taken with it.
             wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
-            taken = what_pip_takes(programs, folder, around, "-c", str(free), wanted)
+            taken = what_is_taken(wanted, folder, free)
             row["mlflow"] = taken.partition("==")[2]
             if taken in pins:
                 row["mlflow"] += ": the pin, as in all other tables"
                 continue
-            row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
+            programs, _ = new_environment(program, place)
+            around = bare_environment(programs)
+            row |= installed(programs, clone, around, "-c", str(free), "-e", ".", wanted, by="uv")
             here = folder / f"here-{release}"
             here.mkdir()
             row |= small_grid(programs, here, around, "--experiment", str(clone / TINY))
             row["figures"] = len(figures(here / "mlflow.db"))
+            print(row, flush=True)
         except CaseError as error:
             row["failed"] = str(error)
         finally:
@@ -427,14 +428,12 @@ def each_release(folder: Path) -> list[Row]:
     return rows
 
 
-def what_pip_takes(programs: Path, folder: Path, around: dict[str, str], *what: str) -> str:
-    """``name==version`` of the last requirement in ``what``, as pip would install it with all that it needs."""
-    report = folder / "report.json"
-    flags = ("install", "--quiet", "--dry-run", "--ignore-installed", "--report", str(report))
-    must(call([str(programs / "python"), "-m", "pip", *flags, *what], folder, around))
-    items = json.loads(report.read_text(encoding="utf-8"))["install"]
-    (about,) = (item["metadata"] for item in items if item["requested"])
-    return f"{about['name']}=={about['version']}"
+def what_is_taken(wanted: str, folder: Path, constraints: Path) -> str:
+    """``name==version`` of a requirement, as uv would install it with all that it needs."""
+    (folder / "wanted.in").write_text(wanted + "\n", encoding="utf-8")
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "-c", str(constraints), "wanted.in"]
+    lines = must(call(command, folder, bare_environment())).out.splitlines()
+    return next(line for line in lines if line.startswith("mlflow=="))
 
 
 def from_wheel(folder: Path) -> list[Row]:
