@@ -561,10 +561,11 @@ def written(result: dict[str, Any]) -> str:
     text = f"""# What a newcomer meets
 
 Written by `python benchmarks/newcomer.py --write` from `benchmarks/results/newcomer.json`. {result["date"]}, {machine},
-the commit in each row. Other work ran beside it (load {around["load_at_start"]:.0f} when the last part began), so
-seconds are upper bounds and no comparison: not of Pythons, nor of managers. The small grid is
-`run {" ".join(SMALL)}` of the embedded experiment, the tiny one, which `mlflow run` and the releases are tried with,
-`{TINY}`. "Last line opens it": the command that the last line prints
+the commit in each row (a plus: with changes to this script, `make` or a pin). Other work ran beside it (load
+{around["load_at_start"]:.0f} when the last part began), so seconds are upper bounds and no comparison: not of Pythons,
+nor of managers. The small grid is `run {" ".join(SMALL)}` of the embedded experiment;
+the tiny one, which `mlflow run` and the releases are tried with, is `{TINY}`.
+"Last line opens it": the command that the last line prints
 was started where it was printed; the saved view, the trials, the comparison and every report were asked for.
 """
     for name, title in TITLES.items():
