@@ -547,6 +547,10 @@ same for `mlflow run . --env-manager uv`. Where those builds cannot be had, pip 
 CPUs lies in a folder that `PIP_FIND_LINKS` names: so it was on the machine of these measurements, for Python 3.11
 alone. That is why the environments of the other Pythons below are larger.
 """,
+    "pythons": """
+uv keeps what it has downloaded, here and in the tables below: its seconds are those of a second installation, for the
+first Python wholly and for others in part.
+""",
     "routes": """
 An environment that is "kept" was made by the row before. `--env-manager virtualenv` needs pyenv (MLflow asks for it),
 `uv` needs uv on the path.
