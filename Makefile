@@ -12,7 +12,14 @@ $(BIN)/python:
 	$(PYTHON) -c 'import sys; assert (3, 11) <= sys.version_info[:2] <= (3, 14), "Python 3.11 to 3.14 is needed, found " + sys.version'
 	$(PYTHON) -m venv $(VENV)
 
+# PyPI's torch for Linux brings CUDA along, with which the environment has 5.4 GiB instead of 1.7 (docs/newcomer.md). uv
+# asks the driver and takes PyTorch's build for it, or that for CPUs; where it cannot, pip takes what it finds.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
+ifeq ($(shell uname -s),Linux)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend auto --no-deps --constraint constraints.txt torch \
+	|| echo "PyTorch's own builds could not be had: pip takes the torch that it finds, for Linux mostly that with CUDA."
+endif
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
 	touch $@
 

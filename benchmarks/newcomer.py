@@ -1,6 +1,6 @@
 """What does someone meet who has never seen this project? A fresh clone, installed and run by every route.
 
-Command   python benchmarks/newcomer.py [--only pythons,routes,releases,wheel] [--folder FOLDER] [--json FILE]
+Command   python benchmarks/newcomer.py [--only pins,pythons,routes,releases,wheel] [--folder FOLDER] [--json FILE]
           python benchmarks/newcomer.py --write      (docs/newcomer.md from benchmarks/results/newcomer.json)
 Duration  half an hour or more and the network: every part installs into new environments; up to 8 GB at a time
 Result    seconds and exit codes; whether every Python gives the same figures; where store, artifacts and `outputs` of
@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from _common import ROOT, CaseError, Outcome, Row, run
+from _common import ROOT, CaseError, Outcome, Row, environment, run
 from _markdown import table
 
 RESULTS = ROOT / "benchmarks" / "results" / "newcomer.json"
@@ -262,41 +262,75 @@ def landed(kind: str, places: dict[str, Path]) -> str:
 # --- the parts -------------------------------------------------------------------------------------------------------
 
 
-def each_python(folder: Path) -> list[Row]:
-    """Every Python: a new environment with pip alone, the pins, a small grid, its figures against the first's."""
+def each_pin(folder: Path) -> list[Row]:
+    """For every Python and system: whether uv finds wheels of all pins. Nothing is installed: neither need be there."""
+    uv = shutil.which("uv")
+    if uv is None:
+        raise CaseError("uv is not on this machine")
+    clone = clone_into(folder / "clone")
+    around = bare_environment() | {"MACOSX_DEPLOYMENT_TARGET": "14.0", "UV_CACHE_DIR": str(folder / "cache")}
+    around.pop("UV_FIND_LINKS", None)  # what the registry offers, not what lies on this disk
+    rows: list[Row] = []
+    for minor in MINORS:
+        for system, platform in PLATFORMS.items():
+            given = ("--python-version", f"3.{minor}", "--python-platform", platform, "--only-binary", ":all:")
+            what = ("--constraint", "constraints.txt", "--extra", "dev", "--no-header", "pyproject.toml")
+            done = call([uv, "pip", "compile", "--quiet", *given, *what], clone, around, 300)
+            names = [line.partition("==")[0] for line in done.out.splitlines() if "==" in line]
+            cuda = sum(name.startswith("nvidia-") for name in names)
+            row: Row = {"python": f"3.{minor}", "system": system}
+            rows.append(row | ({"failed": done.reason} if done.code else {"packages": len(names), "cuda": cuda}))
+    return rows
+
+
+PLATFORMS = {
+    "Linux, x86": "x86_64-manylinux_2_28",
+    "Linux, ARM": "aarch64-manylinux_2_28",
+    "macOS, ARM": "aarch64-apple-darwin",
+    "Windows": "x86_64-pc-windows-msvc",
+}
+
+
+def each_python(folder: Path, minors: tuple[int, ...], by: str) -> list[Row]:
+    """Every Python: a new environment, the pins by pip or uv, a tiny grid, its figures against the first's."""
     rows: list[Row] = []
     first: dict[str, float] | None = None
     for minor, program in pythons().items():
-        row: Row = {"python": f"3.{minor}"}
+        if minor not in minors:
+            continue
+        row: Row = {"python": f"3.{minor}", "by": by, "grid": Path(TINY).stem}
         rows.append(row)
         clone, place = clone_into(folder / f"clone-{minor}"), folder / f"venv-{minor}"
         try:
             programs, _ = new_environment(program, place)
             around = bare_environment(programs)
             row["python"] = call([str(programs / "python"), "-V"], folder, around).out.split()[-1]
-            row |= installed(programs, clone, around, "-c", "constraints.txt", "-e", ".") | {"gib": size_gib(place)}
-            row |= small_grid(programs, clone, around)
+            row |= installed(programs, clone, around, "-c", "constraints.txt", "-e", ".", by=by)
+            row |= {"gib": size_gib(place)} | small_grid(programs, clone, around, "--experiment", TINY)
             found = figures(clone / "mlflow.db")
             first = first or found
             row |= agreement(first, found)
             print(row, flush=True)
         except CaseError as error:
             row["failed"] = str(error)
+            print(row, flush=True)
         finally:
             shutil.rmtree(place, ignore_errors=True)
             shutil.rmtree(clone, ignore_errors=True)
     return rows
 
 
-def installed(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
-    """Seconds of ``pip install``."""
-    done = must(call([str(programs / "python"), "-m", "pip", "install", "--quiet", *what], folder, around))
+def installed(programs: Path, folder: Path, around: dict[str, str], *what: str, by: str = "pip") -> Row:
+    """Seconds of ``pip install`` or ``uv pip install``."""
+    python = str(programs / "python")
+    tool = ("uv", "pip", "install", "--python", python) if by == "uv" else (python, "-m", "pip", "install")
+    done = must(call([*tool, "--quiet", *what], folder, around))
     return {"install_s": done.seconds}
 
 
-def small_grid(programs: Path, folder: Path, around: dict[str, str]) -> Row:
-    """Seconds and exit code of a small grid of the embedded experiment, and whether its last line opens it."""
-    done = call([str(programs / "python"), "-m", "mlflow_project", "run", *SMALL], folder, around)
+def small_grid(programs: Path, folder: Path, around: dict[str, str], *what: str) -> Row:
+    """Seconds and exit code of a small grid, or of that of ``what``, and whether its last line opens it."""
+    done = call([str(programs / "python"), "-m", "mlflow_project", "run", *(what or SMALL)], folder, around)
     row: Row = {"run_s": done.seconds, "code": done.code}
     if done.code:
         raise CaseError(f"the grid ended with {done.code}: {done.reason}")
@@ -337,6 +371,8 @@ def each_route(folder: Path, launcher: Path | None, wanted: str) -> list[Row]:
             done = call(command, here, around)
             row: Row = {"manager": manager, "from": name, "seconds": done.seconds, "code": done.code}
             row["environment"] = "present" if manager == "local" else "made" if new else "kept"
+            if row["environment"] == "made" and environments.exists():
+                row["gib"] = size_gib(environments)
             if done.code:
                 row["failed"] = done.reason
             else:
@@ -358,7 +394,7 @@ LANDS = {"store": "mlflow.db", "artifacts": "mlruns", "outputs": "outputs"}
 
 
 def each_release(folder: Path) -> list[Row]:
-    """The oldest and the newest MLflow that are accepted, all else as pinned."""
+    """The oldest and the newest MLflow that are accepted, all else as pinned, by uv."""
     program = next(iter(pythons().values()))
     rows: list[Row] = []
     clone = clone_into(folder / "clone")
@@ -370,22 +406,34 @@ def each_release(folder: Path) -> list[Row]:
         rows.append(row)
         place = folder / "venv"
         try:
+            # The companions of a release have its number; they are taken with it.
+            wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
+            taken = what_is_taken(wanted, folder, free)
+            row["mlflow"] = taken.partition("==")[2]
+            if taken in pins:
+                row["mlflow"] += ": the pin, as in all other tables"
+                continue
             programs, _ = new_environment(program, place)
             around = bare_environment(programs)
-            # The companions of a release have its number; pip takes them with it.
-            wanted = "mlflow>=3.17,<4" if release == "newest" else f"mlflow=={release}"
-            row |= installed(programs, clone, around, "--upgrade", "-c", str(free), "-e", ".", wanted)
-            shown = call([str(programs / "python"), "-m", "pip", "show", "mlflow"], folder, around).out
-            row["mlflow"] = re.search(r"Version: (\S+)", shown)[1]  # type: ignore[index]
+            row |= installed(programs, clone, around, "-c", str(free), "-e", ".", wanted, by="uv")
             here = folder / f"here-{release}"
             here.mkdir()
-            row |= small_grid(programs, here, around)
+            row |= small_grid(programs, here, around, "--experiment", str(clone / TINY))
             row["figures"] = len(figures(here / "mlflow.db"))
+            print(row, flush=True)
         except CaseError as error:
             row["failed"] = str(error)
         finally:
             shutil.rmtree(place, ignore_errors=True)
     return rows
+
+
+def what_is_taken(wanted: str, folder: Path, constraints: Path) -> str:
+    """``name==version`` of a requirement, as uv would install it with all that it needs."""
+    (folder / "wanted.in").write_text(wanted + "\n", encoding="utf-8")
+    command = ["uv", "pip", "compile", "--quiet", "--no-header", "--no-annotate", "-c", str(constraints), "wanted.in"]
+    lines = must(call(command, folder, bare_environment())).out.splitlines()
+    return next(line for line in lines if line.startswith("mlflow=="))
 
 
 def from_wheel(folder: Path) -> list[Row]:
@@ -405,7 +453,21 @@ def from_wheel(folder: Path) -> list[Row]:
     return [row | {"left": ", ".join(sorted(p.name for p in empty.iterdir()))}]
 
 
-PARTS = ("pythons", "routes", "releases", "wheel")
+PARTS = ("pins", "pythons", "routes", "releases", "wheel")
+KEYS = {"pythons": ("python", "by"), "routes": ("manager", "from")}
+"""What names a row of the parts that can be measured row by row."""
+
+
+def merged(name: str, before: list[Row], found: list[Row]) -> list[Row]:
+    """The new rows and those of before that were not measured again, in order."""
+    keys = KEYS.get(name)
+    if keys is None:
+        return found
+    new = {tuple(row[key] for key in keys) for row in found}
+    rows = [*(row for row in before if tuple(row[key] for key in keys) not in new), *found]
+    if name == "routes":
+        return sorted(rows, key=lambda row: MANAGERS.index(row["manager"]))
+    return sorted(rows, key=lambda row: (row["by"], row["python"]))
 
 
 def measure(arguments: argparse.Namespace) -> Outcome:
@@ -415,18 +477,24 @@ def measure(arguments: argparse.Namespace) -> Outcome:
     lacks = [f"Python {version} is not on this machine." for version in absent]
     tables: dict[str, list[Row]] = {}
     if arguments.json and arguments.json.exists():
-        tables |= json.loads(arguments.json.read_text(encoding="utf-8"))["tables"]
+        before = json.loads(arguments.json.read_text(encoding="utf-8"))
+        tables |= {
+            name: [{"commit": before["environment"]["commit"]} | row for row in rows]
+            for name, rows in before["tables"].items()
+        }
     asked = [] if arguments.size == "tiny" else arguments.only.split(",")
     for name in asked:
         folder = Path(tempfile.mkdtemp(prefix="newcomer-", dir=arguments.folder))
         try:
             if name == "routes":
                 found = each_route(folder, arguments.launcher, arguments.routes)
-                new = {(row["manager"], row["from"]) for row in found}
-                kept = [row for row in tables.get(name, []) if (row["manager"], row["from"]) not in new]
-                tables[name] = sorted([*kept, *found], key=lambda row: MANAGERS.index(row["manager"]))
+            elif name == "pythons":
+                minors = tuple(int(minor.split(".")[1]) for minor in arguments.pythons.split(","))
+                found = each_python(folder, minors, arguments.by)
             else:
-                tables[name] = {"pythons": each_python, "releases": each_release, "wheel": from_wheel}[name](folder)
+                found = {"pins": each_pin, "releases": each_release, "wheel": from_wheel}[name](folder)
+            commit = environment()["commit"]  # what is cloned: a plus says that the script or its result differs
+            tables[name] = merged(name, tables.get(name, []), [row | {"commit": commit} for row in found])
         except CaseError as error:
             tables[name] = [{"failed": str(error)}]
         finally:
@@ -441,29 +509,52 @@ def measure(arguments: argparse.Namespace) -> Outcome:
 # --- the document ----------------------------------------------------------------------------------------------------
 
 COLUMNS = {
+    "pins": {
+        "python": "Python", "system": "system", "packages": "packages", "cuda": "of them CUDA's",
+    },
     "pythons": {
-        "python": "Python", "install_s": "install, s", "gib": "GiB", "run_s": "small grid, s", "code": "exit code",
-        "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it", "failed": "failed",
+        "python": "Python", "by": "by", "install_s": "install, s", "gib": "GiB", "grid": "grid", "run_s": "grid, s",
+        "code": "exit code", "figures": "figures", "alike": "equal to the first's in", "opens": "last line opens it",
     },
     "routes": {
-        "manager": "`--env-manager`", "from": "from", "environment": "environment", "seconds": "s", "code": "exit code",
-        "store": "store", "artifacts": "artifacts", "outputs": "`outputs`", "opens": "last line opens it",
-        "failed": "failed",
+        "manager": "`--env-manager`", "from": "from", "environment": "environment", "gib": "GiB", "seconds": "s",
+        "code": "exit code", "store": "store", "artifacts": "artifacts", "outputs": "`outputs`",
+        "opens": "last line opens it",
     },
     "releases": {
-        "mlflow": "MLflow", "install_s": "install, s", "run_s": "small grid, s", "code": "exit code",
-        "figures": "figures", "opens": "last line opens it", "failed": "failed",
+        "mlflow": "MLflow", "install_s": "install, s", "run_s": "tiny grid, s", "code": "exit code",
+        "figures": "figures", "opens": "last line opens it",
     },
     "wheel": {
         "wheel": "", "build_s": "build, s", "mib": "MiB", "install_s": "install, s", "run_s": "small grid, s",
-        "code": "exit code", "left": "what lies in the folder then", "opens": "last line opens it", "failed": "failed",
+        "code": "exit code", "left": "what lies in the folder then", "opens": "last line opens it",
     },
 }  # fmt: skip
+LAST = {"commit": "commit", "failed": "failed"}
 TITLES = {
-    "pythons": "`pip install -c constraints.txt -e .` into a new environment, from a fresh clone",
+    "pins": "Whether `constraints.txt` resolves, to wheels alone (`uv pip compile`; nothing was installed or run)",
+    "pythons": "`pip install -c constraints.txt -e .` or `uv pip install` of the same, from a fresh clone",
     "routes": "`mlflow run`",
     "releases": "The oldest and the newest MLflow that are accepted",
     "wheel": "A wheel, in an empty folder",
+}
+
+ABOUT = {
+    "pins": """
+For Linux the registry's torch brings CUDA along, whatever the Python. `make` therefore asks uv for PyTorch's own
+build for the driver that is there, or that for CPUs, and leaves the rest to pip; `UV_TORCH_BACKEND=auto` tells uv the
+same for `mlflow run . --env-manager uv`. Where those builds cannot be had, pip takes that with CUDA, unless one for
+CPUs lies in a folder that `PIP_FIND_LINKS` names: so it was on the machine of these measurements, for Python 3.11
+alone. That is why the environments of the other Pythons below are larger.
+""",
+    "pythons": """
+uv keeps what it has downloaded, here and in the tables below: its seconds are those of a second installation, for the
+first Python wholly and for others in part.
+""",
+    "routes": """
+An environment that is "kept" was made by the row before. `--env-manager virtualenv` needs pyenv (MLflow asks for it),
+`uv` needs uv on the path.
+""",
 }
 
 
@@ -474,19 +565,23 @@ def written(result: dict[str, Any]) -> str:
     text = f"""# What a newcomer meets
 
 Written by `python benchmarks/newcomer.py --write` from `benchmarks/results/newcomer.json`. {result["date"]}, {machine},
-commit {around["commit"]}; other work ran beside it, so seconds are upper bounds. The small grid is
-`run {" ".join(SMALL)}` of the embedded experiment,
-that of `mlflow run` is `{TINY}`. "Last line opens it": the command that the last line prints
+the commit in each row (a plus: with changes to this script, `make` or a pin). Other work ran beside it (load
+{around["load_at_start"]:.0f} when the last part began), so seconds are upper bounds and no comparison: not of Pythons,
+nor of managers. The small grid is `run {" ".join(SMALL)}` of the embedded experiment;
+the tiny one, which `mlflow run` and the releases are tried with, is `{TINY}`.
+"Last line opens it": the command that the last line prints
 was started where it was printed; the saved view, the trials, the comparison and every report were asked for.
 """
     for name, title in TITLES.items():
         if name in result["tables"]:
-            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name])}\n"
+            text += f"\n## {title}\n\n{table(result['tables'][name], COLUMNS[name] | LAST)}\n{ABOUT.get(name, '')}"
     return text + "\n## Not tried\n\n" + "\n".join(f"- {line}" for line in result["not_measured"]) + "\n"
 
 
 def flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default=",".join(PARTS), help="parts, separated by commas")
+    parser.add_argument("--pythons", default=",".join(f"3.{minor}" for minor in MINORS), help="only these")
+    parser.add_argument("--by", choices=("pip", "uv"), default="pip", help="what installs for each Python")
     parser.add_argument(
         "--launcher", type=Path, help="programs of an environment that starts `mlflow run` (default: new)"
     )

@@ -379,6 +379,10 @@ def test_newcomer_reads_the_last_line_and_compares_figures(tmp_path: Path) -> No
     (tmp_path / "here" / "outputs").mkdir(parents=True)
     places = {"called": tmp_path / "here", "project": tmp_path}
     assert [newcomer.landed(kind, places) for kind in ("outputs", "mlruns")] == ["called", "nowhere"]
+    before = [{"python": "3.11.7", "by": "pip", "code": 0}, {"python": "3.13.0", "by": "pip", "code": 1}]
+    again = newcomer.merged("pythons", before, [{"python": f"3.{v}", "by": "pip", "code": 0} for v in ("13.0", "12.1")])
+    assert [(row["python"], row["code"]) for row in again] == [("3.11.7", 0), ("3.12.1", 0), ("3.13.0", 0)]
+    assert newcomer.merged("wheel", [{"code": 1}], [{"code": 0}]) == [{"code": 0}]
 
 
 def test_figures_of_a_newcomer_are_scores_and_not_seconds(tiny_grid: Grid) -> None:  # noqa: F811

@@ -6,6 +6,9 @@ import argparse
 import importlib
 import re
 import shlex
+import shutil
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -44,6 +47,25 @@ def test_the_script_writes_both_files(tmp_path):
     assert main(tmp_path) == 0
     assert {f.name for f in tmp_path.iterdir()} == {"constraints.txt", "python_env.yaml", "conda.yaml"}
     assert pinned((tmp_path / "constraints.txt").read_text(encoding="utf-8"))["numpy"] == "2.0.0"
+
+
+@pytest.mark.skipif(sys.platform != "linux" or not shutil.which("make"), reason="PyPI's torch has CUDA on Linux only")
+@pytest.mark.parametrize("code_of_uv", [0, 2])
+def test_make_asks_for_the_torch_of_this_driver_and_goes_on_where_that_cannot_be_had(tmp_path, code_of_uv):
+    for name in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    for program, code in (("python", 0), ("uv", code_of_uv)):
+        script = tmp_path / ".venv" / "bin" / program
+        script.write_text(f'#!/bin/sh\necho "{program} $*" >> calls\nexit {code}\n', encoding="utf-8")
+        script.chmod(0o755)
+    done = subprocess.run(["make", ".venv/.installed"], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    uv, torch, package = (tmp_path / "calls").read_text(encoding="utf-8").splitlines()
+    assert uv.endswith("--constraint constraints.txt uv")
+    assert re.fullmatch("uv pip install .*--torch-backend auto .*--constraint constraints.txt torch", torch)
+    assert package.endswith("--constraint constraints.txt --editable .")
+    assert ("\nPyTorch's own builds could not be had" in done.stdout) == (code_of_uv != 0)
 
 
 def test_mlproject_names_one_environment():
