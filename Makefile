@@ -16,8 +16,8 @@ $(BIN)/python:
 # asks the driver and takes PyTorch's build for it, or that for CPUs; where it cannot, pip takes what it finds.
 $(STAMP): pyproject.toml constraints.txt | $(BIN)/python
 ifeq ($(shell uname -s),Linux)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv
-	$(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend auto --no-deps --constraint constraints.txt torch \
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt uv \
+	&& $(BIN)/uv pip install --quiet --python $(BIN)/python --torch-backend auto --no-deps --constraint constraints.txt torch \
 	|| echo "PyTorch's own builds could not be had: pip takes the torch that it finds, for Linux mostly that with CUDA."
 endif
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable .
