@@ -43,9 +43,8 @@ subtracted: in simulations with real retraining (``benchmarks/verdict.py``) the 
 short of it. Degrees of freedom are Satterthwaite's, with at most (S - 1) K for each strategy's trainings. With a single
 seed, the K folds are the clusters: :math:`\frac{K}{K - 1} \sum_f u_f^2` with :math:`u_f` the pull of all recordings of
 fold f, and K - 1 degrees of freedom; a fold varies with its recordings and with its training, so this holds for
-strategies. The variances of three differences or more are drawn towards their common value, as those of seeds are, and
-under :data:`FEW_FOLDS` folds none counts as smaller than their mean: two models that both collapsed differ by 0 in each
-of three folds, which is no evidence that they never differ (docs/log.md, "200 mills").
+strategies. No difference's variance counts as smaller than the mean of all: two models that both collapsed differ by 0
+in each of three folds, which is no evidence that they never differ (docs/log.md, "200 mills" and "Four twins").
 
 References
 ----------
@@ -64,7 +63,7 @@ from numpy.typing import NDArray
 
 from imbalance_lab.comparison.family import step_down
 from imbalance_lab.comparison.resampling import Resampled
-from imbalance_lab.comparison.training_noise import Noise, fold_noise, moderated, run_noise
+from imbalance_lab.comparison.training_noise import Noise, fold_noise, run_noise
 
 _LEVEL = 0.95  # of an interval that stands alone
 
@@ -72,9 +71,6 @@ Array = NDArray[np.float64]
 
 BETTER, WORSE, CANNOT = "better", "worse", "cannot distinguish"
 INSUFFICIENT = "insufficient"
-
-FEW_FOLDS = 5
-"""With one seed and fewer folds, a difference's own spread over them says too little."""
 
 SIGN_RECORDINGS = 6
 """With fewer recordings than this a sign test cannot reach p <= 0.05 (2**(1 - 5) = 0.0625)."""
@@ -204,25 +200,19 @@ def _is_trained(*sides: Side | None) -> bool:
 
 
 def _over_folds(found: Sequence[Contrast], fold: NDArray[np.int64], unit: NDArray[np.int64] | None) -> list[Contrast]:
-    """The contrasts with the folds as clusters, each a training with its recordings: K - 1 degrees of freedom or more.
-
-    Differences from one baseline share half of their variance, so that n of them hold the evidence of
-    n / (1 + (n - 1) / 4) that are independent: spreads of normals with correlation r correlate by r squared.
-    """
+    """The contrasts with the folds as clusters, each a training with its recordings: K - 1 degrees of freedom."""
     if not found:
         return []
-    n, folds = len(found), int(fold.max()) + 1
+    folds = int(fold.max()) + 1
     within = np.zeros((folds, len(found), len(found[0].value)))
     np.add.at(within, fold, np.stack([c.pull for c in found], axis=1))
-    own = folds / (folds - 1) * (within**2).sum(axis=0)
-    variance, df = moderated(own, np.full(own.shape, folds - 1.0))
-    if folds < FEW_FOLDS:
-        variance = np.maximum(variance, _mean_of_known(own))
-    df = np.minimum(df, (folds - 1) * n / (1 + (n - 1) / 4))
+    variance = folds / (folds - 1) * (within**2).sum(axis=0)
+    variance = np.maximum(variance, _mean_of_known(variance))
     if unit is not None:  # what a recording says alike in several folds (two-way clusters)
         alike = [(_summed(c.pull, unit) ** 2).sum(axis=0) - (c.pull**2).sum(axis=0) for c in found]
         variance = variance + np.maximum(0.0, np.stack(alike))
-    return [replace(c, v_recordings=v, df_recordings=d) for c, v, d in zip(found, variance, df, strict=True)]
+    df = np.full(len(found[0].value), folds - 1.0)
+    return [replace(c, v_recordings=v, df_recordings=df) for c, v in zip(found, variance, strict=True)]
 
 
 def _mean_of_known(values: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from imbalance_lab.comparison.bootstrap import BETTER, FEW_FOLDS, WORSE
+from imbalance_lab.comparison.bootstrap import BETTER, WORSE
 from imbalance_lab.comparison.differences import row
 from imbalance_lab.comparison.study import CONTROL, COST, TRIVIAL, Study
 from imbalance_lab.comparison.training_noise import MIN_STRATEGIES
@@ -103,6 +103,10 @@ def price_of(decision: Decision, differences: pd.DataFrame, board: pd.DataFrame,
 
 def _range(d: Row) -> str:
     return f" (95 % interval {d['low']:+.2f} to {d['high']:+.2f})" if np.isfinite(d["low"]) else ""
+
+
+FEW_FOLDS = 5
+"""With one seed, fewer folds and few differences, intervals were too narrow where models collapse."""
 
 
 def _one_seed(fold: NDArray[np.int64] | None, differences: int) -> str:
