@@ -297,7 +297,7 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None, keep: t
         frame = frame.loc[~repeated].reset_index(drop=True)
     else:
         out.setdefault("duplicate_rows_dropped", 0)
-    others = {c: column for c, column in frame.items() if c not in _TEXT and c not in _DROPPED}
+    others = {str(c): column for c, column in frame.items() if c not in _TEXT and c not in _DROPPED}
     numbers = [c for c, column in others.items() if _is_number(column)]
     empty = {c for c in numbers if pd.isna(others[c].to_numpy()).all()}
     others.clear()

@@ -253,11 +253,11 @@ def _inputs(
 
 
 def _look_at(name: str, values: pd.Series | NDArray[Any], named: dict[str, list[str]]) -> None:
-    plain = isinstance(values, np.ndarray)
-    infinite = int(np.isinf(values if plain else floats_of(values)).sum())
+    first = values[0] if isinstance(values, np.ndarray) else values.iloc[0]
+    infinite = int(np.isinf(values if isinstance(values, np.ndarray) else floats_of(values)).sum())
     if infinite:
         named.setdefault("columns_with_infinite_values", []).append(f"{name} ({infinite})")
-    if (values == (values[0] if plain else values.iloc[0])).all():
+    if (values == first).all():
         named.setdefault("constant_columns", []).append(name)
 
 
