@@ -14,6 +14,7 @@ from imbalance_lab.data.columns import (
     Table,
     cell_codes,
     input_column,
+    label_texts,
     plain_column,
     shared_texts,
     values_of,
@@ -172,8 +173,11 @@ def _text_column(column: Any, path: Path, name: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    table = Table(path, RECORDING_FORMAT)
+    if name != "t_console" and pa.types.is_floating(column.type):  # 1.0 is 1.0 as in a CSV file; pyarrow writes 1
+        return pa.chunked_array([pa.array(label_texts(column, name, table), pa.string())])
     try:
-        return without_nul(pc.cast(column, pa.string()), name, Table(path, RECORDING_FORMAT))
+        return without_nul(pc.cast(column, pa.string()), name, table)
     except pa.ArrowException:
         raise InputError(f"{path}, column {name!r}: holds {column.type} in each row, expected text") from None
 
