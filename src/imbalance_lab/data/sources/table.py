@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,7 +85,7 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         given = sides_of_words(texts[part], group, of_groups.names, lambda row: table.place(row, part))
         of_groups = replace(of_groups, given=given)
     plan = plan_split(of_groups, options.split, options.split.fractions)
-    plan = plan.of_data([groups, *by_head.values(), *(series_of(column).to_numpy() for column in columns.values())])
+    plan = plan.of_data(chain([groups, *by_head.values()], (series_of(c).to_numpy() for c in columns.values())))
     used = {*options.target, options.group, part}
     inputs = {name: column for name, column in columns.items() if name not in used}
     found = _known_inputs(inputs, texts, options, table, coding) if coding else _inputs(inputs, texts, options, table)
