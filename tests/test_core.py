@@ -1,5 +1,6 @@
 """The spec, the predictions table, the data cache, the engine, checkpoints."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -115,6 +116,14 @@ def test_foreign_parquet_is_refused(tmp_path: Path) -> None:
         read_parquet(path)
     with pytest.raises(InputError, match="no such file"):
         read_parquet(tmp_path / "missing.parquet")
+
+
+def test_a_copy_of_the_data_that_names_no_head_is_damaged(tmp_path: Path) -> None:
+    save_loaded(load_data(parse_options({"source": "simulated", "n_recordings": 6})), tmp_path)
+    about = json.loads((tmp_path / "about.json").read_text(encoding="utf-8"))
+    (tmp_path / "about.json").write_text(json.dumps(about | {"heads": []}), encoding="utf-8")
+    with pytest.raises(InputError, match="names no head"):
+        load_cached(tmp_path)
 
 
 @pytest.mark.parametrize("task", ["steps", "tokens"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,8 @@ from imbalance_lab.data.source_options import (
 )
 from imbalance_lab.errors import InputError
 from imbalance_lab.simulator.mill_options import SimulatedOptions
+
+_LONG = 2000  # letters of a fact that are kept
 
 DataOptions = Annotated[
     RecordingsOptions | SeriesOptions | SequencesOptions | TableOptions | DigitsOptions | SimulatedOptions,
@@ -94,9 +97,19 @@ def _finished(options: DataOptions, loaded: LoadedData) -> LoadedData:
     place = {"path": options.path} if hasattr(options, "path") else {}
     part = {"fold": f"{loaded.fold.number} (of 0 to {loaded.fold.count - 1})"} if loaded.fold else {}
     about = {"source": options.source, **place, "simulated": options.source == "simulated", **part}
-    facts = {**about, **loaded.dataset.facts}
+    facts = {**about, **{key: _shortened(value) for key, value in loaded.dataset.facts.items()}}
     found = replace(loaded, dataset=replace(loaded.dataset, facts=facts, row_columns=_row_columns(options)))
     return found if options.split.all_test else found.without_unlabelled()
+
+
+def _shortened(fact: object) -> object:
+    """A fact that names things, without most of them where there are thousands."""
+    if not isinstance(fact, str) or len(fact) <= _LONG:
+        return fact
+    between = "; " if "; " in fact else ", "
+    parts = fact.split(between)
+    kept = next((i for i, end in enumerate(accumulate(len(p) + 2 for p in parts)) if end > _LONG), len(parts))
+    return between.join(parts[: max(1, kept)])[:_LONG] + f" and {len(parts) - max(1, kept):,} more"
 
 
 def _row_columns(options: DataOptions) -> RowColumns | None:

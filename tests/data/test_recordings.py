@@ -212,3 +212,12 @@ def test_numbers_in_another_notation_are_not_passed_over_as_text(tmp_path: Path)
     folder = write(tmp_path / "r", a_1=table(load=[f"{i},5" for i in range(40)]))
     with pytest.raises(InputError, match=r"a_1_aligned\.csv, row 2, column 'load': found the text '0,5'.*plain"):
         read_recordings(folder)
+
+
+def test_recordings_that_are_numbered_have_the_same_names_in_both_formats(tmp_path: Path) -> None:
+    i = np.arange(96)
+    frame = pd.DataFrame({"recording": i // 8 + 0.5 * (i // 8 % 2), "gcode_string": "G1 X1", "f.Ax": np.cos(i)})
+    frame.to_csv(tmp_path / "a.csv", index=False)
+    frame.to_parquet(tmp_path / "a.parquet", index=False)
+    names = [set(read_recordings(tmp_path / f"a{s}").frame["recording"]) for s in (".csv", ".parquet")]
+    assert names[0] == names[1] == {str(r) for r in frame["recording"].unique()}

@@ -13,7 +13,7 @@ from conftest import ROOT
 from size_cases import CASES, expected
 
 MIB = 1 << 20
-TOLD = [case for case in CASES if "20,000 columns" not in case]  # those are read: 250 to 340 MiB, but 8 s each
+WIDE = 500 * MIB  # 20,000 columns of 60 rows are read
 
 
 @pytest.fixture(scope="module")
@@ -21,7 +21,7 @@ def measured() -> dict[str, dict[str, Any]]:
     """What each case took and said."""
     path = os.pathsep.join([str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
-        [sys.executable, str(ROOT / "tests" / "size_cases.py"), *TOLD],
+        [sys.executable, str(ROOT / "tests" / "size_cases.py"), *CASES],
         env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -32,7 +32,7 @@ def measured() -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is measured by /proc")
-@pytest.mark.parametrize("case", TOLD)
+@pytest.mark.parametrize("case", CASES)
 def test_it_is_read_or_refused_in_one_sentence_and_little_memory(
     case: str, measured: dict[str, dict[str, Any]]
 ) -> None:
@@ -41,4 +41,4 @@ def test_it_is_read_or_refused_in_one_sentence_and_little_memory(
     assert expected(case) in found["said"]
     assert bool(expected(case)) == bool(found["said"])
     assert len(found["said"]) < 600
-    assert found["peak"] < 150 * MIB
+    assert found["peak"] < (WIDE if "20,000 columns" in case else 150 * MIB)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import json
 import zipfile
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, TypeVar
 
 import numpy as np
@@ -26,6 +28,11 @@ PLAIN: tuple[Any, ...] = (*NUMBERS, *WORDS, None, True, False, 10**30, [], {}, [
 
 def pick(draw: Draw, options: Sequence[T]) -> T:
     return options[draw(st.integers(0, len(options) - 1))]
+
+
+def _own(draw: Draw, values: Sequence[Any]) -> Any:
+    """A copy: what a case holds is changed further, and the next case begins with the same values."""
+    return copy.deepcopy(pick(draw, values))
 
 
 # --- bytes ---------------------------------------------------------------------------------------------------------
@@ -125,7 +132,7 @@ def changed_plain(draw: Draw, plain: Any, values: Sequence[Any] = PLAIN) -> Any:
     for _ in range(draw(st.integers(1, 2))):
         holders = _holders(plain)
         if not holders:
-            return pick(draw, values)
+            return _own(draw, values)
         holder, key = pick(draw, holders)
         what = draw(st.integers(0, 5))
         if what == 0:
@@ -138,7 +145,7 @@ def changed_plain(draw: Draw, plain: Any, values: Sequence[Any] = PLAIN) -> Any:
             other, name = pick(draw, holders)
             holder[key] = json.loads(json.dumps(other.get(name) if isinstance(other, dict) else None))
         else:
-            holder[key] = pick(draw, values)
+            holder[key] = _own(draw, values)
     return plain
 
 
@@ -265,9 +272,9 @@ def _changed_array(draw: Draw, array: Any) -> Any:
                 return array.astype(pick(draw, ("?", "b", "u1", "u8", "e", "f", "F", "i8", "S4", "U4", "O", "M8[s]")))
         except (ValueError, TypeError):
             return array
-    if what == 1:
+    if what == 1 and array.ndim:
         shapes = (array.ravel(), array[None], array[..., None], array[:0], array[..., :0], array.T, array[1:],
-                  array[0], np.concatenate([array, array]))  # fmt: skip
+                  array[0] if len(array) else array, np.concatenate([array, array]))  # fmt: skip
         return pick(draw, shapes)
     out = array.copy()
     if out.size:
@@ -275,7 +282,8 @@ def _changed_array(draw: Draw, array: Any) -> Any:
         value: Any = pick(draw, NUMBERS) if out.dtype.kind != "U" else pick(draw, WORDS)
         if out.dtype.kind in "iu" and not (isinstance(value, int) and np.iinfo(out.dtype).min <= value):
             out = out.astype(np.float64)
-        out.flat[place] = value
+        with suppress(ValueError, TypeError, OverflowError):  # an array that cannot hold it stays as it is
+            out.flat[place] = value
     return out
 
 

@@ -195,7 +195,7 @@ def _pt_agrees(folder: Path, data: LoadedData) -> None:
     except Exception:  # arrays of NumPy within it
         return
     arrays = {
-        str(name): (v.to_dense().float() if v.dtype is torch.bfloat16 else v.detach().to_dense()).numpy()
+        str(name): (v.to_dense().float() if v.dtype is torch.bfloat16 else v.detach().to_dense()).resolve_conj().numpy()
         for name, v in content.items()
         if isinstance(v, torch.Tensor)
     }
@@ -440,12 +440,15 @@ def _trained() -> Any:
 
 
 def _predictions_agree(folder: Path, found: Any) -> None:
-    table = pq.read_table(folder / "a.parquet")
+    whole = ("true", "pred", "sequence", "position", "from_start", "from_end")
+    table = pq.read_table(
+        folder / "a.parquet", columns=["head", *whole, "group", "probabilities"]
+    )  # others are not read
     head = np.array(table["head"].cast(pa.string()).to_pylist(), dtype=object)
     for name, read in found.heads.items():
         part = table.filter(pa.array(head == name))
         assert len(read) == part.num_rows
-        for column in ("true", "pred", "sequence", "position", "from_start", "from_end"):
+        for column in whole:
             assert getattr(read, column).tolist() == [int(v) for v in part[column].to_pylist()], column
         assert [read.group_names[g] for g in read.group] == [_text(v) for v in part["group"].to_pylist()]
         rows = [[np.float32(p) for p in row] for row in part["probabilities"].to_pylist()]

@@ -107,6 +107,8 @@ def _load_cached(folder: Path) -> LoadedData:
     import pandas as pd
 
     about = read_json(folder / "about.json")
+    if not about["heads"]:
+        raise ValueError("it names no head")
 
     def array(name: str) -> Any:
         return np.load(folder / f"{name}.npy", mmap_mode="c", allow_pickle=False)

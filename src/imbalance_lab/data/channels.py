@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from fnmatch import fnmatchcase
+from fnmatch import translate
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -23,10 +24,18 @@ LABELS = ("momo", "gcode_*")
 CONTROLLER_STATES = ("stat", "unit", "dist", "coor")
 """Read-outs of the controller that are codes, not quantities."""
 
+
+def matching(patterns: Iterable[str]) -> Callable[[str], bool]:
+    """Tells whether a column is meant by one of the patterns, however many names without a sign are among them."""
+    signs = [pattern for pattern in patterns if any(sign in pattern for sign in "*?[")]
+    names, any_of = {*patterns}.difference(signs), re.compile("|".join(map(translate, signs)) or r"(?!)")
+    return lambda column: column in names or any_of.match(column) is not None
+
+
 _GROUPS = (
-    ("machine position", ("mpo?",)),
-    ("work position", ("pos?",)),
-    ("motor", ("spindle", "spindle_A", "*_motor", "*_motor_A")),
+    ("machine position", matching(("mpo?",))),
+    ("work position", matching(("pos?",))),
+    ("motor", matching(("spindle", "spindle_A", "*_motor", "*_motor_A"))),
 )
 _GROUP_ORDER = (*(name for name, _ in _GROUPS), "other")
 
@@ -50,25 +59,21 @@ class Inputs:
     facts: Mapping[str, object] = field(default_factory=dict)
 
 
-def matches(column: str, patterns: Sequence[str]) -> bool:
-    """Whether a column is meant by one of the patterns."""
-    return any(fnmatchcase(column, pattern) for pattern in patterns)
-
-
 def group_of(channel: str) -> str:
     """Sensor frame of a channel (what stands before the dot), or the kind of read-out it is."""
     if "." in channel:
         return channel.split(".", 1)[0]
-    return next((name for name, patterns in _GROUPS if matches(channel, patterns)), "other")
+    return next((name for name, meant in _GROUPS if meant(channel)), "other")
 
 
 def channel_groups(
     channels: Sequence[str], given: Mapping[str, Sequence[str]] | None = None
 ) -> dict[str, tuple[str, ...]]:
     """Group to its channels: the first ``given`` group with a pattern of theirs, else :func:`group_of`."""
+    own = {name: matching(patterns) for name, patterns in (given or {}).items()}
     groups: dict[str, list[str]] = {}
     for channel in channels:
-        named = next((name for name, patterns in (given or {}).items() if matches(channel, patterns)), None)
+        named = next((name for name, meant in own.items() if meant(channel)), None)
         groups.setdefault(named or group_of(channel), []).append(channel)
     return {name: tuple(listed) for name, listed in groups.items()}
 
@@ -80,7 +85,7 @@ def _order(channel: str) -> tuple[int, str, str]:
 
 
 def select_inputs(
-    frame: pd.DataFrame,
+    table: dict[str, pd.Series],
     exclude: Sequence[str],
     recording: NDArray[np.int64],
     train: NDArray[np.bool_],
@@ -96,26 +101,25 @@ def select_inputs(
 
     Parameters
     ----------
-    frame : tidy recordings table of n rows
+    table : columns of a tidy recordings table of n rows
     exclude : glob patterns of columns that are not inputs
     recording : int64 array of shape (n,), index of each row's recording
     train : bool array of shape (n_recordings,)
     min_coverage : share of train recordings that must have at least one value
     known : coding of a model that exists; its channels are taken, whatever their coverage
-    spend : whether ``frame`` may be emptied, so that its values are not in memory twice
+    spend : whether ``table`` may be emptied, so that its values are not in memory twice
 
     Raises
     ------
     InputError
         If no input is left.
     """
-    coding, facts = (known, {}) if known else _choose(frame, exclude, recording, train, min_coverage)
+    coding, facts = (known, {}) if known else _choose(table, exclude, recording, train, min_coverage)
     channels = coding.channels
-    identical = ", ".join(_identical(frame, channels))
-    columns = coding.needed(frame)
+    identical = ", ".join(_identical(table, channels))
+    columns = coding.needed(table)
     if spend:
-        for name in list(frame.columns):
-            del frame[name]
+        table.clear()
     coded = coding.encode(columns, spend=spend)
     continuous = coded.continuous
     facts = {
@@ -134,28 +138,28 @@ def _missing_share(values: NDArray[np.float32]) -> float:
 
 
 def _choose(
-    frame: pd.DataFrame,
+    table: Mapping[str, pd.Series],
     exclude: Sequence[str],
     recording: NDArray[np.int64],
     train: NDArray[np.bool_],
     min_coverage: float,
 ) -> tuple[Coding, dict[str, object]]:
     """The coding of the channels that enough train recordings have, and what was left out."""
-    patterns = (*exclude, *LABELS)
-    columns = [c for c in frame.columns if c not in {"recording", "gcode_string"} and not matches(c, patterns)]
-    unused = [p for p in exclude if not any(fnmatchcase(c, p) for c in frame.columns)]
+    out = matching((*exclude, *LABELS, "recording", "gcode_string"))
+    columns = [c for c in table if not out(c)]
+    unused = [p for p in exclude if p not in table and not any(map(matching([p]), table))]
     states = [c for c in CONTROLLER_STATES if c in columns]
     candidates = sorted((c for c in columns if c not in states), key=_order)
     starts = np.searchsorted(recording, np.arange(len(train)))
-    coverage = np.array([_coverage(frame[c], starts, train) for c in candidates])
+    coverage = np.array([_coverage(table[c], starts, train) for c in candidates])
     keep = (coverage >= min_coverage) & (coverage > 0)
     if not keep.any() and not states:
         raise InputError(
             f"no input channel is left: exclude {list(exclude)} and min_coverage {min_coverage:g} "
             f"drop all of the {len(columns)} columns"
         )
-    numbers = {c: frame[c] for c, k in zip(candidates, keep, strict=True) if k}
-    coding = fit_coding(numbers, {c: frame[c] for c in states}, train[recording])
+    numbers = {c: table[c] for c, k in zip(candidates, keep, strict=True) if k}
+    coding = fit_coding(numbers, {c: table[c] for c in states}, train[recording])
     facts: dict[str, object] = {"channels_dropped_by_coverage": _by_frame(candidates, coverage, ~keep)}
     if unused:
         facts["exclude_patterns_without_a_column"] = ", ".join(unused)
@@ -182,13 +186,13 @@ def _constant(values: NDArray[np.float32], channels: Sequence[str]) -> list[str]
     return [c for c, own in zip(channels, values.T, strict=True) if np.fmin.reduce(own) == np.fmax.reduce(own)]
 
 
-def _identical(frame: pd.DataFrame, channels: Sequence[str]) -> list[str]:
+def _identical(table: Mapping[str, pd.Series], channels: Sequence[str]) -> list[str]:
     """Pairs ``x_motor = x_motor_A`` that are equal wherever both have a value."""
-    out = []
+    out, known = [], set(channels)
     for channel in channels:
         twin = f"{channel}_A"
-        if twin in channels and channel in frame and twin in frame:
-            a, b = (frame[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in (channel, twin))
+        if twin in known and channel in table and twin in table:
+            a, b = (table[c].to_numpy(dtype=np.float64, na_value=np.nan) for c in (channel, twin))
             both = np.isfinite(a) & np.isfinite(b)
             if both.any() and np.array_equal(a[both], b[both]):
                 out.append(f"{channel} = {twin}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.freed import give_back
+from imbalance_lab.data.freed import Freed
 from imbalance_lab.data.scaling import Scaling, centre_and_scale, sample_of
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import natural_key
@@ -124,7 +124,7 @@ class Coding:
         else:
             continuous = np.empty((*shape, len(self.channels)), dtype=np.float32)
         take = columns.pop if spend and isinstance(columns, dict) else columns.__getitem__
-        infinite = 0
+        infinite, freed = 0, Freed()
         merged: list[str] = []
         for i, name in enumerate(self.channels):
             if name in absent:
@@ -133,7 +133,7 @@ class Coding:
             beyond, coarse = self._store(continuous[..., i], i, take(name))
             infinite, merged = infinite + beyond, merged + coarse
             if spend:
-                give_back()
+                freed.add(8 * continuous[..., i].size)
         categorical = np.zeros((*shape, len(self.categorical_channels)), dtype=np.int64)
         strange = np.zeros(categorical.shape, dtype=bool)
         unknown: dict[str, dict[str, int]] = {}
@@ -267,10 +267,11 @@ def fit_coding(numbers: Mapping[str, Any], categories: Mapping[str, Any], train:
     for name, column in numbers.items():
         values, missing = _numbers(column, name)
         seen = values[train] if missing is None else values[train][~missing[train]]
-        centre, scale = centre_and_scale(seen)
+        sample = sample_of(seen)
+        centre, scale = centre_and_scale(sample)
         centres.append(centre)
         scales.append(scale)
-        types[name] = _number_type(sample_of(seen))
+        types[name] = _number_type(sample)
     texts = []
     for name, column in categories.items():
         known = {text for text in texts_of(column)[train].ravel().tolist() if text is not None}
@@ -379,5 +380,6 @@ def _category_type(column: Any) -> str:
 
 def _merged(name: str, numbers: NDArray[Any], stored: NDArray[np.float32]) -> list[str]:
     """A note on a channel of which float32 keeps fewer than 90 % of the distinct values apart, judged by a sample."""
-    before, after = len(np.unique(sample_of(numbers))), len(np.unique(sample_of(stored)))
+    sample, after = sample_of(numbers), len(np.unique(sample_of(stored)))
+    before = len(np.unique(sample)) if after < _MERGED * len(sample) else after  # there are no more than are looked at
     return [f"{name} ({before} distinct values become {after})"] if after < _MERGED * before else []

@@ -19,6 +19,9 @@ from imbalance_lab.errors import InputError
 from imbalance_lab.memory import require_room
 
 _BLOCK = 1 << 24  # bytes of a CSV file that are read at a time where it is read in parts
+_TEXT = ("string", "large_string")
+_MOST_COLUMNS = 50_000  # that are read
+_LONGEST = csv.field_size_limit()  # letters of a cell: no label, category or name is longer
 
 
 def existing(path: Path, what: str) -> Path:
@@ -110,8 +113,8 @@ def read_columns(
 ) -> tuple[list[str], Iterator[tuple[str, Any]]]:
     """The columns that :func:`read_arrow` reads: their names, and each of them in turn.
 
-    Of a Parquet file one column is in memory at a time (all its row groups: those of all columns would be there twice,
-    compressed and not); a CSV file is read whole, and given column by column.
+    Of a Parquet file few columns are in memory at a time, one where they are long (all their row groups: those of all
+    columns would be there twice, compressed and not); a CSV file is read whole, and given column by column.
     """
     if _suffix(path) == ".csv":
         table = read_arrow(path, drop, text, form)
@@ -126,12 +129,16 @@ def _columns_in_turn(path: Path, names: Sequence[str], form: Format) -> Iterator
     import pyarrow.parquet as pq
 
     with _readable(path, form), pq.ParquetFile(path) as file:
-        if not file.metadata.num_rows:
+        rows = file.metadata.num_rows
+        if not rows:
             raise InputError(f"{path} holds no rows")
-        for name in names:
-            column = _validated(file.read(columns=[name]))[name]
-            yield name, column
-            del column
+        many = max(1, _BLOCK // (8 * rows))  # each read looks at the whole schema
+        for start in range(0, len(names), many):
+            part = _validated(file.read(columns=names[start : start + many]), path)
+            columns = dict(zip(part.column_names, part.columns, strict=True))
+            del part
+            for name in list(columns):
+                yield name, columns.pop(name)
             give_back()
 
 
@@ -186,10 +193,33 @@ def read_arrow_parts(path: Path, drop: Callable[[str], bool], text: Iterable[str
         yield pa.table({name: column})
 
 
-def _validated(table: Any) -> Any:
+def _validated(table: Any, path: Path) -> Any:
     """A table as pyarrow read it, of which text and offsets are what they should be: it looks at them when asked to."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
     table.validate(full=True)
+    for name, kind in zip(table.column_names, table.schema.types, strict=True):
+        if pa.types.is_primitive(kind):
+            continue
+        chunks = (chunk.dictionary if pa.types.is_dictionary(kind) else chunk for chunk in table[name].chunks)
+        long = [chunk for chunk in chunks if chunk.nbytes > _LONGEST and str(chunk.type) in _TEXT]
+        if any((pc.max(pc.binary_length(chunk)).as_py() or 0) > _LONGEST for chunk in long):
+            raise InputError(f"{path}, column {name!r}: {_too_long()}")
     return table
+
+
+def _too_long() -> str:
+    return f"found a cell of more than {_LONGEST:,} bytes, expected a number, a name or a class"
+
+
+def _require_few(path: Path, names: Sequence[str], kept: int) -> None:
+    """Refuse to read more columns than there is time and memory for; the header alone tells."""
+    if kept > _MOST_COLUMNS:
+        raise InputError(
+            f"{path} has {len(names):,} columns, of which {kept:,} would be read; allowed are at most "
+            f"{_MOST_COLUMNS:,}: data.exclude (table, series) leaves others out, data.include (series) names them"
+        )
 
 
 def _conversion(path: Path, drop: Callable[[str], bool], text: set[str], form: Format) -> Any:
@@ -197,10 +227,14 @@ def _conversion(path: Path, drop: Callable[[str], bool], text: set[str], form: F
     import pyarrow as pa
     from pyarrow import csv as pa_csv
 
+    odd = _quotes(path, form) % 2 == 1
     header = _header(path, form)
-    _check_quotes(path, form)
+    names = [name for name in header if not is_index(name) and not drop(name)]
+    _require_few(path, header, len(names))
+    if odd:
+        _check_quotes(path, form)
     return pa_csv.ConvertOptions(
-        include_columns=[name for name in header if not is_index(name) and not drop(name)],
+        include_columns=names,
         column_types={name: pa.string() for name in header if name in text},
         null_values=["", *form.missing],
         strings_can_be_null=True,
@@ -228,7 +262,8 @@ def _csv_parts(path: Path, drop: Callable[[str], bool], text: set[str], form: Fo
 def _read_parquet(path: Path, drop: Callable[[str], bool]) -> Any:
     import pyarrow.parquet as pq
 
-    return _validated(pq.read_table(path, columns=_parquet_columns(path, drop)))
+    with pq.ParquetFile(path) as file:
+        return _validated(file.read(columns=_parquet_columns(path, drop)), path)
 
 
 def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:
@@ -240,6 +275,7 @@ def _parquet_columns(path: Path, drop: Callable[[str], bool]) -> list[str]:
     if twice:
         raise InputError(f"{path} names the column {twice!r} twice")
     kept = [n for n in names if not drop(n) and not is_index(n)]
+    _require_few(path, names, len(kept))
     require_room(f"{path}", _declared(about, set(kept)), path)
     return kept
 
@@ -315,8 +351,6 @@ def _check_quotes(path: Path, form: Format) -> None:
     Quotes of cells come in pairs, so that only a file with an odd number of them is looked at row by row (a quote may
     stand within a cell that is not quoted).
     """
-    if _quotes(path, form) % 2 == 0:
-        return
     end = "end of the file"
     last: list[str] = []
     begun = line = 0
@@ -329,11 +363,31 @@ def _check_quotes(path: Path, form: Format) -> None:
 
 
 def _quotes(path: Path, form: Format) -> int:
-    if '"'.encode(form.encoding) != b'"':  # UTF-16 and its kin
-        with _open(path, form) as text:
-            return sum(part.count('"') for part in iter(lambda: text.read(_BLOCK), ""))
-    with path.open("rb") as file:
-        return sum(part.count(b'"') for part in iter(lambda: file.read(_BLOCK), b""))
+    """Number of quotes in a file.
+
+    Raises
+    ------
+    InputError
+        At a cell that is too long, which pyarrow would hold several times, and Python would not read.
+    """
+    as_bytes = '"'.encode(form.encoding) == b'"'  # not in UTF-16 and its kin
+    quotes, line = 0, 1
+    with path.open("rb") if as_bytes else _open(path, form) as file:
+        rest: Any = b"" if as_bytes else ""
+        signs: tuple[Any, ...] = ('"', "\n", "\r", form.separator)
+        quote, end, *_ = signs = tuple(sign.encode(form.encoding) for sign in signs) if as_bytes else signs
+        while part := file.read(_BLOCK):
+            quotes += part.count(quote)
+            part = rest + part
+            at = 0
+            while len(part) - at > _LONGEST:  # to the last sign that a cell of this length would lie before
+                found = max(part.rfind(sign, at, at + _LONGEST + 1) for sign in signs[1:])
+                if found < 0:
+                    raise InputError(f"{path}, line {line + part.count(end, 0, at)}: {_too_long()}")
+                at = found + 1
+            line += part.count(end, 0, at)
+            rest = part[at:]
+    return quotes
 
 
 def _undecodable(path: Path, form: Format) -> str:

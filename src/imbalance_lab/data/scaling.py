@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -43,10 +44,11 @@ class Scaling:
         with np.errstate(over="ignore", invalid="ignore"):
             out = _minus(values, float(self.centre[channel]))
             out = np.divide(out, self.scale[channel], out=out if out.ndim else None)  # of its own: _minus makes it
-        finite = np.isfinite(out)
-        out = np.clip(out, -_LARGEST, _LARGEST, out=out if out.ndim else None)
-        stored = out.astype(np.float32)
-        return np.where(finite, stored, np.float32(np.nan))
+            finite = np.isfinite(out)
+            out = np.minimum(out, _LARGEST, out=out if out.ndim else None)
+            out = np.maximum(out, -_LARGEST, out=out if out.ndim else None)
+            stored: NDArray[np.float32] = out.astype(np.float32)
+        return stored if finite.all() else np.where(finite, stored, np.float32(np.nan))
 
     def native(self, stored: NDArray[Any], channels: Any = slice(None)) -> Floats:
         """Stored values (..., C), or of the ``channels`` at these indices, in their own units."""
@@ -83,8 +85,8 @@ def centre_and_scale(values: NDArray[Any]) -> tuple[float, float]:
     away = away[(away > 0) & np.isfinite(away)]
     typical = float(away[len(away) // 2]) if away.size else abs(middle)
     centre = middle if abs(middle) > _FAR * typical else 0.0
-    exponent = float(np.clip(np.round(np.log2(typical)), -_EXPONENT, _EXPONENT)) if typical else 0.0
-    return centre, float(np.ldexp(1.0, int(exponent)))
+    exponent = min(max(round(float(np.log2(typical))), -_EXPONENT), _EXPONENT) if typical else 0
+    return centre, math.ldexp(1.0, exponent)
 
 
 def fits_float32(values: NDArray[Any]) -> bool:
@@ -96,7 +98,8 @@ def fits_float32(values: NDArray[Any]) -> bool:
 def sample_of(values: NDArray[Any]) -> NDArray[Any]:
     """At most 4,096 finite values, spread evenly."""
     flat = np.ravel(values)
-    flat = flat[np.isfinite(flat)] if flat.dtype.kind == "f" else flat
+    if flat.dtype.kind == "f" and not (finite := np.isfinite(flat)).all():
+        flat = flat[finite]
     return flat[:: max(1, -(-len(flat) // _SAMPLE))]
 
 

@@ -54,7 +54,8 @@ if TYPE_CHECKING:
 class _Table:
     """A tidy recordings table with what every encoding needs of it."""
 
-    frame: pd.DataFrame
+    columns: dict[str, pd.Series]  # emptied where nothing reads them again
+    frame: pd.DataFrame  # the columns of labels alone
     rows: RecordingRows  # sorted by name
     operation: NDArray[np.str_]  # (R,)
     blocks: BlockColumn
@@ -119,7 +120,10 @@ def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | 
         words = frame[column].to_numpy()
         given = sides_of_words(words, rows.of_row, rows.names, lambda row: f"{rows.place(row)}, column {column!r}")
         frame = frame.drop(columns=column)
-    return _Table(frame, rows, operation, blocks, known, coding, given)
+    labels = frame[[name for name in ("momo",) if name in frame]]
+    return _Table(
+        {str(name): own for name, own in frame.items()}, labels, rows, operation, blocks, known, coding, given
+    )
 
 
 def _operations(names: NDArray[np.str_], pattern: str) -> tuple[NDArray[np.str_], int]:
@@ -142,7 +146,7 @@ def _plan(
     classes = tuple((head, str(name)) for head, names in heads.items() for name in names)
     groups = Groups(table.rows.names, strata, counts, classes, held_out, table.given)
     plan = plan_split(groups, options.split, options.split.fractions)
-    return plan.of_data(table.frame[name].to_numpy() for name in table.frame.columns)
+    return plan.of_data(column.to_numpy() for column in table.columns.values())
 
 
 def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDArray[np.int64]) -> Splits:
@@ -165,7 +169,7 @@ def _splits(table: _Table, options: EncodingOptions, windows: Windows, part: NDA
 def _inputs(table: _Table, options: EncodingOptions, train: NDArray[np.bool_]) -> Inputs:
     spend = options.split.folds is None  # else the next fold reads the columns again
     return select_inputs(
-        table.frame, options.exclude, table.rows.of_row, train, options.min_coverage, table.coding, spend=spend
+        table.columns, options.exclude, table.rows.of_row, train, options.min_coverage, table.coding, spend=spend
     )
 
 

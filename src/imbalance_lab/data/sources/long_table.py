@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from imbalance_lab.data.columns import Table, label_texts, plain_column, series_
 from imbalance_lab.data.files import Format, existing, read_arrow, read_arrow_parts
 from imbalance_lab.data.scaling import fits_float32
 from imbalance_lab.errors import InputError
+from imbalance_lab.formats import listed
 
 SUFFIXES = (".csv", ".parquet")
 _SMALL = 1 << 25  # bytes of a CSV file that is read at once, each column with the type that all of it has
@@ -39,7 +42,7 @@ class Wanted:
     form: Format
     optional: frozenset[str] = frozenset()
 
-    @property
+    @cached_property
     def as_text(self) -> frozenset[str]:
         """Columns that are read as text, where they are there."""
         return self.texts | self.optional
@@ -140,7 +143,7 @@ def _read(path: Path, wanted: Wanted) -> _File:
         return whole()
     try:
         return _file(path, read_arrow_parts(path, wanted.drops, wanted.as_text, wanted.form), wanted)
-    except (pa.ArrowInvalid, UnicodeError):  # a column changes its type on the way, or a row its length
+    except (pa.ArrowInvalid, UnicodeError, csv.Error):  # a column changes its type on the way, or a row its length
         return whole()
 
 
@@ -171,10 +174,10 @@ def _file(path: Path, parts: Iterable[Any], wanted: Wanted) -> _File:
 
 
 def _require(names: Sequence[str], wanted: Wanted, path: Path) -> None:
+    known = set(names)
     for name in (*sorted(wanted.texts), *([wanted.order] if wanted.order else [])):
-        if name not in names:
-            shown = ", ".join(names[:12]) + (" ..." if len(names) > 12 else "")
-            raise InputError(f"{path} has no column {name!r}; of those that are read it has {shown}")
+        if name not in known:
+            raise InputError(f"{path} has no column {name!r}; of those that are read it has {listed(names, 12)}")
 
 
 def _is_number(kind: Any) -> bool:

@@ -14,13 +14,14 @@ from imbalance_lab.data.columns import (
     Table,
     cell_codes,
     input_column,
+    label_texts,
     plain_column,
-    series_of,
     shared_texts,
+    values_of,
     without_nul,
 )
 from imbalance_lab.data.files import RECORDING_FORMAT, existing, read_columns, row_number
-from imbalance_lab.data.freed import give_back
+from imbalance_lab.data.freed import Freed
 from imbalance_lab.data.scaling import fits_float32
 from imbalance_lab.errors import InputError
 
@@ -172,8 +173,11 @@ def _text_column(column: Any, path: Path, name: str) -> Any:
     import pyarrow as pa
     import pyarrow.compute as pc
 
+    table = Table(path, RECORDING_FORMAT)
+    if name != "t_console" and pa.types.is_floating(column.type):  # 1.0 is 1.0 as in a CSV file; pyarrow writes 1
+        return pa.chunked_array([pa.array(label_texts(column, name, table), pa.string())])
     try:
-        return without_nul(pc.cast(column, pa.string()), name, Table(path, RECORDING_FORMAT))
+        return without_nul(pc.cast(column, pa.string()), name, table)
     except pa.ArrowException:
         raise InputError(f"{path}, column {name!r}: holds {column.type} in each row, expected text") from None
 
@@ -239,23 +243,30 @@ def _to_frame(numbers: dict[str, Any], text: Mapping[str, Any]) -> pd.DataFrame:
     if (names[1:] < names[:-1]).any():
         order = np.argsort(names, kind="stable")
         texts = {name: values[order] for name, values in texts.items()}
+        freed = Freed()
         for name in list(numbers):
             values = numbers.pop(name)
             held = isinstance(values, np.ndarray)
             numbers[name] = values[order] if held else values.take(order).reset_index(drop=True)
+            size = values.nbytes
             del values
-            give_back()
+            freed.add(size)
     plain = {name: pd.Series(values, dtype=values.dtype) for name, values in texts.items()}
     return pd.DataFrame({**plain, **numbers}, copy=False)
 
 
 def _narrow(column: Any) -> pd.Series | NDArray[np.float32]:
     """Half the memory where that costs no difference; a file in float32 and one in text then hold equal values."""
+    import pandas as pd
     import pyarrow as pa
 
-    values = series_of(column)
-    if not pa.types.is_float32(column.type) and not fits_float32(values.dropna().to_numpy()):
-        return values
+    values = values_of(column)
+    known = values if isinstance(values, np.ndarray) else values.dropna().to_numpy()
+    if not pa.types.is_float32(column.type) and not fits_float32(known):
+        return pd.Series(values)
+    if isinstance(values, np.ndarray):
+        with np.errstate(over="ignore"):
+            return values.astype(np.float32)
     narrow: NDArray[np.float32] = np.array(values.to_numpy(dtype=np.float32, na_value=np.nan))
     return narrow
 
@@ -273,6 +284,8 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None, keep: t
     facts : what is already known about the source
     keep : further columns of text to keep
     """
+    import pandas as pd
+
     for name in ("recording", "gcode_string"):
         if name not in frame.columns:
             raise InputError(f"the recordings table has no column {name!r}")
@@ -288,14 +301,16 @@ def tidy(frame: pd.DataFrame, facts: Mapping[str, object] | None = None, keep: t
         frame = frame.loc[~repeated].reset_index(drop=True)
     else:
         out.setdefault("duplicate_rows_dropped", 0)
-    numbers = [c for c in frame.columns if c not in _TEXT and c not in _DROPPED and _is_number(frame[c])]
-    empty = {c for c in numbers if frame[c].isna().all()}
+    others = {str(c): column for c, column in frame.items() if c not in _TEXT and c not in _DROPPED}
+    numbers = [c for c, column in others.items() if _is_number(column)]
+    empty = {c for c in numbers if pd.isna(others[c].to_numpy()).all()}
+    others.clear()
     if empty:
         out["empty_columns_dropped"] = ", ".join(sorted({_frame_of(c) for c in empty}))
     kept = [c for c in numbers if c not in empty]
     out["rows"], out["recordings"] = len(frame), int(frame["recording"].nunique())
-    tidied = frame[["recording", "gcode_string", *keep, *(c for c in kept if c not in keep)]]
-    return Recordings(tidied, out)
+    wanted = ["recording", "gcode_string", *keep, *(c for c in kept if c not in keep)]
+    return Recordings(frame if wanted == frame.columns.tolist() else frame[wanted], out)
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from imbalance_lab.data.channels import Inputs, channel_groups, matches
+from imbalance_lab.data.channels import Inputs, channel_groups, matching
 from imbalance_lab.data.coding import Coding, Texts, fit_coding, texts_of
-from imbalance_lab.data.columns import input_column, number_values, series_of
+from imbalance_lab.data.columns import floats_of, input_column, number_values, series_of
 from imbalance_lab.data.dataset import IGNORE, ByFold
 from imbalance_lab.data.files import Format
 from imbalance_lab.data.label_classes import RowLabels, classes_of
@@ -25,7 +24,7 @@ from imbalance_lab.data.sources.recording_rows import RecordingRows, check_order
 from imbalance_lab.data.split_plan import Groups, plan_split, sides_of_words, splits_of
 from imbalance_lab.data.windows import most_frequent_of
 from imbalance_lab.errors import InputError
-from imbalance_lab.formats import percent
+from imbalance_lab.formats import listed, percent
 
 Ints = NDArray[np.int64]
 
@@ -99,8 +98,10 @@ def _wanted(options: SeriesOptions, coding: Coding | None) -> Wanted:
         form = Format(missing=options.missing)
         return Wanted(needed, options.order, known.__contains__, form, frozenset(texts & optional))
 
+    included, excluded = matching(options.include), matching(options.exclude)
+
     def is_input(name: str) -> bool:
-        return matches(name, options.include) and not matches(name, options.exclude)
+        return included(name) and not excluded(name)
 
     return Wanted(frozenset(texts), options.order, is_input, Format(missing=options.missing))
 
@@ -109,8 +110,9 @@ def _columns(read: LongTable, options: SeriesOptions, coding: Coding | None) -> 
     if coding:
         numbers = {n: read.numbers[n] for n in coding.channels if n in read.numbers}
         loose = {n: read.loose[n] for n in coding.channels if n in read.loose}
-        numbers |= {n: number_values(c, n, read.table).to_numpy(np.float64, na_value=np.nan) for n, c in loose.items()}
-        texts = {n: _category(read, n) for n in coding.categorical_channels if n in _all_columns(read)}
+        numbers |= {n: floats_of(number_values(c, n, read.table)) for n, c in loose.items()}
+        there = {*read.numbers, *read.texts, *read.loose}
+        texts = {n: _category(read, n) for n in coding.categorical_channels if n in there}
         return _Columns(numbers, texts, {})
     named: dict[str, list[str]] = {}
     numbers = {}
@@ -124,7 +126,7 @@ def _columns(read: LongTable, options: SeriesOptions, coding: Coding | None) -> 
     for name, column in read.loose.items():
         kind, found = input_column(column, name, read.table)
         if kind == "number":
-            numbers[name] = found.to_numpy(np.float64, na_value=np.nan)
+            numbers[name] = floats_of(found)
         elif kind == "category":
             categories[name] = texts_of(found)
         elif kind == "empty":
@@ -134,10 +136,6 @@ def _columns(read: LongTable, options: SeriesOptions, coding: Coding | None) -> 
             named.setdefault("columns_left_out", []).append(f"column {name!r} left out: it {what}")
     _check_patterns(options, {*numbers, *categories, *named.get("empty_columns_dropped", ())}, read)
     return _Columns(numbers, categories, {fact: ", ".join(words) for fact, words in named.items()})
-
-
-def _all_columns(read: LongTable) -> set[str]:
-    return {*read.numbers, *read.texts, *read.loose}
 
 
 def _category(read: LongTable, name: str) -> Texts:
@@ -156,8 +154,8 @@ def _check_patterns(options: SeriesOptions, names: set[str], read: LongTable) ->
         (f"channel_groups.{key}", pattern) for key, listed in options.channel_groups.items() for pattern in listed
     ]
     for key, pattern in [*(("include", pattern) for pattern in options.include), *groups]:
-        if not any(fnmatchcase(name, pattern) for name in names):
-            shown = ", ".join(sorted(names)[:12]) + (" ..." if len(names) > 12 else "")
+        if pattern not in names and not any(map(matching([pattern]), names)):
+            shown = listed(sorted(names), 12)
             raise InputError(f"data.{key}: no input column of {read.table.path} matches {pattern!r}; they are {shown}")
 
 

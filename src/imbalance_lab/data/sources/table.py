@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatchcase
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.channels import matching
 from imbalance_lab.data.coding import Coding, fit_coding
 from imbalance_lab.data.columns import (
     Table,
+    floats_of,
     input_column,
     label_texts,
     number_values,
@@ -28,7 +30,7 @@ from imbalance_lab.data.label_classes import classes_of
 from imbalance_lab.data.source_options import TableOptions
 from imbalance_lab.data.split_plan import groups_of_rows, plan_split, sides_of_words, splits_of
 from imbalance_lab.errors import InputError
-from imbalance_lab.formats import percent
+from imbalance_lab.formats import listed, percent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -83,7 +85,7 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
         given = sides_of_words(texts[part], group, of_groups.names, lambda row: table.place(row, part))
         of_groups = replace(of_groups, given=given)
     plan = plan_split(of_groups, options.split, options.split.fractions)
-    plan = plan.of_data([groups, *by_head.values(), *(series_of(column).to_numpy() for column in columns.values())])
+    plan = plan.of_data(chain([groups, *by_head.values()], (series_of(c).to_numpy() for c in columns.values())))
     used = {*options.target, options.group, part}
     inputs = {name: column for name, column in columns.items() if name not in used}
     found = _known_inputs(inputs, texts, options, table, coding) if coding else _inputs(inputs, texts, options, table)
@@ -91,7 +93,7 @@ def load_table(options: TableOptions, base: Path, coding: Coding | None = None) 
     roles = {name: texts[name] for name in (*options.target, options.group) if name}
     facts: dict[str, object] = {
         "rows": n,
-        "duplicate_rows": int(_frame({**found.numbers, **found.categories, **roles}).duplicated().sum()),
+        "duplicate_rows": _duplicates([*found.numbers.values(), *found.categories.values(), *roles.values()]),
         "groups": options.group or "none given: each row is its own group",
         **({"unlabelled": ", ".join(f"{head}: {k}" for head, k in missing.items())} if any(missing.values()) else {}),
         **plan.facts,
@@ -165,8 +167,8 @@ def _require_apart(groups: NDArray[np.str_], read: _Read) -> None:
 
 def _dropped(options: TableOptions, coding: Coding | None, wanted: set[str]) -> Any:
     """Which columns are not read: those excluded, unless they have a role of their own."""
-    known = set(coding.columns) if coding else set()
-    return lambda name: name not in wanted | known and any(fnmatchcase(name, p) for p in options.exclude)
+    kept, excluded = wanted.union(coding.columns if coding else ()), matching(options.exclude)
+    return lambda name: name not in kept and excluded(name)
 
 
 def _label_columns(options: TableOptions) -> set[str]:
@@ -179,6 +181,7 @@ def _text_columns(coding: Coding | None) -> set[str]:
 
 
 def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> None:
+    known = set(names)
     for role, wanted in (
         ("target", options.target),
         ("group", [options.group] if options.group else []),
@@ -188,11 +191,11 @@ def _check_columns(names: Sequence[str], options: TableOptions, path: Path) -> N
         ("decimal or thousands", options.notation_columns),
     ):
         for name in wanted:
-            if name in names:
+            if name in known:
                 continue
             near = next((n for n in names if n.strip().casefold() == name.strip().casefold()), None)
             hint = f"; write {near!r} as the header does, blanks and case included" if near else ""
-            raise InputError(f"{path} has no column {name!r} ({role}); it has {', '.join(map(str, names))}{hint}")
+            raise InputError(f"{path} has no column {name!r} ({role}); it has {listed(names, 12)}{hint}")
 
 
 def _groups(texts: NDArray[np.object_] | None, name: str | None, table: Table, rows: int) -> NDArray[np.str_]:
@@ -216,14 +219,17 @@ class _Inputs:
 def _inputs(
     columns: Mapping[str, Any], texts: Mapping[str, NDArray[np.object_]], options: TableOptions, table: Table
 ) -> _Inputs:
+    import pandas as pd
+
     numbers: dict[str, Any] = {}
     categories: dict[str, Any] = {}
     named: dict[str, list[str]] = {}
+    timed, categorical = set(options.timestamps), set(options.categorical)
     for name, column in columns.items():
-        if name in options.categorical:
+        if name in categorical:
             categories[name] = texts[name]
             continue
-        if name in options.timestamps:
+        if name in timed:
             numbers[name] = seconds(column, column.to_pandas(), name, table)
             continue
         kind, values = input_column(column, name, table)
@@ -232,7 +238,7 @@ def _inputs(
             _look_at(name, values, named)
         elif kind == "category":
             categories[name] = values
-            if len(values.unique()) == 1:
+            if len(pd.unique(values)) == 1:
                 named.setdefault("constant_columns", []).append(name)
         elif kind == "empty":
             named.setdefault("empty_columns_dropped", []).append(name)
@@ -247,20 +253,22 @@ def _inputs(
     return _Inputs(numbers, categories, {fact: between.get(fact, ", ").join(words) for fact, words in named.items()})
 
 
-def _look_at(name: str, values: pd.Series, named: dict[str, list[str]]) -> None:
-    plain = values.to_numpy(dtype=np.float64, na_value=np.nan)
-    infinite = int(np.isinf(plain).sum())
+def _look_at(name: str, values: pd.Series | NDArray[Any], named: dict[str, list[str]]) -> None:
+    first = values[0] if isinstance(values, np.ndarray) else values.iloc[0]
+    infinite = int(np.isinf(values if isinstance(values, np.ndarray) else floats_of(values)).sum())
     if infinite:
         named.setdefault("columns_with_infinite_values", []).append(f"{name} ({infinite})")
-    if (values == values.iloc[0]).all():
+    if (values == first).all():
         named.setdefault("constant_columns", []).append(name)
 
 
-def _left_out(name: str, kind: str, values: pd.Series) -> str:
+def _left_out(name: str, kind: str, values: pd.Series | NDArray[Any]) -> str:
     """Sentence on a column that is no input."""
+    import pandas as pd
+
     if kind == "time":
         return f"column {name!r} left out: it holds times (data.timestamps: [{name}] takes them as seconds)"
-    share = share_seen_once(values.value_counts().to_numpy())
+    share = share_seen_once(pd.Series(values).value_counts().to_numpy())
     return (
         f"column {name!r} left out: {percent(share)} of its values are seen once, as in an identifier "
         f"(data.categorical: [{name}] takes it as categories)"
@@ -276,12 +284,14 @@ def _known_inputs(
 ) -> _Inputs:
     """The columns that a model reads, whatever they look like here."""
     numbers: dict[str, Any] = {}
+    timed = set(options.timestamps)
     for name in coding.channels:
         if name in columns:
             column = columns[name]
-            timed = name in options.timestamps
             numbers[name] = (
-                seconds(column, column.to_pandas(), name, table) if timed else number_values(column, name, table)
+                seconds(column, column.to_pandas(), name, table)
+                if name in timed
+                else number_values(column, name, table)
             )
     categories = {
         name: texts[name] if name in texts else label_texts(columns[name], name, table)
@@ -291,10 +301,20 @@ def _known_inputs(
     return _Inputs(numbers, categories)
 
 
-def _frame(columns: Mapping[str, Any]) -> pd.DataFrame:
+def _duplicates(columns: Sequence[Any]) -> int:
+    """Rows of which one above holds the same in all columns; only those that agree so far are looked at again."""
     import pandas as pd
 
-    return pd.DataFrame(columns)
+    rows = np.arange(len(columns[0]))
+    alike = np.zeros(len(rows), dtype=np.int64)  # rows that agree in all columns so far have the same number
+    for column in columns:
+        codes = pd.factorize(column[rows] if isinstance(column, np.ndarray) else column.take(rows))[0]
+        alike = pd.factorize(alike * (len(rows) + 1) + codes + 1)[0]
+        several = np.bincount(alike)[alike] > 1
+        rows, alike = rows[several], alike[several]
+        if not len(rows):
+            return 0
+    return len(rows) - len(np.unique(alike))
 
 
 def _dataset(
