@@ -214,9 +214,11 @@ def test_numbers_in_another_notation_are_not_passed_over_as_text(tmp_path: Path)
         read_recordings(folder)
 
 
-def test_recordings_that_are_numbered_have_the_same_names_in_both_formats(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["float16", "float32", "float64"])
+def test_recordings_that_are_numbered_have_the_same_names_in_both_formats(tmp_path: Path, kind: str) -> None:
     i = np.arange(96)
     frame = pd.DataFrame({"recording": i // 8 + 0.5 * (i // 8 % 2), "gcode_string": "G1 X1", "f.Ax": np.cos(i)})
+    frame["recording"] = frame["recording"].astype(kind)
     frame.to_csv(tmp_path / "a.csv", index=False)
     frame.to_parquet(tmp_path / "a.parquet", index=False)
     names = [set(read_recordings(tmp_path / f"a{s}").frame["recording"]) for s in (".csv", ".parquet")]

@@ -56,6 +56,20 @@ def test_a_label_that_asks_for_as_many_classes_is_refused(tmp_path: Path, label:
         sequences(path)
 
 
+def test_a_tensor_that_is_marked_as_a_folder_is_refused(tmp_path: Path) -> None:
+    import torch
+
+    path = tmp_path / "a.pt"
+    torch.save({k: v if v.dtype.kind == "U" else torch.from_numpy(v) for k, v in arrays().items()}, path)
+    assert len(sequences(path).dataset) == N
+    content = bytearray(path.read_bytes())
+    entry = content.rindex(b"a/data/1") - 46  # in the directory at the end
+    content[entry + 38] |= 0x10  # PyTorch would return a tensor of what lay in memory
+    path.write_bytes(content)
+    with pytest.raises(InputError, match=r"'a/data/1' in it is marked as a folder, but holds bytes"):
+        sequences(path)
+
+
 def test_a_large_code_takes_no_more_than_a_small_one(tmp_path: Path) -> None:
     content = arrays()
     content["categorical"] = content["categorical"].astype(np.int64)

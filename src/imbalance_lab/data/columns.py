@@ -122,7 +122,7 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
     if pa.types.is_decimal(kind):
         return _distinct(column, lambda value: format(value, "f"))
     if pa.types.is_floating(kind):
-        values = column.to_numpy()
+        values = column.to_numpy().astype(np.float64, copy=False)
         large = np.abs(values) >= _EXACT
         large &= np.isfinite(values)
         if large.any():
@@ -131,7 +131,7 @@ def label_texts(column: Any, name: str, table: Table) -> NDArray[np.object_]:
                 f"{table.place(row, name)}: found the label {values[row]}, a float beyond 2^53, where several whole "
                 "numbers are one; store the labels as text or as integers"
             )
-        of_type = float if pa.types.is_float64(kind) else np.float32  # 0.1 in float32 is called 0.1
+        of_type = {pa.float64(): float, pa.float32(): np.float32}.get(kind, np.float16)  # 0.1 in float32 is called 0.1
         return _distinct(column, lambda value: str(of_type(value)))
     if pa.types.is_string(kind):
         return _distinct(without_nul(column, name, table), lambda text: text or None)
@@ -282,6 +282,8 @@ def _distinct_cells(column: Any) -> tuple[list[Any], pd.Series]:
 def _dictionary(column: Any) -> Any:
     import pyarrow as pa
 
+    if pa.types.is_float16(column.type):  # arrow codes none of these
+        column = column.cast(pa.float32())
     codes = pa.chunked_array([column.combine_chunks().dictionary_encode()]).combine_chunks()
     return codes.chunk(0) if isinstance(codes, pa.ChunkedArray) else codes
 

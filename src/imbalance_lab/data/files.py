@@ -32,13 +32,16 @@ def existing(path: Path, what: str) -> Path:
     raise InputError(f"{what} {path} does not exist (the nearest existing folder is {parent})")
 
 
+_FOLDER = 0x10  # of the attributes that MS-DOS gave a file; PyTorch goes by it wherever the archive was written
+
+
 def check_archive(path: Path) -> None:
     """Refuse a zip archive whose members would fill the memory, or are not as they were written.
 
     Other files are not looked at, as PyTorch takes a file for an archive by the same four bytes.
 
-    PyTorch compares neither the checksums nor the sizes of what it reads: of a damaged ``.pt`` file it returns tensors
-    with what lay in memory.
+    PyTorch compares neither the checksums nor the sizes of what it reads, and reads nothing that is marked as a folder:
+    of a damaged ``.pt`` file it returns tensors with what lay in memory.
 
     Raises
     ------
@@ -51,6 +54,7 @@ def check_archive(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             require_room(f"{path}: what is packed in it", sum(m.file_size for m in archive.infolist()), path)
+            folders = [m.filename for m in archive.infolist() if m.external_attr & _FOLDER and m.file_size]
             bad = archive.testzip()
     except InputError:
         raise
@@ -58,6 +62,8 @@ def check_archive(path: Path) -> None:
         raise InputError(f"{path} is damaged: {' '.join(str(error).split())}") from error
     if bad is not None:
         raise InputError(f"{path} is damaged: the checksum of {bad!r} in it does not fit")
+    if folders:
+        raise InputError(f"{path} is damaged: {folders[0]!r} in it is marked as a folder, but holds bytes")
 
 
 def is_index(name: str) -> bool:
