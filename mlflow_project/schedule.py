@@ -25,7 +25,7 @@ from imbalance_lab.run.strategy_files import StrategyTask, summarise_strategy
 from imbalance_lab.run.workspace import Trained, TrialResult, Workspace
 from imbalance_lab.spec import ExperimentSpec
 from mlflow_project.schema import STOPPED, log_stop, log_strategy, strategy_tags
-from mlflow_project.tracking import RunLogger, children, start_child
+from mlflow_project.tracking import RunLogger, children, start_child, take_up
 from mlflow_project.trials import (
     Job,
     Outcome,
@@ -292,9 +292,7 @@ def _strategy_runs(parent: RunLogger) -> dict[str, str]:
 
 def _strategy_run(spec: ExperimentSpec, parent: RunLogger, strategy: str, known: Mapping[str, str]) -> RunLogger:
     if strategy in known:
-        logger = RunLogger(parent.store, known[strategy])
-        logger.client.update_run(logger.run_id, status="RUNNING")
-        return logger
+        return take_up(parent.store, known[strategy])
     return start_child(
         parent.store, parent.run_id, strategy, strategy_tags(strategy, spec.baseline, list(spec.strategies))
     )

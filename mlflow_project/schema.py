@@ -8,7 +8,6 @@ import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
@@ -143,11 +142,8 @@ def log_images(logger: RunLogger, folder: Path) -> None:
     for name in IMAGES:
         file = folder / f"{name}.png"
         if file.is_file():
-            with Image.open(file) as opened:
-                image = opened.convert("RGB")
-            vars(image)["save"] = partial(shutil.copyfile, file)  # the file is that image: it is not encoded again
-            with logger.store.writing():
-                logger.client.log_image(logger.run_id, image, key=name, step=0)
+            with Image.open(file) as image, logger.store.writing():
+                logger.client.log_image(logger.run_id, image.convert("RGB"), key=name, step=0)
 
 
 def _outcome_tags(outcome: TrialOutcome) -> dict[str, Any]:

@@ -184,6 +184,7 @@ class RunLogger:
         self.client = store.client()
         self._metrics: list[Metric] = []
         self._tables: list[dict[str, str]] | None = [] if new else None
+        self.before: Mapping[str, float] = {}  # what a run that is taken up was told before it stopped
         self._sent = time.monotonic()
         self.pause = 10.0  # MLflow's page looks for new values every 30 s
         self.status = "FINISHED"  # how :func:`run` ends it when nothing was raised
@@ -191,7 +192,10 @@ class RunLogger:
     def metrics(
         self, values: Mapping[str, float], step: int = 0, *, model_id: str | None = None, data: Dataset | None = None
     ) -> None:
-        """Buffer metrics, of a model and a data set where given; non-finite values are left out."""
+        """Buffer metrics, of a model and a data set where given; non-finite values are left out.
+
+        So are final ones of no model that the run holds already: it was killed after they were sent.
+        """
         now = int(time.time() * 1000)
         of: dict[str, Any] = {"run_id": self.run_id, "model_id": model_id} if model_id else {}
         of |= {"dataset_name": data.name, "dataset_digest": data.digest} if data else {}
@@ -199,6 +203,7 @@ class RunLogger:
             Metric(key, float(value), now, step, **of)
             for key, value in values.items()
             if value is not None and abs(float(value)) < float("inf")
+            if step or model_id or self.before.get(key) != float(value)
         ]
         if len(self._metrics) >= _BATCH:
             self.flush()
@@ -309,7 +314,9 @@ def take_up(store: Store, run_id: str) -> RunLogger:
     logger = RunLogger(store, run_id)
     with store.writing():
         logger.client.update_run(run_id, status="RUNNING")
-        if FAILURE in logger.client.get_run(run_id).data.tags:
+        told = logger.client.get_run(run_id).data
+        logger.before = told.metrics
+        if FAILURE in told.tags:
             logger.client.delete_tag(run_id, FAILURE)
     return logger
 

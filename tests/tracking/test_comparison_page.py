@@ -63,7 +63,8 @@ def test_a_score_that_cannot_vary_has_no_interval(runs):
 
 
 def test_note_and_table_say_the_decision_beside_the_metric_that_decides(runs, monkeypatch):
-    monkeypatch.setattr("imbalance_lab.comparison.verdict.told", lambda d: "worse")
+    for module in ("verdict", "choosing"):
+        monkeypatch.setattr(f"imbalance_lab.comparison.{module}.told", lambda d: "worse")
     found = compare(runs, baseline="ce", primary_head="command", metric="mcc", resamples=200)
     heading, _, *rows = _board_rows(found, Compared({}))
     assert "MCC" in heading

@@ -107,6 +107,23 @@ def test_a_disk_that_fails_is_one_sentence_with_the_command_that_goes_on(
     assert "what was done is in outputs" in err
 
 
+def test_a_run_that_is_taken_up_is_not_told_again_what_it_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    uri = f"sqlite:///{tmp_path}/mlflow.db"
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    store = open_store("x")
+    client = store.client()
+    first = tracking.RunLogger(store, client.create_run(store.experiment_id).info.run_id)
+    first.metrics({"trials/failed": 0, "other": 1})
+    first.flush()
+    again = tracking.take_up(store, first.run_id)
+    again.metrics({"trials/failed": 0, "other": 2, "new": 3})
+    again.flush()
+    found = {key: [m.value for m in client.get_metric_history(first.run_id, key)] for key in again.before | {"new": 3}}
+    assert found == {"trials/failed": [0], "other": [1, 2], "new": [3]}
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
