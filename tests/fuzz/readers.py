@@ -121,9 +121,14 @@ def _bare(cell: Any) -> Any:
 
 
 def _text(cell: Any) -> str:
-    if cell is None or (isinstance(cell, float) and math.isnan(cell)):
+    if cell is None or (isinstance(cell, float | np.floating) and math.isnan(cell)):
         return ""
     return cell.decode() if isinstance(cell, bytes) else str(cell)
+
+
+def _texts(column: Any) -> list[str]:
+    """The text of each cell of a column; 0.1 in float32 is called 0.1."""
+    return [_text(cell) for cell in (column.to_numpy() if column.dtype.kind == "f" else column.tolist())]
 
 
 def _frame_of(path: Path) -> pd.DataFrame:
@@ -300,7 +305,7 @@ def _series(suffix: str) -> Reader:
 
     def agrees(folder: Path, data: LoadedData) -> None:
         frame = _frame_of(folder / f"a{suffix}")
-        _agrees_with_frame(data, frame, _rows_of_windows(data, frame["machine"].tolist()), ["state"])
+        _agrees_with_frame(data, frame, _rows_of_windows(data, frame["machine"]), ["state"])
 
     return Reader(
         lambda folder: _write(_steps(), folder / f"a{suffix}"),
@@ -310,10 +315,10 @@ def _series(suffix: str) -> Reader:
     )
 
 
-def _rows_of_windows(data: LoadedData, names: list[Any]) -> Any:
+def _rows_of_windows(data: LoadedData, column: Any) -> Any:
     """Row (N, T) of each step of the windows; -1 where a window is padded."""
     d = data.dataset
-    first = {_text(name): row for row, name in reversed(list(enumerate(names)))}
+    first = {name: row for row, name in reversed(list(enumerate(_texts(column))))}
     starts = np.array([first[group] for group in d.groups.tolist()])
     return np.where(d.unit_position >= 0, starts[:, None] + d.unit_position, -1)
 
@@ -342,9 +347,9 @@ def _recordings(suffix: str) -> Reader:
         frame = _frame_of(folder / f"a{suffix}")
         if "t_console" in frame.columns:  # repeated rows are left out
             return
-        frame["recording"] = [_text(name) for name in frame["recording"]]
+        frame["recording"] = _texts(frame["recording"])
         frame = frame.sort_values("recording", kind="stable", ignore_index=True)
-        _agrees_with_frame(data, frame, _rows_of_windows(data, frame["recording"].tolist()), [])
+        _agrees_with_frame(data, frame, _rows_of_windows(data, frame["recording"]), [])
 
     return Reader(
         lambda folder: _write(_recording_rows(), folder / f"a{suffix}"),
