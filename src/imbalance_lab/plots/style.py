@@ -418,25 +418,32 @@ def _clean(text: str) -> str:
 
 
 def _wrap(text: str, size: float, weight: str, inches: float) -> list[str]:
-    """Break ``text`` at spaces so that each line fits into ``inches``."""
+    """Break ``text`` at spaces so that each line fits into ``inches``.
+
+    What a word takes depends a little on what the font was asked for before, so a line is measured once more whole.
+    """
+    kept = re.sub(r"(?<=\d) (?=%)|(?<= [pn]) (?==)|(?<= [pn] =) ", _NBSP, text)
+    words = [word for word in kept.split(" ") if word]
     space = _width(" ", size, weight)
     lines: list[str] = []
-    current, used = "", 0.0
-    for word in re.sub(r"(?<=\d) (?=%)|(?<= [pn]) (?==)|(?<= [pn] =) ", _NBSP, text).split(" "):
-        if not word:
-            continue
-        width = _width(word, size, weight)
-        if current and used + space + width > inches:
-            lines.append(current)
-            current, used = word, width
-        else:
-            used += width + space if current else width
-            current = f"{current} {word}".strip()
-    return [*lines, current] if current else lines
+    while words:
+        n, used = 1, _width(words[0], size, weight)
+        while n < len(words) and (used := used + space + _width(words[n], size, weight)) <= inches:
+            n += 1
+        while n > 1 and _measured(" ".join(words[:n]), size, weight) > inches:
+            n -= 1
+        lines.append(" ".join(words[:n]))
+        words = words[n:]
+    return lines
+
+
+def _measured(text: str, size: float, weight: str) -> float:
+    """Inches that a text takes."""
+    font = FontProperties(size=size, weight=weight)
+    return float(RendererAgg(1, 1, DPI).get_text_width_height_descent(text, font, ismath=False)[0] / DPI)
 
 
 @lru_cache(maxsize=4096)
 def _width(word: str, size: float, weight: str) -> float:
     """Inches that a word takes; shaping one takes half a millisecond, and titles repeat most of theirs."""
-    font = FontProperties(size=size, weight=weight)
-    return RendererAgg(1, 1, DPI).get_text_width_height_descent(word, font, ismath=False)[0] / DPI
+    return _measured(word, size, weight)
