@@ -127,14 +127,6 @@ def test_pins_of_what_is_installed_are_not_compared_with_it(monkeypatch):
     assert environment.warn_dependency_requirement_mismatches is check
 
 
-def test_a_figure_that_is_logged_as_an_image_is_the_file(tiny_grid):  # noqa: F811
-    client = mlflow.MlflowClient(tracking_uri=tiny_grid.uri)
-    place = Path(client.get_run(tiny_grid.children["logit-adjusted"]).info.artifact_uri.removeprefix("file://"))
-    (image,) = place.glob("images/confusion+step+0+*.png")
-    assert image.read_bytes() == (place / "confusion.png").read_bytes()
-    assert len([*place.glob("images/*+compressed.webp")]) == 1
-
-
 def test_the_package_can_be_used_after_a_model_was_loaded(tiny_grid):  # noqa: F811
     everything = (
         "import sys, mlflow.pyfunc; mlflow.pyfunc.load_model(sys.argv[1]);"
