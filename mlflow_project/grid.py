@@ -258,8 +258,7 @@ def _in_hand(logger: RunLogger, engine: Engine, owner: Owner | None = None) -> I
             logger.tags({runs.OWNER: str(mine)})
             yield
             forget_temporaries(workspace.temporaries)  # of workers that died and whose trials went on
-            with logger.store.writing():
-                logger.client.delete_tag(logger.run_id, runs.OWNER)
+            logger.untag(runs.OWNER)
     except BaseException as error:
         engine.stop()
         with suppress(Exception):  # a store that is gone must not hide the reason

@@ -278,7 +278,7 @@ def log_race(parent: RunLogger, spec: ExperimentSpec, stops: Sequence[Stop]) -> 
         if now and said != now:
             RunLogger(parent.store, child.info.run_id).tags({STOPPED: now})
         elif said and not now:  # a trial that had failed takes part now, and the look decided otherwise
-            parent.client.delete_tag(child.info.run_id, STOPPED)
+            RunLogger(parent.store, child.info.run_id).untag(STOPPED)
 
 
 def _strategy_runs(parent: RunLogger) -> dict[str, str]:

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit, urlunsplit
 
 import mlflow
 from mlflow.entities import Dataset, Metric, Param, Run, RunTag
+from mlflow.exceptions import MlflowException
+from mlflow.protos.databricks_pb2 import RESOURCE_DOES_NOT_EXIST, ErrorCode
 from mlflow.tracking import MlflowClient
 
 from imbalance_lab.addresses import without_secrets
@@ -173,6 +175,16 @@ def _environment(values: Mapping[str, str]) -> Iterator[None]:
                 os.environ[name] = value
 
 
+@contextmanager
+def skipping_gone() -> Iterator[None]:
+    """Within the block, what the store does not have is no error: a deletion that is sent again finds it so."""
+    try:
+        yield
+    except MlflowException as error:
+        if error.error_code != ErrorCode.Name(RESOURCE_DOES_NOT_EXIST):
+            raise
+
+
 class RunLogger:
     """Writes to one run; metrics are buffered and sent in batches, those of a training every ``pause`` seconds.
 
@@ -235,6 +247,11 @@ class RunLogger:
     def tags(self, values: Mapping[str, Any]) -> None:
         """Set tags."""
         self.flush(tags=values)
+
+    def untag(self, name: str) -> None:
+        """Delete a tag, or find it gone."""
+        with skipping_gone(), self.store.writing():
+            self.client.delete_tag(self.run_id, name)
 
     def describe(self, text: str) -> None:
         """Set the description that the MLflow page shows."""
@@ -315,9 +332,9 @@ def take_up(store: Store, run_id: str) -> RunLogger:
     with store.writing():
         logger.client.update_run(run_id, status="RUNNING")
         told = logger.client.get_run(run_id).data
-        logger.before = told.metrics
-        if FAILURE in told.tags:
-            logger.client.delete_tag(run_id, FAILURE)
+    logger.before = told.metrics
+    if FAILURE in told.tags:
+        logger.untag(FAILURE)
     return logger
 
 

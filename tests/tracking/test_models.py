@@ -23,7 +23,7 @@ from imbalance_lab.data.cache import load_cached
 from imbalance_lab.models.factory_code import reachable
 from imbalance_lab.predictions import read_parquet
 from mlflow_project import models
-from mlflow_project.models import packed, requirements, served_files
+from mlflow_project.models import named_by_lines, packed, requirements
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -110,7 +110,7 @@ def test_a_model_brings_what_serves_it_and_with_foreign_code_the_whole_library(t
 
 def test_the_lines_of_the_library_tell_what_its_grammar_tells():
     root = Path(imbalance_lab.__file__).parents[1]
-    assert served_files(root) == set(reachable(root, models._SERVED))
+    assert set(reachable(root, models._SERVED, named=named_by_lines)) == set(reachable(root, models._SERVED))
 
 
 def test_pins_of_what_is_installed_are_not_compared_with_it(monkeypatch):

@@ -124,6 +124,18 @@ def test_a_run_that_is_taken_up_is_not_told_again_what_it_holds(
     assert found == {"trials/failed": [0], "other": [1, 2], "new": [3]}
 
 
+def test_a_tag_that_is_gone_may_be_deleted_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/mlflow.db")
+    store = open_store("x")
+    logger = RunLogger(store, store.client().create_run(store.experiment_id, tags={"owner": "me"}).info.run_id)
+    for _ in range(2):  # the answer to the first was lost
+        logger.untag("owner")
+    assert "owner" not in store.client().get_run(logger.run_id).data.tags
+    store.client().delete_run(logger.run_id)
+    with pytest.raises(MlflowException, match="active"):  # any other trouble is told
+        logger.untag("owner")
+
+
 def test_a_fault_of_the_program_keeps_its_traceback(
     experiment: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

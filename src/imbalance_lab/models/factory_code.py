@@ -12,7 +12,7 @@ import importlib.util
 import inspect
 import sys
 import traceback
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.abc import InspectLoader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -161,10 +161,33 @@ def _file(folder: Path, module: str) -> str | None:
     return next((name for name in (f"{base}.py", f"{base}/__init__.py") if (folder / name).is_file()), None)
 
 
-def reachable(folder: Path, modules: Sequence[str], without: str = "") -> dict[str, str]:
+def named_by_grammar(text: str, path: Path, package: Sequence[str]) -> Iterator[str]:
+    """Dotted names that the module of ``text`` may import, of modules and of what lies in them.
+
+    Raises
+    ------
+    InputError
+        If it is no Python.
+    """
+    try:
+        tree = ast.parse(text, str(path))
+    except (SyntaxError, ValueError) as error:
+        at = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
+        reason = error.msg if isinstance(error, SyntaxError) else str(error)
+        raise InputError(f"{KEY}: {path}{at}: not Python ({reason})") from None
+    return _imported(tree, package)
+
+
+def reachable(
+    folder: Path,
+    modules: Sequence[str],
+    without: str = "",
+    named: Callable[[str, Path, Sequence[str]], Iterable[str]] = named_by_grammar,
+) -> dict[str, str]:
     """The modules, the packages that they lie in, and what they import within ``folder``, as path to text.
 
-    ``without`` is a package that is not followed. What is imported for the types alone is left out.
+    ``without`` is a package that is not followed. What is imported for the types alone is left out. ``named`` gives
+    the dotted names that a module imports, from its text, its path and the package that it lies in.
 
     Raises
     ------
@@ -172,26 +195,24 @@ def reachable(folder: Path, modules: Sequence[str], without: str = "") -> dict[s
         If a file is no Python.
     """
     sources: dict[str, str] = {}
-    left = [*modules]
+    seen, left = set[str](), [*modules]
     while left:
-        name = left.pop()
-        parts = name.split(".")
+        parts = left.pop().split(".")
         if parts[0] == without:
             continue
         for i in range(1, len(parts) + 1):
-            file = _file(folder, ".".join(parts[:i]))
-            if file is None or file in sources:
+            name = ".".join(parts[:i])
+            if name in seen:
+                continue
+            seen.add(name)
+            if (file := _file(folder, name)) is None:
                 continue
             path = folder / file
             try:
                 sources[file] = path.read_text(encoding="utf-8")
-                tree = ast.parse(sources[file], str(path))
-            except (SyntaxError, UnicodeDecodeError, ValueError) as error:
-                at = f", line {error.lineno}" if isinstance(error, SyntaxError) else ""
-                reason = error.msg if isinstance(error, SyntaxError) else str(error)
-                raise InputError(f"{KEY}: {path}{at}: not Python ({reason})") from None
-            package = parts[: i if file.endswith("__init__.py") else i - 1]
-            left += _imported(tree, package)
+            except UnicodeDecodeError as error:
+                raise InputError(f"{KEY}: {path}: not Python ({error})") from None
+            left += named(sources[file], path, parts[: i if file.endswith("__init__.py") else i - 1])
     return dict(sorted(sources.items()))
 
 
