@@ -124,10 +124,12 @@ def _open(options: DataOptions, base: Path, coding: Coding | None) -> ByFold:
     match options:
         case RecordingsOptions():
             from imbalance_lab.data.sources.encode import encode_recordings
-            from imbalance_lab.data.sources.recordings import read_sides
+            from imbalance_lab.data.sources.recordings import Reading, read_sides
 
             further = {side: base / path for side, path in options.split.files.items()}
-            recordings = read_sides(base / options.path, further, options.split.column)
+            column, inputs = options.split.column, frozenset(coding.columns if coding else ())
+            reading = Reading((column,) if column else (), options.exclude, inputs)
+            recordings = read_sides(base / options.path, further, reading)
             return encode_recordings(recordings, options, base, coding)
         case SimulatedOptions():
             from imbalance_lab.data.sources.encode import encode_recordings

@@ -223,3 +223,25 @@ def test_recordings_that_are_numbered_have_the_same_names_in_both_formats(tmp_pa
     frame.to_parquet(tmp_path / "a.parquet", index=False)
     names = [set(read_recordings(tmp_path / f"a{s}").frame["recording"]) for s in (".csv", ".parquet")]
     assert names[0] == names[1] == {str(r) for r in frame["recording"].unique()}
+
+
+@pytest.mark.parametrize("place", ["r", "all.csv", "all.parquet"])
+def test_what_a_column_that_is_excluded_holds_does_not_matter(tmp_path: Path, place: str) -> None:
+    odd = {"note.text": ["x", *map(str, range(39))], "note.list": "[1, 2]", "pos_1": "1,5", "t_console": "10:00"}
+    odd |= {"mpox": 0.5, "f.Ax": 0.5, "line": np.arange(40)}
+    names = [f"a_{i}" for i in range(3)]
+    frames = {name: table(**odd) for name in names}
+    frames["a_2"]["pos_1"] = np.arange(40)  # numbers in one file, text in the next
+    write(tmp_path / "r", **frames)
+    whole = pd.concat([frame.assign(recording=name) for name, frame in frames.items()], ignore_index=True)
+    whole.to_csv(tmp_path / "all.csv", index=False)
+    whole.astype({"pos_1": str}).to_parquet(tmp_path / "all.parquet")
+    options = {"source": "recordings", "window": {"length": 8, "stride": 4}, "path": place}
+    with pytest.raises(InputError, match=r"column '(note.text|pos_1)': found (the )?text"):
+        load_data(parse_options({**options, "exclude": ["vel"]}), tmp_path)
+    excluded = ["note.*", "pos*", "momo", "recording", "gcode_*", "line", "nothing"]
+    data = load_data(parse_options({**options, "exclude": excluded}), tmp_path).dataset
+    assert data.facts["duplicate_rows_dropped"] == 0  # rows that differ in excluded columns alone are no repetitions
+    assert data.channels == ("mpox", "f.Ax")
+    assert data.facts["exclude_patterns_without_a_column"] == "nothing"
+    assert set(data.heads["command"]) == {"G0", "G1", "G2", "G3"}  # momo still gives labels

@@ -147,7 +147,6 @@ def _choose(
     """The coding of the channels that enough train recordings have, and what was left out."""
     out = matching((*exclude, *LABELS, "recording", "gcode_string"))
     columns = [c for c in table if not out(c)]
-    unused = [p for p in exclude if p not in table and not any(map(matching([p]), table))]
     states = [c for c in CONTROLLER_STATES if c in columns]
     candidates = sorted((c for c in columns if c not in states), key=_order)
     starts = np.searchsorted(recording, np.arange(len(train)))
@@ -161,8 +160,6 @@ def _choose(
     numbers = {c: table[c] for c, k in zip(candidates, keep, strict=True) if k}
     coding = fit_coding(numbers, {c: table[c] for c in states}, train[recording])
     facts: dict[str, object] = {"channels_dropped_by_coverage": _by_frame(candidates, coverage, ~keep)}
-    if unused:
-        facts["exclude_patterns_without_a_column"] = ", ".join(unused)
     return coding, facts
 
 

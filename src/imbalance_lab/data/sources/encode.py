@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from imbalance_lab.data.channels import Inputs, select_inputs
+from imbalance_lab.data.channels import Inputs, matching, select_inputs
 from imbalance_lab.data.coding import Coding
 from imbalance_lab.data.dataset import (
     IGNORE,
@@ -111,6 +111,10 @@ def _prepare(recordings: Recordings, options: EncodingOptions, coding: Coding | 
         raise InputError(f"{rows.place(int(match.group(1)))}: {match.group(2)}") from error
     known = dict(tidied.facts)
     known["rows_without_text"] = int((blocks.codes < 0).sum())
+    columns = recordings.left_out.union(map(str, frame.columns))
+    unused = [p for p in options.exclude if p not in columns and not any(map(matching([p]), columns))]
+    if unused and coding is None:
+        known["exclude_patterns_without_a_column"] = ", ".join(unused)
     operation, unmatched = _operations(rows.names, options.operation)
     if unmatched:
         known["recordings_without_operation"] = unmatched

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from imbalance_lab.data.channels import matching
 from imbalance_lab.data.columns import (
     Table,
     cell_codes,
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
 SUFFIX = "_aligned.csv"
 _DROPPED = ("raw_json",)
 _TEXT = ("recording", "t_console", "gcode_string")
+_LABELS = ("momo",)  # never an input, but numbers
 
 
 @dataclass(frozen=True)
@@ -42,17 +45,44 @@ class Recordings:
     of the file where float32 would lose their differences.
     ``facts`` tells what was dropped or missing on the way. ``sides`` maps each recording to the side
     (0 train, 1 val, 2 test, -1 to be drawn) that its file gives it; empty where there is one file.
+    ``left_out`` are columns of other things than numbers, which are not in ``frame``.
     """
 
     frame: pd.DataFrame
     facts: Mapping[str, object] = field(default_factory=dict)
     sides: Mapping[str, int] = field(default_factory=dict)
+    left_out: frozenset[str] = frozenset()
 
 
-def read_sides(path: Path, further: Mapping[int, Path], column: str | None = None) -> Recordings:
+@dataclass(frozen=True)
+class Reading:
+    """How columns are read.
+
+    Attributes
+    ----------
+    keep : columns of text to keep beside the block
+    exclude : patterns of columns that are not inputs, and may hold anything
+    inputs : columns that are inputs though they are excluded: those of a model that exists
+    """
+
+    keep: tuple[str, ...] = ()
+    exclude: tuple[str, ...] = ()
+    inputs: frozenset[str] = frozenset()
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """Columns that are read as text."""
+        return _TEXT + self.keep
+
+    @cached_property
+    def excludes(self) -> Callable[[str], bool]:
+        """Whether a column is neither an input nor what labels are made from."""
+        known, excluded = self.inputs.union(_LABELS), matching(self.exclude)
+        return lambda name: name not in known and excluded(name)
+
+
+def read_sides(path: Path, further: Mapping[int, Path], reading: Reading = Reading()) -> Recordings:
     """Recordings of ``path``, and of further files or folders that are a side of the split (1 val, 2 test).
-
-    ``column`` is the text column that gives the split, kept beside the others.
 
     Raises
     ------
@@ -61,10 +91,10 @@ def read_sides(path: Path, further: Mapping[int, Path], column: str | None = Non
     """
     import pandas as pd
 
-    first = read_recordings(path, (column,) if column else ())
+    first = read_recordings(path, reading)
     if not further:
         return first
-    read = {-1: first} | {side: read_recordings(other) for side, other in further.items()}
+    read = {-1: first} | {side: read_recordings(other, reading) for side, other in further.items()}
     paths = {-1: path, **further}
     sides: dict[str, int] = {}
     for side, recordings in read.items():
@@ -77,13 +107,12 @@ def read_sides(path: Path, further: Mapping[int, Path], column: str | None = Non
             sides[name] = side
     frame = pd.concat([recordings.frame for recordings in read.values()], ignore_index=True)
     facts = {**first.facts, "files_of_the_split": ", ".join(str(other) for other in further.values())}
-    return Recordings(tidy(frame, facts).frame, facts, sides)
+    left_out = frozenset().union(*(recordings.left_out for recordings in read.values()))
+    return Recordings(tidy(frame, facts, reading.keep).frame, facts, sides, left_out)
 
 
-def read_recordings(path: Path, keep: tuple[str, ...] = ()) -> Recordings:
+def read_recordings(path: Path, reading: Reading = Reading()) -> Recordings:
     """Read a folder of ``*_aligned.csv`` or one CSV/Parquet file with a ``recording`` column.
-
-    ``keep`` are text columns to keep beside the block.
 
     Raises
     ------
@@ -92,26 +121,27 @@ def read_recordings(path: Path, keep: tuple[str, ...] = ()) -> Recordings:
     """
     existing(path, "path")
     if not path.is_dir():
-        numbers, text, ignored = _columns(path, keep, narrow=True)
+        numbers, text, ignored = _columns(path, reading, narrow=True)
         if "recording" not in text:
             raise InputError(f"{path} has no column 'recording', expected one that names the recording of each row")
         missing = text["recording"].null_count
         if missing:
             raise InputError(f"{path} has {missing} rows without a value in column 'recording'")
-        return tidy(_to_frame(numbers, text), {"text_columns_ignored": ", ".join(ignored)} if ignored else {}, keep)
+        facts = {"text_columns_ignored": ", ".join(ignored)} if ignored else {}
+        return replace(tidy(_to_frame(numbers, text), facts, reading.keep), left_out=frozenset(ignored))
     files = sorted(path.glob(f"*{SUFFIX}"))
     if not files:
         found = sorted(p.name for p in path.iterdir())[:3]
         raise InputError(f"folder {path} holds no *{SUFFIX} file (it holds {', '.join(found) or 'nothing'})")
-    return _read_folder(files, keep)
+    return _read_folder(files, reading)
 
 
-def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
+def _read_folder(files: list[Path], reading: Reading) -> Recordings:
     import pyarrow as pa
 
     tables, present, ignored = [], {}, {}
     for file in files:
-        found, text, texts_ignored = _columns(file, keep, narrow=False)  # decided on the rows of all files
+        found, text, texts_ignored = _columns(file, reading, narrow=False)  # decided on the rows of all files
         present[file.name] = set(found)
         ignored.update(dict.fromkeys(texts_ignored, file))
         rows = len(text["gcode_string"])
@@ -119,7 +149,7 @@ def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
         tables.append(pa.table({**text, "recording": recording, **found}))
         del found
     everywhere = set().union(*present.values())
-    clash = sorted(set(ignored) & everywhere)
+    clash = sorted(name for name in set(ignored) & everywhere if not reading.excludes(name))
     if clash:
         raise InputError(
             f"{ignored[clash[0]]}, column {clash[0]!r}: found text, expected numbers as in the other files"
@@ -136,9 +166,9 @@ def _read_folder(files: list[Path], keep: tuple[str, ...]) -> Recordings:
     columns = {n: table[n] for n in table.column_names}
     tables.clear()
     del table
-    text = {n: columns.pop(n) for n in _TEXT + keep if n in columns}
+    text = {n: columns.pop(n) for n in reading.texts if n in columns}
     numbers = {n: _narrow(columns.pop(n)) for n in list(columns)}
-    return tidy(_to_frame(numbers, text), facts, keep)
+    return replace(tidy(_to_frame(numbers, text), facts, reading.keep), left_out=frozenset(ignored))
 
 
 def _frame_of(column: str) -> str:
@@ -146,27 +176,33 @@ def _frame_of(column: str) -> str:
     return f"{column.partition('.')[0]}.*" if "." in column else column
 
 
-def _columns(path: Path, keep: tuple[str, ...], narrow: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
+def _columns(path: Path, reading: Reading, narrow: bool) -> tuple[dict[str, Any], dict[str, Any], list[str]]:
     """Number columns (``narrow``: as the table has them), the known text columns, and the names of all others."""
-
-    names, columns = read_columns(path, drop=_DROPPED.__contains__, text=_TEXT + keep)
+    names, columns = read_columns(path, _DROPPED.__contains__, reading.texts)
     if "gcode_string" not in names:
         raise InputError(
             f"{path} has no column 'gcode_string' (the block being executed); "
             f"it has {', '.join(names[:6])} and {max(0, len(names) - 6)} more"
         )
-    for name in keep:
+    for name in reading.keep:
         if name not in names:
             raise InputError(f"{path} has no column {name!r} (data.split.column)")
     text, numbers, ignored = {}, {}, []
     for name, column in columns:
-        if name in _TEXT + keep:
+        if name in reading.texts:
             text[name] = _text_column(column, path, name)
-        elif (found := _number_column(column, path, name)) is None:
+            continue
+        try:
+            found = _number_column(column, path, name)
+        except InputError:
+            if not reading.excludes(name):
+                raise
+            found = None
+        if found is None:
             ignored.append(name)
         else:
             numbers[name] = _narrow(found) if narrow else found
-    return numbers, {name: text[name] for name in _TEXT + keep if name in text}, ignored
+    return numbers, {name: text[name] for name in reading.texts if name in text}, ignored
 
 
 def _text_column(column: Any, path: Path, name: str) -> Any:
