@@ -283,6 +283,7 @@ ANALYSIS: Analysis[Slices] = Analysis(
             "Error by command family",
             (*columns("text", "family"), *RATE),
             "Family: the letter of the class's word.",
+            fold=True,  # empty where classes are no words
         ),
         Table(
             "recordings",

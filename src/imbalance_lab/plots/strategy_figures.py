@@ -123,7 +123,7 @@ def recall_against_false_alarms(table: pd.DataFrame, scope: Scope, *, baseline: 
     """
     if table.empty:
         return empty_figure(
-            "Drawn for heads of 2 to 12 classes; recall and precision of each class are in the table of differences.",
+            "Drawn where 2 to 12 classes can be told; recall and precision of each are in the table of differences.",
             "Recall and false alarms: nothing to show",
             scope.subtitle(),
         )
