@@ -339,10 +339,10 @@ def comparison_note(found: Comparison, logger: RunLogger, compared: Compared) ->
         *(["", detail] if detail else []),
         "",
     ]
-    after = [
-        f"\nHead {code(str(found.facts['head']))}, test split, opened once per run; "
-        "everything was chosen on validation."
-    ]
+    tested = "test split, opened once per run"
+    if "folds" in found.facts:
+        tested = f"{found.facts['folds']} folds, the test recordings of each opened once per run"
+    after = [f"\nHead {code(str(found.facts['head']))}, {tested}; everything was chosen on validation."]
     after += [f"- {escaped(name)} failed: {escaped(reason[:300])}" for name, reason in failures[:5]]
     if len(failures) > 5:
         after.append(f"- and {len(failures) - 5} more failed; their own descriptions say why")

@@ -307,7 +307,9 @@ def _control_sentence(r: Results, strategy: str | None, selected: str | None, ov
     text = f"{name} scores {r.control['value']:.3f} in {_word(r)}"
     shown = strategy or selected
     if shown in (None, r.baseline) or shown not in over:
-        return [f"{text}, {told(r.control)} against {r.baseline} without it ({_interval(r.control)})."]
+        words = {BETTER: "better than", WORSE: "worse than", CANNOT: "not to be told from"}
+        said = words.get(told(r.control), "not tested against")
+        return [f"{text}, {said} {r.baseline} without it ({_interval(r.control)})."]
     d = r.over_control[str(shown)]
     if over[str(shown)] in (BETTER, WORSE):
         return [f"{text}; {shown} is {over[str(shown)]} than that ({_interval(d)})."]
