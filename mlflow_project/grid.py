@@ -162,7 +162,7 @@ def resume_grid(wanted: Resumption, jobs: int | None, engine: str = "local", clu
     AuditFailure
         If its audit failed and the experiment says ``on_fail: stop``.
     """
-    client = runs.client_of_store()
+    client = tracking.client_of_store()
     run = _grid_run(client, wanted)
     run_id = str(run.info.run_id)
     workspace, store = Workspace.of_run(run_id), runs.store_of(client, run)

@@ -31,19 +31,12 @@ from imbalance_lab.run.workspace import Workspace
 from imbalance_lab.spec import parse_experiment
 from imbalance_lab.training.collapse import prediction_spread
 from mlflow_project.models import MODEL_DIGEST, model_of
-from mlflow_project.tracking import Store, few_retries, tracking_uri
+from mlflow_project.tracking import Store, few_retries
 
 PREDICTIONS = "predictions/test.parquet"
 VAL_PREDICTIONS = "predictions/val.parquet"
 _MAX_RUNS = 1000
 _MAX_SPEC = 1 << 24  # characters of a logged experiment, which holds the code of a team's own network too
-
-
-def client_of_store() -> MlflowClient:
-    """A client of the tracking URI that the commands use."""
-    uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    return MlflowClient(tracking_uri=uri)
 
 
 def get_run(client: MlflowClient, run_id: str, flag: str) -> Run:

@@ -121,30 +121,51 @@ def open_store(experiment: str) -> Store:
         If the tracking URI does not answer.
     """
     uri = tracking_uri()
-    mlflow.set_tracking_uri(uri)
-    try:
+    with _answering(uri), few_retries():
         if uri.startswith("sqlite:"):
             make_sqlite(uri)
-        client = MlflowClient(tracking_uri=uri)
-        with few_retries():
-            launcher = os.environ.get("MLFLOW_RUN_ID")
-            if launcher:
-                launched_in = client.get_run(launcher).info.experiment_id
-                chosen = client.get_experiment(launched_in)
-                if chosen.name != "Default":
-                    return Store(uri, chosen.experiment_id, chosen.name)
-            found = client.get_experiment_by_name(experiment)
-            if found is not None and found.lifecycle_stage == "deleted":
-                client.restore_experiment(found.experiment_id)
-            identifier = found.experiment_id if found is not None else _made_experiment(client, experiment)
-    except Exception as error:  # of a broken database SQLAlchemy and Alembic raise their own
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        client = client_of_store()
+        launcher = os.environ.get("MLFLOW_RUN_ID")
+        if launcher:
+            launched_in = client.get_run(launcher).info.experiment_id
+            chosen = client.get_experiment(launched_in)
+            if chosen.name != "Default":
+                return Store(uri, chosen.experiment_id, chosen.name)
+        found = client.get_experiment_by_name(experiment)
+        if found is not None and found.lifecycle_stage == "deleted":
+            client.restore_experiment(found.experiment_id)
+        identifier = found.experiment_id if found is not None else _made_experiment(client, experiment)
+    return Store(uri, identifier, experiment)
+
+
+def client_of_store() -> MlflowClient:
+    """A client of the tracking URI, to which MLflow's fluent functions are pointed too.
+
+    Raises
+    ------
+    InputError
+        If the store cannot be opened.
+    """
+    uri = tracking_uri()
+    with _answering(uri):
+        mlflow.set_tracking_uri(uri)
+        return MlflowClient(tracking_uri=uri)
+
+
+@contextmanager
+def _answering(uri: str) -> Iterator[None]:
+    """Within the block, whatever is raised says that the store does not answer: each driver raises its own."""
+    try:
+        yield
+    except InputError:
+        raise
+    except Exception as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             without_secrets(
                 f"tracking URI {uri!r} does not answer ({reason}); set MLFLOW_TRACKING_URI to one that does"
             )
         ) from None
-    return Store(uri, identifier, experiment)
 
 
 def _made_experiment(client: MlflowClient, name: str) -> str:

@@ -219,3 +219,36 @@ def test_unreachable_tracking_server(monkeypatch: pytest.MonkeyPatch, capsys: py
     message = capsys.readouterr().err
     assert "http://127.0.0.1:9" in message
     assert "does not answer" in message
+
+
+STORES = {
+    "no such kind": "bogus://user:{}@host/x",
+    "no driver": "postgresql+nodriver://user:{}@127.0.0.1:9/x",
+    "a folder": "file://user:{}@host/x",
+    "no database": "sqlite:///{}.db",
+}
+COMMANDS = {
+    "run": ["--resume", "last"],
+    "audit": ["--experiment", str(EXPERIMENTS / "tiny-mill.yaml")],
+    "analyze": ["--run_id", "a"],
+    "evaluate": ["--model", "runs:/a/model", "--data", "x.csv"],
+    "interpret": ["--run_id", "a"],
+    "compare": ["--run_ids", "a,b"],
+    "promote": ["--parent_run_id", "a"],
+}
+
+
+@pytest.mark.usefixtures("_store")
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("store", STORES)
+def test_no_command_opens_a_store_that_is_none(
+    store: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from mlflow_project.__main__ import main
+
+    Path("s3cret.db").write_text("no database")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", STORES[store].format("s3cret"))
+    assert main([command, *COMMANDS[command]]) == 2
+    (message,) = capsys.readouterr().err.strip().splitlines()
+    assert "does not answer" in message
+    assert store == "no database" or "s3cret" not in message

@@ -61,9 +61,9 @@ def analyze_run(run_id: str, folder: Path) -> tuple[RunLogger, str]:
     from imbalance_lab.predictions import read_parquet
     from imbalance_lab.run.trial_files import Background, write_analysis
     from mlflow_project import runs
-    from mlflow_project.tracking import RunLogger, take_launcher
+    from mlflow_project.tracking import RunLogger, client_of_store, take_launcher
 
-    client = runs.client_of_store()
+    client = client_of_store()
     run = runs.get_run(client, run_id, "run_id")
     predictions = runs.predictions_of(client, run, folder / "download")
     if predictions is None:

@@ -90,7 +90,7 @@ def compare_runs(
     from mlflow_project import tracking
     from mlflow_project.schema import Compared, log_comparison
 
-    client = lookup.client_of_store()
+    client = tracking.client_of_store()
     found = without_stopped(found)
     by_run = [(run, lookup.record_of(client, run, folder / "download", metric)) for run in found]
     missing = [run.info.run_id for run, record in by_run if record is None]
@@ -137,8 +137,9 @@ def runs_by_id(run_ids: Sequence[str]) -> list[Run]:
         If there is no such run, or it is that of a strategy over its folds.
     """
     from mlflow_project import runs as lookup
+    from mlflow_project import tracking
 
-    client = lookup.client_of_store()
+    client = tracking.client_of_store()
     found: list[Run] = []
     for run_id in run_ids:
         run = lookup.get_run(client, run_id, "run_ids")
@@ -166,8 +167,9 @@ def runs_of_experiment(name: str, wanted: str) -> list[Run]:
         If there is no such experiment, the filter is not one that MLflow reads, or no run is left.
     """
     from mlflow_project import runs as lookup
+    from mlflow_project import tracking
 
-    client = lookup.client_of_store()
+    client = tracking.client_of_store()
     experiment = lookup.experiment_named(client, name)
     matching = lookup.search(client, experiment.experiment_id, wanted)
     carrying = [run for run in matching if not _is_of_strategy(run) and lookup.carries_predictions(client, run)]

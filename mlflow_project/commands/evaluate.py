@@ -91,7 +91,7 @@ def evaluate_found(
     from mlflow_project import runs, tracking
     from mlflow_project.schema import dataset_of
 
-    client = runs.client_of_store()
+    client = tracking.client_of_store()
     trained = find_model(client, model, folder / "model")
     run_id = trained.run.info.run_id
     stored = read_model(trained.folder)

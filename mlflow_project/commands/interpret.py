@@ -70,9 +70,9 @@ def interpret_run(
     from imbalance_lab.run.model_data import check_fit, with_classes
     from imbalance_lab.run.trial_files import write_interpretation
     from mlflow_project import runs
-    from mlflow_project.tracking import RunLogger, take_launcher
+    from mlflow_project.tracking import RunLogger, client_of_store, take_launcher
 
-    client = runs.client_of_store()
+    client = client_of_store()
     run = runs.get_run(client, run_id, "run_id")
     _, place = runs.trained_model(client, run, folder / "download")
     stored = read_model(place)

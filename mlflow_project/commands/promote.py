@@ -96,7 +96,7 @@ def promote(parent_run_id: str, *, strategy: str, model_name: str, alias: str, f
     from mlflow_project import runs as lookup
     from mlflow_project import tracking
 
-    client = lookup.client_of_store()
+    client = tracking.client_of_store()
     parent = lookup.get_run(client, parent_run_id, "parent_run_id")
     verdict, table = _evidence(client, parent, folder)
     candidate = choose_candidate(verdict, table, strategy)
