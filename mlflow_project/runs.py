@@ -18,7 +18,7 @@ from imbalance_lab.addresses import without_secrets
 from imbalance_lab.atomic import read_json
 from imbalance_lab.comparison.records import RunRecord
 from imbalance_lab.errors import InputError
-from imbalance_lab.formats import METRIC_WORDS
+from imbalance_lab.formats import METRIC_WORDS, listed
 from imbalance_lab.learners.stored import check_files
 from imbalance_lab.metrics.counts import confusion_counts
 from imbalance_lab.names import key
@@ -224,11 +224,17 @@ def last_grid(client: MlflowClient, experiment: str) -> Run:
     """
     with few_retries():
         places = [found.experiment_id for found in client.search_experiments()]
-    wanted = f"tags.role = 'grid' and tags.experiment_name = '{experiment}'"
-    found = client.search_runs(places, wanted, order_by=["attributes.start_time DESC"], max_results=1)
-    if not found:
-        raise InputError(f"--resume: no grid of {experiment!r} in {without_secrets(client.tracking_uri)}")
-    return found[0]
+    newest, grids = ["attributes.start_time DESC"], "tags.role = 'grid'"
+    wanted = f'{grids} and tags.experiment_name = "{experiment}"'  # a name may hold an apostrophe, but no such quote
+    found = client.search_runs(places, wanted, order_by=newest, max_results=1)
+    if found:
+        return found[0]
+    others = client.search_runs(places, grids, order_by=newest, max_results=100)
+    names = list(dict.fromkeys(run.data.tags.get("experiment_name", "") for run in others))
+    raise InputError(
+        f"--resume: no grid of {experiment!r} in {without_secrets(client.tracking_uri)}; "
+        + (f"--experiment names the file of one that is there: {listed(names)}" if names else "it holds no grid")
+    )
 
 
 def check_elsewhere(run: Run, workspace: Workspace, force: bool) -> None:

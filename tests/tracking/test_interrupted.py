@@ -17,6 +17,7 @@ from mlflow.entities import LoggedModelOutput
 from imbalance_lab.errors import InputError
 from mlflow_project.__main__ import main
 from mlflow_project.models import logged_models, model_of
+from mlflow_project.runs import last_grid
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:The ``noload`` loader"),
@@ -192,3 +193,17 @@ def test_the_model_of_a_run_is_the_one_that_exists_and_is_whole(here: Path) -> N
     assert model_of(client, run).model_id == whole.model_id
     assert {m.model_id for m in logged_models(client, run)} == {whole.model_id, half.model_id}
     mlflow.set_tracking_uri("")
+
+
+def test_the_last_grid_is_that_of_the_experiment_whatever_its_name(here: Path) -> None:
+    client = cases.client_in(here)
+    place = client.create_experiment("any")
+    with pytest.raises(InputError, match="it holds no grid"):
+        last_grid(client, "it's")
+    made = {}
+    for moment, name in enumerate(["it's", "it's", "its"], start=1):
+        tags = {"role": "grid", "experiment_name": name}
+        made[moment] = client.create_run(place, start_time=moment, tags=tags).info.run_id
+    assert last_grid(client, "it's").info.run_id == made[2]
+    with pytest.raises(InputError, match=r"no grid of 'it' in .*; --experiment names the file of one .*: its, it's$"):
+        last_grid(client, "it")
