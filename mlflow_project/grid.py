@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import mlflow
 import numpy as np
@@ -141,13 +142,14 @@ class Resumption:
     given : the experiment of the command line: whose newest grid "last" is, and what a grid trains that was killed
         before it had logged its own
     force : take it from a process that still works on it
-    on_fail : what to do after a failed audit, instead of what the experiment says; "" to keep that
+    changes : keys of the experiment that the command line gives; but for ``audit.on_fail``, what to do after a failed
+        audit, they have to be those that the grid was begun with
     """
 
     run_id: str
     given: Callable[[], ExperimentSpec]
     force: bool = False
-    on_fail: str = ""
+    changes: Mapping[str, Any] = field(default_factory=dict)
 
 
 def resume_grid(wanted: Resumption, jobs: int | None, engine: str = "local", cluster: str = "") -> int:
@@ -204,9 +206,8 @@ def _spec_of_grid(client: mlflow.MlflowClient, run: Run, wanted: Resumption) -> 
     """The experiment that a grid logged, or the given one where it was killed before: nothing was trained then."""
     with tempfile.TemporaryDirectory() as folder:
         plain = runs.spec_of(client, run, Path(folder))
-    where, changed = f"runs:/{run.info.run_id}/spec.yaml", {"audit.on_fail": wanted.on_fail} if wanted.on_fail else {}
     if plain:
-        return parse_experiment(plain, where=where, overrides=changed)
+        return spec_gone_on_with(plain, f"runs:/{run.info.run_id}/spec.yaml", wanted.changes)
     spec, name = wanted.given(), run.data.tags.get("experiment_name")
     if spec.name != name:
         raise InputError(
@@ -214,6 +215,21 @@ def _spec_of_grid(client: mlflow.MlflowClient, run: Run, wanted: Resumption) -> 
             f"{spec.name!r} as --experiment; name that one's file"
         )
     return spec
+
+
+def spec_gone_on_with(plain: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -> ExperimentSpec:
+    """The logged experiment; a flag that would change what is trained is refused, since the flag would do nothing."""
+    begun = parse_experiment(plain, where=where)
+    kept = {key: value for key, value in changes.items() if key == "audit.on_fail"}
+    data = Path(str(getattr(begun.data, "path", ""))).resolve()
+    for key, value in changes.items():
+        if key in kept or (key == "data.path" and Path(value).resolve() == data):
+            continue
+        if parse_experiment(plain, where=where, overrides={key: value}) != begun:
+            raise InputError(
+                f"--resume: found {key}: {value!r}, with which the grid was not begun; leave it out or begin anew"
+            )
+    return parse_experiment(plain, where=where, overrides=kept)
 
 
 def _data_of_grid(spec: ExperimentSpec, workspace: Workspace) -> tuple[LoadedData, list[str]]:

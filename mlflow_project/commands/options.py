@@ -200,9 +200,14 @@ def experiment_of(arguments: argparse.Namespace) -> ExperimentSpec:
     """The experiment that ``--experiment`` names, with what the other flags replace."""
     from imbalance_lab.spec import load_experiment
 
-    is_uri = "://" in arguments.experiment or arguments.experiment.startswith(("runs:/", "models:/"))
-    path = fetch(arguments.experiment, "experiment") if is_uri else experiment_file(arguments.experiment)
+    named = arguments.experiment
+    path = fetch(named, "experiment") if is_uri(named) else experiment_file(named)
     return load_experiment(path, overrides(arguments))
+
+
+def is_uri(location: str) -> bool:
+    """Whether MLflow has to fetch what lies there."""
+    return "://" in location or location.startswith(("runs:/", "models:/"))
 
 
 def fetch(location: str, flag: str = "data") -> Path:
@@ -213,7 +218,7 @@ def fetch(location: str, flag: str = "data") -> Path:
     InputError
         If a URI cannot be fetched.
     """
-    if "://" not in location and not location.startswith(("runs:/", "models:/")):
+    if not is_uri(location):
         return Path(location)
     import mlflow
 

@@ -11,7 +11,8 @@ from mlflow_project.commands.options import (
     add_overrides,
     experiment_of,
     integer,
-    on_fail_of,
+    is_uri,
+    overrides,
     yes,
 )
 
@@ -47,6 +48,8 @@ def main(arguments: argparse.Namespace) -> int:
 
     with only_verdict(only):
         if spec is None:
-            wanted = Resumption(arguments.resume, lambda: experiment_of(arguments), force, on_fail_of(arguments))
+            # A grid has kept its data: nothing is fetched to find that it is the same.
+            told = argparse.Namespace(**{**vars(arguments), "data": "" if is_uri(arguments.data) else arguments.data})
+            wanted = Resumption(arguments.resume, lambda: experiment_of(arguments), force, overrides(told))
             return resume_grid(wanted, *where)
         return run_grid_of(spec, *where)

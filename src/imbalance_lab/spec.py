@@ -260,6 +260,9 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None
     return parse_experiment(raw, where=str(path), overrides=overrides, folder=path.parent)
 
 
+_WITHOUT_FILE = ("simulated", "digits")
+
+
 def parse_experiment(
     raw: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None, folder: Path | None = None
 ) -> ExperimentSpec:
@@ -280,6 +283,8 @@ def parse_experiment(
         target = content.setdefault(section, {}) if section else content
         if not isinstance(target, dict):
             raise InputError(f"{where}: key {section!r}: found {target!r}, expected a mapping")
+        if key == "data.path" and target.get("source") in _WITHOUT_FILE:
+            raise InputError(f"{where}: source {target['source']!r} reads no file; found {str(value)!r} as its data")
         target[leaf] = value
     content["strategies"] = _strategies(content.get("strategies"), chosen, where)
     if chosen is not None and content.get("baseline", "cross-entropy") not in content["strategies"]:

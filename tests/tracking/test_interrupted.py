@@ -15,7 +15,9 @@ from grid_fixture import tiny_mapping
 from mlflow.entities import LoggedModelOutput
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.spec import parse_experiment
 from mlflow_project.__main__ import main
+from mlflow_project.grid import spec_gone_on_with
 from mlflow_project.models import logged_models, model_of
 from mlflow_project.runs import last_grid
 
@@ -207,3 +209,22 @@ def test_the_last_grid_is_that_of_the_experiment_whatever_its_name(here: Path) -
     assert last_grid(client, "it's").info.run_id == made[2]
     with pytest.raises(InputError, match=r"no grid of 'it' in .*; --experiment names the file of one .*: its, it's$"):
         last_grid(client, "it")
+
+
+def test_flags_that_a_grid_was_not_begun_with_are_refused_when_it_is_resumed() -> None:
+    begun = {**tiny_mapping(), "seeds": [0, 1]}
+    same = {
+        "seeds": [0, 1],
+        "training.epochs": begun["training"]["epochs"],
+        "strategies": dict.fromkeys(begun["strategies"]),
+    }
+    assert spec_gone_on_with(begun, "spec.yaml", same) == parse_experiment(begun, where="spec.yaml")
+    assert spec_gone_on_with(begun, "spec.yaml", {"audit.on_fail": "warn"}).audit.on_fail == "warn"
+    for change in ({"folds": 3}, {"seeds": [0]}, {"training.epochs": 99}, {"training.device": "auto"}):
+        (key,) = change
+        with pytest.raises(InputError, match=rf"^--resume: found {key}: .*, with which the grid was not begun; leave"):
+            spec_gone_on_with(begun, "spec.yaml", {**same, **change})
+    recordings = {**begun, "data": {"source": "recordings", "path": "a/../b.csv"}}
+    assert spec_gone_on_with(recordings, "spec.yaml", {"data.path": "b.csv"}).data.path == "a/../b.csv"
+    with pytest.raises(InputError, match=r"found data\.path: 'c\.csv'"):
+        spec_gone_on_with(recordings, "spec.yaml", {"data.path": "c.csv"})
