@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from imbalance_lab.errors import InputError
+from imbalance_lab.run.launched import seen_from_caller
 from imbalance_lab.run.terminal import quiet, say
 from imbalance_lab.spec import ComparisonSection
 
@@ -57,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
             baseline=arguments.baseline,
             metric=arguments.metric,
             margin=margin,
-            costs=Path(arguments.costs) if arguments.costs else None,
+            costs=seen_from_caller(Path(arguments.costs)) if arguments.costs else None,
         )
     say(verdict)
     say(f"The page is comparison/index.html of run {logger.run_id}. {open_line(logger.store, logger.run_id)}")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from imbalance_lab.addresses import without_secrets
 from imbalance_lab.errors import InputError
 from imbalance_lab.names import NAME_RULE, check_name
+from imbalance_lab.run.launched import seen_from_caller
 
 if TYPE_CHECKING:
     from imbalance_lab.spec import ExperimentSpec
@@ -31,14 +32,14 @@ def shipped() -> dict[str, Path]:
 
 
 def experiment_file(location: str) -> Path:
-    """The file that ``location`` names; what lies in the working folder comes first.
+    """The file that ``location`` names: in the working folder, then where ``mlflow run`` was called, then the project's.
 
     Raises
     ------
     InputError
         If there is no such file there, and none of that name comes with the project.
     """
-    path = Path(location)
+    path = seen_from_caller(Path(location))
     if path.is_file():
         return path
     known = shipped()
@@ -219,7 +220,7 @@ def fetch(location: str, flag: str = "data") -> Path:
         If a URI cannot be fetched.
     """
     if not is_uri(location):
-        return Path(location)
+        return seen_from_caller(Path(location))
     import mlflow
 
     from mlflow_project.tracking import tracking_uri

@@ -12,9 +12,11 @@ import mlflow
 import pytest
 from conftest import ROOT
 
+from imbalance_lab.errors import InputError
 from imbalance_lab.run.launched import beside_store, store_folder
 from imbalance_lab.run.workspace import work_root
 from mlflow_project.__main__ import own_library_first
+from mlflow_project.commands.options import experiment_file, fetch
 from mlflow_project.tracking import open_store
 
 pytestmark = pytest.mark.filterwarnings("ignore:::mlflow")
@@ -127,3 +129,17 @@ def test_mlflow_run_of_a_git_uri(tmp_path):
     client = mlflow.MlflowClient(f"sqlite:///{here}/mlflow.db")
     assert (Path(client.download_artifacts(run_id, "audit/index.html", str(tmp_path)))).is_file()
     assert list(here.glob(f"mlruns/*/{run_id}/artifacts/audit/index.html"))
+
+
+def test_files_are_looked_for_in_the_project_and_then_where_mlflow_run_was_called(called, monkeypatch):
+    (called / "mine.yaml").write_text("name: mine")
+    (called / "data").mkdir()
+    assert experiment_file("mine.yaml") == called / "mine.yaml"
+    assert fetch("data") == called / "data"
+    assert fetch(str(called / "data")) == called / "data"
+    Path("data").mkdir()
+    assert fetch("data") == Path("data")  # what lies in the working folder comes first
+    assert fetch("nowhere") == Path("nowhere")
+    monkeypatch.delenv("MLFLOW_RUN_ID")
+    with pytest.raises(InputError, match=r"mine\.yaml: no such experiment file"):
+        experiment_file("mine.yaml")

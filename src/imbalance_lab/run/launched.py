@@ -25,6 +25,14 @@ def store_folder() -> Path | None:
     return folder if file.is_absolute() and folder.is_dir() and folder != Path.cwd().resolve() else None
 
 
+def seen_from_caller(path: Path) -> Path:
+    """``path``, where it is not in the working folder but in that of :func:`store_folder`: the one there."""
+    folder = store_folder()
+    if folder is None or path.is_absolute() or path.exists() or not (folder / path).exists():
+        return path
+    return folder / path
+
+
 @contextmanager
 def beside_store() -> Iterator[None]:
     """Grids keep their folders beside the store of :func:`store_folder` in the block, unless they were told where."""
