@@ -32,7 +32,7 @@ def shipped() -> dict[str, Path]:
 
 
 def experiment_file(location: str) -> Path:
-    """The file that ``location`` names: in the working folder, then where ``mlflow run`` was called, then the project's.
+    """The file that ``location`` names: in the working folder, where ``mlflow run`` was called, or the project's.
 
     Raises
     ------
