@@ -242,10 +242,11 @@ COMMANDS = {
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("store", STORES)
 def test_no_command_opens_a_store_that_is_none(
-    store: str, command: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    store: str, command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from mlflow_project.__main__ import main
 
+    monkeypatch.chdir(tmp_path)
     Path("s3cret.db").write_text("no database")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", STORES[store].format("s3cret"))
     assert main([command, *COMMANDS[command]]) == 2
