@@ -219,12 +219,12 @@ def _spec_of_grid(client: mlflow.MlflowClient, run: Run, wanted: Resumption) -> 
 
 def spec_gone_on_with(plain: Mapping[str, Any], where: str, changes: Mapping[str, Any]) -> ExperimentSpec:
     """The logged experiment; a flag that would change what is trained is refused, since the flag would do nothing."""
-    begun = parse_experiment(plain, where=where)
-    kept = {key: value for key, value in changes.items() if key == "audit.on_fail"}
-    data = Path(str(getattr(begun.data, "path", ""))).resolve()
-    for key, value in changes.items():
-        if key in kept or (key == "data.path" and Path(value).resolve() == data):
-            continue
+    begun, left = parse_experiment(plain, where=where), dict(changes)
+    kept = {key: left.pop(key) for key in ("audit.on_fail",) if key in left}
+    data = getattr(begun.data, "path", None)  # the same file may be named in another way
+    if data is not None and "data.path" in left and Path(left["data.path"]).resolve() == Path(data).resolve():
+        del left["data.path"]
+    for key, value in left.items():
         if parse_experiment(plain, where=where, overrides={key: value}) != begun:
             raise InputError(
                 f"--resume: found {key}: {value!r}, with which the grid was not begun; leave it out or begin anew"

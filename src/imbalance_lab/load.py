@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from itertools import accumulate
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import Field, TypeAdapter
 
@@ -30,6 +30,14 @@ DataOptions = Annotated[
     Field(discriminator="source"),
 ]
 """The ``data:`` section, told apart by ``source``."""
+
+WITHOUT_FILE = frozenset(
+    source
+    for options in get_args(get_args(DataOptions)[0])
+    if "path" not in options.model_fields
+    for source in get_args(options.model_fields["source"].annotation)
+)
+"""Sources that read no file."""
 
 
 def parse_options(values: Mapping[str, Any]) -> DataOptions:

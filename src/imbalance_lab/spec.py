@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from imbalance_lab.errors import InputError
-from imbalance_lab.load import DataOptions, folds_of
+from imbalance_lab.load import WITHOUT_FILE, DataOptions, folds_of
 from imbalance_lab.models.factory_code import collect_sources
 from imbalance_lab.models.model_config import ModelConfig
 from imbalance_lab.names import NAME_RULE, check_name
@@ -260,9 +260,6 @@ def load_experiment(path: Path | str, overrides: Mapping[str, Any] | None = None
     return parse_experiment(raw, where=str(path), overrides=overrides, folder=path.parent)
 
 
-_WITHOUT_FILE = ("simulated", "digits")
-
-
 def parse_experiment(
     raw: Mapping[str, Any], *, where: str, overrides: Mapping[str, Any] | None = None, folder: Path | None = None
 ) -> ExperimentSpec:
@@ -283,7 +280,7 @@ def parse_experiment(
         target = content.setdefault(section, {}) if section else content
         if not isinstance(target, dict):
             raise InputError(f"{where}: key {section!r}: found {target!r}, expected a mapping")
-        if key == "data.path" and target.get("source") in _WITHOUT_FILE:
+        if key == "data.path" and str(target.get("source")) in WITHOUT_FILE:
             raise InputError(f"{where}: source {target['source']!r} reads no file; found {str(value)!r} as its data")
         target[leaf] = value
     content["strategies"] = _strategies(content.get("strategies"), chosen, where)

@@ -224,6 +224,8 @@ def test_flags_that_a_grid_was_not_begun_with_are_refused_when_it_is_resumed() -
         (key,) = change
         with pytest.raises(InputError, match=rf"^--resume: found {key}: .*, with which the grid was not begun; leave"):
             spec_gone_on_with(begun, "spec.yaml", {**same, **change})
+    with pytest.raises(InputError, match=r"source 'simulated' reads no file; found '\.' as its data"):
+        spec_gone_on_with(begun, "spec.yaml", {"data.path": "."})
     recordings = {**begun, "data": {"source": "recordings", "path": "a/../b.csv"}}
     assert spec_gone_on_with(recordings, "spec.yaml", {"data.path": "b.csv"}).data.path == "a/../b.csv"
     with pytest.raises(InputError, match=r"found data\.path: 'c\.csv'"):
