@@ -11,6 +11,7 @@ from imbalance_lab.data import preprocessing
 from imbalance_lab.data.dataset import SequenceDataset
 from imbalance_lab.models.attention import Attention
 from imbalance_lab.models.build import Blueprint, build_network, make_blueprint, rebuild_network
+from imbalance_lab.models.dropout import Dropout
 from imbalance_lab.models.heads import Classifier
 from imbalance_lab.models.inputs import CLIP, Differences, InputScaler, difference_scale
 from imbalance_lab.models.model_config import Denoising, ModelConfig
@@ -224,3 +225,32 @@ def test_scaler_clips_glitches() -> None:
     prepared = scaler(torch.tensor([[[1e9], [float("inf")]]]), torch.zeros(1, 2, 0, dtype=torch.long))
     assert prepared.values[0, :, 0].tolist() == [10.0, 0.0]
     assert prepared.observed[0, :, 0].tolist() == [True, False]
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_zeroes_the_share_it_should_and_scales_the_rest(p):
+    x = torch.full((400, 500), 3.0, requires_grad=True)
+    dropout = Dropout(p)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        out = dropout(x)
+        again = dropout(x)
+    kept = out != 0
+    assert torch.allclose(out[kept], torch.tensor(3 / (1 - p)))
+    # 200,000 units: five standard errors of a binomial share
+    assert abs(kept.double().mean().item() - (1 - p)) < 5 * (p * (1 - p) / x.numel()) ** 0.5
+    assert not torch.equal(out, again)
+    (gradient,) = torch.autograd.grad(out.sum(), x)
+    assert torch.allclose(gradient, kept / (1 - p))
+    assert torch.equal(dropout.eval()(x), x)
+
+
+@pytest.mark.parametrize("p", [0.0, 1.0])
+def test_dropout_of_nothing_and_of_all_is_that_of_pytorch(p):
+    x = torch.ones(3, 4)
+    assert torch.equal(Dropout(p)(x), torch.nn.Dropout(p)(x))
+
+
+def test_dropout_keeps_half_precision():
+    x = torch.ones(3, 4, dtype=torch.bfloat16)
+    assert Dropout(0.5)(x).dtype == torch.bfloat16

@@ -5,6 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from imbalance_lab.models.dropout import Dropout
+
 
 class Attention(nn.Module):
     """Scaled dot-product attention (Vaswani et al. 2017), queries from one sequence, keys from another.
@@ -23,7 +25,7 @@ class Attention(nn.Module):
         self.query = nn.Linear(hidden, hidden)
         self.key_value = nn.Linear(hidden, 2 * hidden)
         self.output = nn.Linear(hidden, hidden)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = Dropout(dropout)
 
     def forward(
         self, query: Tensor, memory: Tensor, *, weights: bool = False, head_mask: Tensor | None = None

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from imbalance_lab.models.attention import Attention
+from imbalance_lab.models.dropout import Dropout
 from imbalance_lab.models.encoder import Encoder, Layout
 from imbalance_lab.models.heads import Classifier
 from imbalance_lab.models.inputs import InputScaler, Prepared
@@ -44,9 +45,7 @@ class TokenDecoder(nn.Module):
         self.cross = Attention(h, config.attention_heads, config.dropout)
         self.own = Attention(h, config.attention_heads, config.dropout)
         self.norm_cross, self.norm_own, self.norm_out = nn.LayerNorm(h), nn.LayerNorm(h), nn.LayerNorm(h)
-        self.feed_forward = nn.Sequential(
-            nn.Linear(h, 2 * h), nn.GELU(), nn.Dropout(config.dropout), nn.Linear(2 * h, h)
-        )
+        self.feed_forward = nn.Sequential(nn.Linear(h, 2 * h), nn.GELU(), Dropout(config.dropout), nn.Linear(2 * h, h))
 
     def forward(self, states: Tensor) -> Tensor:
         """(B, T, H) -> (B, L, H)."""
@@ -67,10 +66,10 @@ class MLPEncoder(nn.Module):
         self.layers = nn.Sequential(
             nn.Linear(width, h),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
             nn.Linear(h, h),
             nn.GELU(),
-            nn.Dropout(config.dropout),
+            Dropout(config.dropout),
         )
 
     def forward(self, inputs: Prepared) -> Tensor:

@@ -19,7 +19,7 @@ from imbalance_lab.strategies.samplers.pools import NaturalSampler
 from imbalance_lab.strategies.table_methods import resample_features, sizes_within_reach
 from imbalance_lab.training.precision import matrix_products
 from imbalance_lab.training.resident import Resident
-from imbalance_lab.training.validating import EVALUATION_BATCH
+from imbalance_lab.training.validating import evaluation_batches
 
 MAX_ROWS = 20_000
 """Feature rows of a head that are handed to a resampler: its neighbour search is quadratic in them."""
@@ -87,14 +87,12 @@ def head_features(
     """
     network.eval()
     keep = {head: _kept(target.cpu().numpy(), limit) for head, target in data.targets.items()}
-    device = data.device
     parts: dict[str, list[Tensor]] = {head: [] for head in data.targets}
-    for start in range(0, len(data), EVALUATION_BATCH):
-        stop = min(start + EVALUATION_BATCH, len(data))
+    for start, stop in evaluation_batches(data):
         with matrix_products(tf32=False):
-            features = network.run(data.batch(torch.arange(start, stop, device=device))[0]).features.float()
+            features = network.run(data.batch(torch.arange(start, stop, device=data.device))[0]).features.float()
         for head, chosen in keep.items():
-            parts[head].append(features[torch.from_numpy(chosen[start:stop]).to(device)].cpu())
+            parts[head].append(features[torch.from_numpy(chosen[start:stop]).to(data.device)].cpu())
     return {
         head: (torch.cat(chunks).numpy(), data.targets[head].cpu().numpy()[keep[head]])
         for head, chunks in parts.items()

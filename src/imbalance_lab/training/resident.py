@@ -26,6 +26,11 @@ class Source(Protocol):
         """Where they lie."""
         ...
 
+    @property
+    def steps(self) -> int:
+        """Steps T of a sequence."""
+        ...
+
     def __len__(self) -> int: ...
 
     def take(self, index: Tensor) -> Prepared:
@@ -43,6 +48,11 @@ class Held:
     def device(self) -> torch.device:
         """See :class:`Source`."""
         return self.inputs.values.device
+
+    @property
+    def steps(self) -> int:
+        """See :class:`Source`."""
+        return self.inputs.values.shape[1]
 
     def __len__(self) -> int:
         return self.inputs.values.shape[0]
@@ -80,6 +90,11 @@ class SharedRows:
     def device(self) -> torch.device:
         """See :class:`Source`."""
         return self.continuous.device
+
+    @property
+    def steps(self) -> int:
+        """See :class:`Source`."""
+        return len(self.offsets)
 
     def __len__(self) -> int:
         return len(self.start)
