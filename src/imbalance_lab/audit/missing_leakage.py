@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.leak_finding import judge_shares
 from imbalance_lab.audit.patterns import missing_patterns
-from imbalance_lab.audit.predictability import Share, gain_share, table_prediction
+from imbalance_lab.audit.predictability import Resampled, Share, table_prediction
 from imbalance_lab.audit.probe_features import grouped_folds
 from imbalance_lab.audit.settings import AuditContext
 from imbalance_lab.audit.target_positions import Positions, factorize, stratified_sample
@@ -42,14 +42,13 @@ def missing_pattern_shares(
     if patterns.max(initial=0) == 0:
         return []
     code = patterns if floor is None else patterns * data.target_length + sample.place
-    shares = [
-        gain_share("missing pattern", sample, table_prediction(code, sample.label, fold), floor, seed, codes=code)
-    ]
+    resampled = Resampled.of(sample, floor, seed)
+    shares = [resampled.share("missing pattern", table_prediction(code, sample.label, fold), code)]
     for k in range(min(len(kept), _MOST_VALUES) if len(kept) > 2 else 0):
         own = replace(sample, label=(sample.label == k).astype(np.int64))
         base = None if floor is None else table_prediction(sample.place, own.label, fold)
         name = f"missing pattern for {names[kept[k]]}"
-        shares.append(gain_share(name, own, table_prediction(code, own.label, fold), base, seed, codes=code))
+        shares.append(Resampled.of(own, base, seed).share(name, table_prediction(code, own.label, fold), code))
     return shares
 
 

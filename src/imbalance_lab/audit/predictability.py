@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,53 +46,100 @@ def table_prediction(codes: NDArray[np.int64], labels: NDArray[np.int64], fold: 
     return out
 
 
+@dataclass(frozen=True)
+class Fold:
+    """A fold of whole recordings: the rows that a model is fitted on, those that it predicts, and balanced weights.
+
+    Attributes
+    ----------
+    train, held : int64 arrays, rows of the sample
+    weight : float64 array of the length of ``train``, n / (K n_c) of each row's class
+    """
+
+    train: NDArray[np.int64]
+    held: NDArray[np.int64]
+    weight: NDArray[np.float64]
+
+
+def folds_of(labels: NDArray[np.int64], fold: NDArray[np.int64]) -> tuple[Fold, ...]:
+    """The folds that ``fold`` (n,) numbers, once for all that is fitted on them."""
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    parts = []
+    for k in np.unique(fold):
+        train = np.flatnonzero(fold != k)
+        parts.append(Fold(train, np.flatnonzero(fold == k), compute_sample_weight("balanced", labels[train])))
+    return tuple(parts)
+
+
 def tree_prediction(
-    columns: NDArray[np.float32], labels: NDArray[np.int64], fold: NDArray[np.int64], seed: int
+    columns: NDArray[np.float32], labels: NDArray[np.int64], folds: Sequence[Fold], seed: int
 ) -> NDArray[np.int64]:
     """Out-of-fold prediction of a class-balanced decision tree of depth 4 (missing values as they are), shape (n,)."""
     from sklearn.tree import DecisionTreeClassifier
 
     out = np.zeros(len(labels), dtype=np.int64)
-    for k in np.unique(fold):
-        train, held = fold != k, fold == k
-        tree = DecisionTreeClassifier(max_depth=_DEPTH, class_weight="balanced", min_samples_leaf=5, random_state=seed)
-        out[held] = tree.fit(columns[train], labels[train]).predict(columns[held])
+    for fold in folds:
+        tree = DecisionTreeClassifier(max_depth=_DEPTH, min_samples_leaf=5, random_state=seed)
+        tree.fit(columns[fold.train], labels[fold.train], sample_weight=fold.weight)
+        out[fold.held] = tree.predict(columns[fold.held])
     return out
 
 
-def gain_share(
-    name: str,
-    sample: Positions,
-    predicted: NDArray[np.int64],
-    floor: NDArray[np.int64] | None,
-    seed: int,
-    codes: NDArray[np.int64] | None = None,
-) -> Share:
-    """Share of the achievable gain in balanced accuracy, with its interval over recordings."""
-    from imbalance_lab.metrics.intervals import cluster_bootstrap_weights, percentile_interval
+@dataclass(frozen=True)
+class Resampled:
+    """A sample and resamples of its recordings, in which every prediction of it is scored.
 
-    n_classes = int(sample.label.max()) + 1
-    _, block = np.unique(sample.group, return_inverse=True)
-    n_groups = int(block.max()) + 1
-    if n_groups > _MOST_BLOCKS:
-        block, n_groups = block % _MOST_BLOCKS, _MOST_BLOCKS
-    draws = cluster_bootstrap_weights(n_groups, _RESAMPLES, np.random.default_rng([seed, n_groups]))
-    draws = np.concatenate([np.ones((1, n_groups), dtype=np.int64), draws])
+    Attributes
+    ----------
+    sample : n positions
+    cell : int64 array of shape (n,), recording and class of each position
+    draws : int64 array of shape (1 + resamples, recordings), how often each recording counts; first all of them once
+    total : positions of each class in each resample, shape (1 + resamples, K)
+    base : balanced accuracy without the input in each resample: of a constant, or of the place alone
+    """
 
-    def balanced(prediction: NDArray[np.int64]) -> NDArray[np.float64]:
-        size = n_groups * n_classes
-        flat = block * n_classes + sample.label
-        total = draws @ np.bincount(flat, minlength=size).reshape(n_groups, -1)
-        right = draws @ np.bincount(flat[prediction == sample.label], minlength=size).reshape(n_groups, -1)
-        recall = np.divide(right, total, out=np.full(total.shape, np.nan), where=total > 0)
+    sample: Positions
+    cell: NDArray[np.int64]
+    draws: NDArray[np.int64]
+    total: NDArray[np.int64]
+    base: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, sample: Positions, floor: NDArray[np.int64] | None, seed: int) -> Resampled:
+        """``floor`` (n,) is the prediction from the place alone, where that is what an input must add to."""
+        from imbalance_lab.metrics.intervals import cluster_bootstrap_weights
+
+        n_classes = int(sample.label.max()) + 1
+        _, block = np.unique(sample.group, return_inverse=True)
+        n_groups = int(block.max()) + 1
+        if n_groups > _MOST_BLOCKS:
+            block, n_groups = block % _MOST_BLOCKS, _MOST_BLOCKS
+        draws = cluster_bootstrap_weights(n_groups, _RESAMPLES, np.random.default_rng([seed, n_groups]))
+        draws = np.concatenate([np.ones((1, n_groups), dtype=np.int64), draws])
+        cell = block * n_classes + sample.label
+        total = draws @ np.bincount(cell, minlength=n_groups * n_classes).reshape(n_groups, -1)
+        whole = cls(sample, cell, draws, total, np.full(len(draws), 1 / n_classes))
+        return whole if floor is None else replace(whole, base=whole.balanced_accuracy(floor))
+
+    def balanced_accuracy(self, predicted: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Of a prediction (n,), in the whole sample and in each resample: (1 + resamples,)."""
+        n_groups, n_classes = self.draws.shape[1], self.total.shape[1]
+        right = self.cell[predicted == self.sample.label]
+        hits = self.draws @ np.bincount(right, minlength=n_groups * n_classes).reshape(n_groups, -1)
+        recall = np.divide(hits, self.total, out=np.full(hits.shape, np.nan), where=self.total > 0)
         return np.nanmean(recall, axis=1)
 
-    reached = balanced(predicted)
-    base = np.full(len(draws), 1 / n_classes) if floor is None else balanced(floor)
-    share = np.divide(reached - base, 1 - base, out=np.zeros(len(draws)), where=base < 1)
-    low, high = percentile_interval(share[1:], n_groups=n_groups)
-    told = None if codes is None else _entropy_share(codes, sample.label)
-    return Share(name, float(share[0]), float(low), float(high), float(reached[0]), len(sample), told)
+    def share(self, name: str, predicted: NDArray[np.int64], codes: NDArray[np.int64] | None = None) -> Share:
+        """Share of the achievable gain in balanced accuracy, with its interval over recordings."""
+        from imbalance_lab.metrics.intervals import percentile_interval
+
+        reached, base = self.balanced_accuracy(predicted), self.base
+        share = np.divide(reached - base, 1 - base, out=np.zeros(len(base)), where=base < 1)
+        low, high = percentile_interval(share[1:], n_groups=self.draws.shape[1])
+        told = None if codes is None else _entropy_share(codes, self.sample.label)
+        n = len(self.sample)
+        return Share(name, float(share[0]), float(low), float(high), float(reached[0]), n, told)
 
 
 def _entropy_share(codes: NDArray[np.int64], labels: NDArray[np.int64]) -> float:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.leak_finding import judge_shares
 from imbalance_lab.audit.missing_leakage import PATTERN_MEND, check_slice, missing_pattern_shares
-from imbalance_lab.audit.predictability import Share, gain_share, table_prediction, tree_prediction
+from imbalance_lab.audit.predictability import Resampled, Share, folds_of, table_prediction, tree_prediction
 from imbalance_lab.audit.probe import usable_positions
 from imbalance_lab.audit.probe_features import grouped_folds, measured, neighbours, per_step
 from imbalance_lab.audit.settings import AuditContext
@@ -78,8 +78,9 @@ def _head(loaded: LoadedData, head: str, context: AuditContext) -> list[Finding]
     if fold is None:
         return [Finding(CHECK, Verdict.INSUFFICIENT, f"{head} needs at least two recordings for grouped folds.", head)]
     floor = _floor(data, sample, fold)
-    channels = _channels(data, sample, fold, floor, context.seed)
-    channels += _categorical(data, sample, fold, floor, context.seed)
+    resampled = Resampled.of(sample, floor, context.seed)
+    channels = _channels(data, resampled, fold, floor, context.seed)
+    channels += _categorical(data, resampled, fold, floor)
     findings = []
     if channels:
         subject, what = f"{head}/channel", f"label of {head}"
@@ -97,10 +98,11 @@ def _floor(data: SequenceDataset, sample: Positions, fold: NDArray[np.int64]) ->
 
 
 def _channels(
-    data: SequenceDataset, sample: Positions, fold: NDArray[np.int64], floor: NDArray[np.int64] | None, seed: int
+    data: SequenceDataset, resampled: Resampled, fold: NDArray[np.int64], floor: NDArray[np.int64] | None, seed: int
 ) -> list[Share]:
     from joblib import Parallel, delayed
 
+    sample = resampled.sample
     if not len(data.channels):
         return []
     if data.continuous.shape[1] == 1:
@@ -120,29 +122,28 @@ def _channels(
     if floor is not None:
         place = np.broadcast_to(sample.place[None, :, None].astype(np.float32), (len(columns), len(sample), 1))
         columns = np.concatenate([columns, place], axis=2)
+    folds = folds_of(sample.label, fold)
 
     def one(c: int) -> Share | None:
         measured = columns[c][:, :3]
         finite = measured[np.isfinite(measured)]
         if not finite.size or finite.min() == finite.max():
             return None
-        predicted = tree_prediction(columns[c], sample.label, fold, seed)
-        return gain_share(data.channels[c], sample, predicted, floor, seed)
+        return resampled.share(data.channels[c], tree_prediction(columns[c], sample.label, folds, seed))
 
     shares = Parallel(n_jobs=-1, prefer="threads")(delayed(one)(c) for c in range(len(columns)))
     return [s for s in shares if s is not None]
 
 
 def _categorical(
-    data: SequenceDataset, sample: Positions, fold: NDArray[np.int64], floor: NDArray[np.int64] | None, seed: int
+    data: SequenceDataset, resampled: Resampled, fold: NDArray[np.int64], floor: NDArray[np.int64] | None
 ) -> list[Share]:
+    sample = resampled.sample
     at = sample.place if per_step(data) else np.zeros_like(sample.place)
     shares = []
     for k, name in enumerate(data.categorical_channels):
         codes = data.categorical[sample.row, at, k]
         if len(np.unique(codes)) > 1:
             code = codes if floor is None else codes * data.target_length + sample.place
-            shares.append(
-                gain_share(name, sample, table_prediction(code, sample.label, fold), floor, seed, codes=codes)
-            )
+            shares.append(resampled.share(name, table_prediction(code, sample.label, fold), codes))
     return shares
