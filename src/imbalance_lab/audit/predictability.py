@@ -61,7 +61,7 @@ class Fold:
     weight: NDArray[np.float64]
 
 
-def folds_of(labels: NDArray[np.int64], fold: NDArray[np.int64]) -> tuple[Fold, ...]:
+def weighted_folds(labels: NDArray[np.int64], fold: NDArray[np.int64]) -> tuple[Fold, ...]:
     """The folds that ``fold`` (n,) numbers, once for all that is fitted on them."""
     from sklearn.utils.class_weight import compute_sample_weight
 

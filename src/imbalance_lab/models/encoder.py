@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any
 
 import torch
@@ -82,15 +83,11 @@ class ModalityProjection(nn.Module):
 
     def forward(self, values: Tensor, differences: Tensor, categorical: Tensor) -> Tensor:
         """(B, T, C), (B, T, C), (B, T, K) -> (B, T, H)."""
-        total: Tensor | None = None
-        for k, embedding in enumerate(self.embeddings):
-            embedded = embedding(categorical[..., k])
-            total = embedded if total is None else total.add_(embedded)
+        embedded = [embedding(categorical[..., k]) for k, embedding in enumerate(self.embeddings)]
         if self.weight is None or self.bias is None:
-            assert total is not None
-            return total
+            return reduce(Tensor.add_, embedded)
         convolved = _along_time(torch.cat([values, differences], dim=-1), self.weight, self.bias.sum(0))
-        return convolved if total is None else convolved + total
+        return convolved + reduce(Tensor.add_, embedded) if embedded else convolved
 
 
 def _along_time(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -199,11 +196,12 @@ class Encoder(nn.Module):
 
     def _corrupt(self, values: Tensor, observed: Tensor) -> tuple[Tensor, Tensor]:
         noise, shown = self.corruption(values)
-        values = values.clone() if noise is None else (self.corruption.noise * noise).add_(values)
+        if noise is not None:
+            values = (self.corruption.noise * noise).add_(values)
         if shown is not None:
             channels = (shown.to(self.membership.dtype) @ self.membership)[:, None] > 0  # (B, 1, C)
             observed = observed & channels
-        return values.mul_(observed), observed
+        return values * observed, observed
 
 
 def modalities_of(channels: Sequence[str], groups: dict[str, tuple[str, ...]]) -> tuple[tuple[int, ...], ...]:

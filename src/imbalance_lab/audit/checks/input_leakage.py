@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from imbalance_lab.audit.finding import Finding, Verdict
 from imbalance_lab.audit.leak_finding import judge_shares
 from imbalance_lab.audit.missing_leakage import PATTERN_MEND, check_slice, missing_pattern_shares
-from imbalance_lab.audit.predictability import Resampled, Share, folds_of, table_prediction, tree_prediction
+from imbalance_lab.audit.predictability import Resampled, Share, table_prediction, tree_prediction, weighted_folds
 from imbalance_lab.audit.probe import usable_positions
 from imbalance_lab.audit.probe_features import grouped_folds, measured, neighbours, per_step
 from imbalance_lab.audit.settings import AuditContext
@@ -122,7 +122,7 @@ def _channels(
     if floor is not None:
         place = np.broadcast_to(sample.place[None, :, None].astype(np.float32), (len(columns), len(sample), 1))
         columns = np.concatenate([columns, place], axis=2)
-    folds = folds_of(sample.label, fold)
+    folds = weighted_folds(sample.label, fold)
 
     def one(c: int) -> Share | None:
         measured = columns[c][:, :3]
